@@ -1,0 +1,2 @@
+//! The arithmetic contract.
+pub mod round;

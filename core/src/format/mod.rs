@@ -1,0 +1,2 @@
+//! The `.qvr` file.
+pub mod weights;

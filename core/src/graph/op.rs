@@ -1,0 +1,642 @@
+//! The closed set of operations, with their attributes.
+//!
+//! Layout: images are **NHWC** everywhere past import. Most operations are defined for several element types and mean
+//! the same thing at each; the `Q…` operations exist only on integers, because their weights are packed and carry an
+//! epilogue. What an operation computes is defined by `core::reference` and `ARITHMETIC.md`; which operands it takes is
+//! written at each variant, in order.
+
+use serde::{Deserialize, Serialize};
+
+use super::dim::Dim;
+
+/// An operation and its attributes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, tag = "op")]
+pub enum Op {
+    // ---- any element type: data moves, values stay --------------------------------------------------------------
+    /// `x → y`: the same elements in another shape; its product equals that of the input's.
+    Reshape {
+        /// Extents of the output.
+        shape: Vec<Dim>,
+    },
+    /// `x → y`: y's dimension i is x's dimension `perm[i]`.
+    Transpose {
+        /// A permutation of the dimensions.
+        perm: Vec<usize>,
+    },
+    /// `x₀, x₁, … → y`: joined along `axis`; every u8 operand has the output's affine parameters.
+    Concat {
+        /// The dimension along which to join.
+        axis: usize,
+    },
+    /// `x → y`: a strided window; element i along an axis is x's `start + i·step`.
+    Slice {
+        /// The axes that are cut, each at most once.
+        cuts: Vec<Cut>,
+    },
+    /// `x → y`: elements added around x.
+    Pad {
+        /// Elements added before each dimension.
+        before: Vec<usize>,
+        /// Elements added after each dimension.
+        after: Vec<usize>,
+        /// What they hold.
+        mode: PadMode,
+    },
+    /// `x[N,H,W,C] → y[N,H·b,W·b,C/b²]`.
+    DepthToSpace {
+        /// Edge b of the square that a column of channels becomes.
+        block: usize,
+        /// Order of the channels.
+        order: DepthOrder,
+    },
+    /// `x[N,H,W,C] → y[N,H/b,W/b,C·b²]`, ONNX's channel order.
+    SpaceToDepth {
+        /// Edge b of the square that becomes a column of channels.
+        block: usize,
+    },
+    /// `x → y`: along `axis`, seen as `[groups, n]`, transposed to `[n, groups]` (ShuffleNet).
+    ChannelShuffle {
+        /// The dimension whose elements are reordered.
+        axis: usize,
+        /// Number of groups; divides the extent.
+        groups: usize,
+    },
+
+    // ---- f32, or u8 → u8 under the operands' affine parameters ----------------------------------------------------
+    /// `a, b → y`: element by element with ONNX (numpy) broadcasting. u8: Add, Sub and Mul only.
+    Binary {
+        /// What is computed.
+        function: BinaryFn,
+    },
+    /// `x[N,H,W,C] → y[N,H′,W′,C]`. u8: Max keeps the affine parameters, Average requantizes.
+    Pool(Pool),
+    /// `x → y`: over `axes`. u8 (Mean only): exact integer sum, then requantized to u8, or scaled where y is f32.
+    Reduce {
+        /// What is computed.
+        function: ReduceFn,
+        /// The reduced dimensions, ascending.
+        axes: Vec<usize>,
+        /// Whether a reduced dimension stays, with extent 1.
+        keep_dims: bool,
+    },
+    /// `x → y` (f32), or `x, table i32[256] → y` (u8 → u8 or f32), where `table[d]` is the integer exponential of a
+    /// distance d = max − q, see `arith::exp`.
+    Softmax {
+        /// The dimension that sums to 1.
+        axis: usize,
+    },
+    /// `x → y`: interpolation. u8 keeps the affine parameters.
+    Resize(Resize),
+
+    // ---- f32 only -------------------------------------------------------------------------------------------------
+    /// `x[N,H,W,C], w[kh,kw,C/groups,O] (, b[O]) → y[N,H′,W′,O]`.
+    Conv(Conv),
+    /// `x[N,H,W,C], w[kh,kw,C/groups,O] (, b[O]) → y[N,H′,W′,O]`; input channel c of group g meets `w[.., c − g·C/groups, ..]`.
+    ConvTranspose(ConvTranspose),
+    /// `x[…,K], w[K,N] (, b[N]) → y[…,N]`.
+    Gemm,
+    /// `a[…,M,K], b[…,K,N] → y[…,M,N]`, leading dimensions broadcast.
+    MatMul,
+    /// `x → y`, element by element.
+    Unary {
+        /// What is computed.
+        function: UnaryFn,
+    },
+    /// `x → y`: x − ln Σ exp x along `axis`.
+    LogSoftmax {
+        /// The dimension that is normalised.
+        axis: usize,
+    },
+
+    // ---- between real and integer ---------------------------------------------------------------------------------
+    /// `x f32 → y u8` under y's affine parameters.
+    Quantize,
+    /// `x u8 → y f32` under x's affine parameters.
+    Dequantize,
+
+    // ---- u8 ---------------------------------------------------------------------------------------------------------
+    /// `x u8, table u8[256] → y u8`: y = table[x]. Every unary function, and any change of affine parameters.
+    Table,
+    /// `x u8[N,H,W,C], w i8 packed, bias i32, multiplier f32 (, residual u8) (, table u8[256]) → y u8 or f32 [N,H′,W′,O]`.
+    QConv(QConv),
+    /// As [`Op::QConv`], transposed; taps that fall between inputs or outside see the zero point.
+    QConvTranspose(QConvTranspose),
+    /// `x u8[…,K], w i8 packed, bias i32, multiplier f32 (, residual u8) (, table u8[256]) → y u8 or f32 […,N]`.
+    QGemm(QGemm),
+}
+
+impl Op {
+    /// The name in messages, reports and `explain`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Reshape { .. } => "Reshape",
+            Op::Transpose { .. } => "Transpose",
+            Op::Concat { .. } => "Concat",
+            Op::Slice { .. } => "Slice",
+            Op::Pad { .. } => "Pad",
+            Op::DepthToSpace { .. } => "DepthToSpace",
+            Op::SpaceToDepth { .. } => "SpaceToDepth",
+            Op::ChannelShuffle { .. } => "ChannelShuffle",
+            Op::Binary { function } => function.name(),
+            Op::Pool(Pool { function: PoolFn::Max, .. }) => "MaxPool",
+            Op::Pool(Pool { function: PoolFn::Average, .. }) => "AveragePool",
+            Op::Reduce { function, .. } => function.name(),
+            Op::Softmax { .. } => "Softmax",
+            Op::Resize(_) => "Resize",
+            Op::Conv(_) => "Conv",
+            Op::ConvTranspose(_) => "ConvTranspose",
+            Op::Gemm => "Gemm",
+            Op::MatMul => "MatMul",
+            Op::Unary { function } => function.name(),
+            Op::LogSoftmax { .. } => "LogSoftmax",
+            Op::Quantize => "Quantize",
+            Op::Dequantize => "Dequantize",
+            Op::Table => "Table",
+            Op::QConv(_) => "QConv",
+            Op::QConvTranspose(_) => "QConvTranspose",
+            Op::QGemm(_) => "QGemm",
+        }
+    }
+}
+
+/// One axis of a [`Op::Slice`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cut {
+    /// The dimension.
+    pub axis: usize,
+    /// First element taken.
+    pub start: usize,
+    /// Number of elements taken.
+    pub len: usize,
+    /// Distance between two of them; not 0, negative runs backwards.
+    pub step: isize,
+}
+
+/// What a [`Op::Pad`] puts around its input.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "lowercase")]
+pub enum PadMode {
+    /// This real number; on u8 its quantized value.
+    Constant(f32),
+    /// The mirrored input, without repeating the edge.
+    Reflect,
+    /// The edge element.
+    Edge,
+    /// The input again, from its other side.
+    Wrap,
+}
+
+/// Order of channels in [`Op::DepthToSpace`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DepthOrder {
+    /// Channel = (row, column, depth), ONNX's default.
+    #[serde(rename = "DCR")]
+    Dcr,
+    /// Channel = (depth, row, column), PyTorch's pixel shuffle.
+    #[serde(rename = "CRD")]
+    Crd,
+}
+
+/// Function of [`Op::Binary`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BinaryFn {
+    /// a + b
+    Add,
+    /// a − b
+    Sub,
+    /// a · b
+    Mul,
+    /// a / b
+    Div,
+    /// The smaller; NaN if either is.
+    Min,
+    /// The larger; NaN if either is.
+    Max,
+    /// a to the power b
+    Pow,
+}
+
+impl BinaryFn {
+    /// ONNX's name of the operation.
+    pub fn name(self) -> &'static str {
+        match self {
+            BinaryFn::Add => "Add",
+            BinaryFn::Sub => "Sub",
+            BinaryFn::Mul => "Mul",
+            BinaryFn::Div => "Div",
+            BinaryFn::Min => "Min",
+            BinaryFn::Max => "Max",
+            BinaryFn::Pow => "Pow",
+        }
+    }
+}
+
+/// Function of [`Op::Reduce`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ReduceFn {
+    /// Σx / n
+    Mean,
+    /// Σx
+    Sum,
+    /// The largest
+    Max,
+    /// The smallest
+    Min,
+    /// Πx
+    Prod,
+    /// Σ|x|
+    L1,
+    /// √Σx²
+    L2,
+    /// Σx²
+    SumSquare,
+}
+
+impl ReduceFn {
+    /// ONNX's name of the operation.
+    pub fn name(self) -> &'static str {
+        match self {
+            ReduceFn::Mean => "ReduceMean",
+            ReduceFn::Sum => "ReduceSum",
+            ReduceFn::Max => "ReduceMax",
+            ReduceFn::Min => "ReduceMin",
+            ReduceFn::Prod => "ReduceProd",
+            ReduceFn::L1 => "ReduceL1",
+            ReduceFn::L2 => "ReduceL2",
+            ReduceFn::SumSquare => "ReduceSumSquare",
+        }
+    }
+}
+
+/// A function of one real number; ONNX's operation of that name unless said otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub enum UnaryFn {
+    /// max(x, 0)
+    Relu,
+    /// x where positive, else αx
+    LeakyRelu {
+        /// α
+        alpha: f32,
+    },
+    /// min(max(x, lo), hi); also ReLU6
+    Clip {
+        /// Lower limit
+        lo: f32,
+        /// Upper limit
+        hi: f32,
+    },
+    /// 1 / (1 + e⁻ˣ)
+    Sigmoid,
+    /// max(0, min(1, αx + β))
+    HardSigmoid {
+        /// α
+        alpha: f32,
+        /// β
+        beta: f32,
+    },
+    /// x · HardSigmoid(x) with α = 1/6, β = 1/2
+    HardSwish,
+    /// x · Sigmoid(x), also named Swish
+    Silu,
+    /// hyperbolic tangent
+    Tanh,
+    /// x·Φ(x), by the error function
+    Gelu,
+    /// GELU's approximation by tanh
+    GeluTanh,
+    /// x · tanh(Softplus(x))
+    Mish,
+    /// x where positive, else α(eˣ − 1)
+    Elu {
+        /// α
+        alpha: f32,
+    },
+    /// γx where positive, else γα(eˣ − 1)
+    Selu {
+        /// α
+        alpha: f32,
+        /// γ
+        gamma: f32,
+    },
+    /// max(0, x) + min(0, α(e^(x/α) − 1))
+    Celu {
+        /// α
+        alpha: f32,
+    },
+    /// ln(1 + eˣ)
+    Softplus,
+    /// x / (1 + |x|)
+    Softsign,
+    /// x where x > α, else 0
+    ThresholdedRelu {
+        /// α
+        alpha: f32,
+    },
+    /// x + bias where x < −λ, x − bias where x > λ, else 0
+    Shrink {
+        /// λ
+        lambda: f32,
+        /// What a kept value moves by
+        bias: f32,
+    },
+    /// eˣ
+    Exp,
+    /// Natural logarithm
+    Log,
+    /// √x
+    Sqrt,
+    /// 1/x
+    Reciprocal,
+    /// |x|
+    Abs,
+    /// −x
+    Neg,
+    /// −1, 0 or 1
+    Sign,
+    /// Round down
+    Floor,
+    /// Round up
+    Ceil,
+    /// Round to nearest, ties to even
+    Round,
+    /// Error function
+    Erf,
+    /// Sine of radians
+    Sin,
+    /// Cosine of radians
+    Cos,
+    /// Tangent of radians
+    Tan,
+    /// Inverse sine
+    Asin,
+    /// Inverse cosine
+    Acos,
+    /// Inverse tangent
+    Atan,
+    /// Hyperbolic sine
+    Sinh,
+    /// Hyperbolic cosine
+    Cosh,
+    /// Inverse hyperbolic sine
+    Asinh,
+    /// Inverse hyperbolic cosine
+    Acosh,
+    /// Inverse hyperbolic tangent
+    Atanh,
+}
+
+impl UnaryFn {
+    /// ONNX's name of the operation, or PyTorch's where ONNX has none.
+    pub fn name(self) -> &'static str {
+        match self {
+            UnaryFn::Relu => "Relu",
+            UnaryFn::LeakyRelu { .. } => "LeakyRelu",
+            UnaryFn::Clip { .. } => "Clip",
+            UnaryFn::Sigmoid => "Sigmoid",
+            UnaryFn::HardSigmoid { .. } => "HardSigmoid",
+            UnaryFn::HardSwish => "HardSwish",
+            UnaryFn::Silu => "SiLU",
+            UnaryFn::Tanh => "Tanh",
+            UnaryFn::Gelu => "Gelu",
+            UnaryFn::GeluTanh => "GeluTanh",
+            UnaryFn::Mish => "Mish",
+            UnaryFn::Elu { .. } => "Elu",
+            UnaryFn::Selu { .. } => "Selu",
+            UnaryFn::Celu { .. } => "Celu",
+            UnaryFn::Softplus => "Softplus",
+            UnaryFn::Softsign => "Softsign",
+            UnaryFn::ThresholdedRelu { .. } => "ThresholdedRelu",
+            UnaryFn::Shrink { .. } => "Shrink",
+            UnaryFn::Exp => "Exp",
+            UnaryFn::Log => "Log",
+            UnaryFn::Sqrt => "Sqrt",
+            UnaryFn::Reciprocal => "Reciprocal",
+            UnaryFn::Abs => "Abs",
+            UnaryFn::Neg => "Neg",
+            UnaryFn::Sign => "Sign",
+            UnaryFn::Floor => "Floor",
+            UnaryFn::Ceil => "Ceil",
+            UnaryFn::Round => "Round",
+            UnaryFn::Erf => "Erf",
+            UnaryFn::Sin => "Sin",
+            UnaryFn::Cos => "Cos",
+            UnaryFn::Tan => "Tan",
+            UnaryFn::Asin => "Asin",
+            UnaryFn::Acos => "Acos",
+            UnaryFn::Atan => "Atan",
+            UnaryFn::Sinh => "Sinh",
+            UnaryFn::Cosh => "Cosh",
+            UnaryFn::Asinh => "Asinh",
+            UnaryFn::Acosh => "Acosh",
+            UnaryFn::Atanh => "Atanh",
+        }
+    }
+}
+
+/// The window that slides over an NHWC image: rows first, then columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Extents of the kernel.
+    pub kernel: [usize; 2],
+    /// Step between two positions.
+    pub strides: [usize; 2],
+    /// Distance between two taps.
+    pub dilations: [usize; 2],
+    /// Rows above, columns left of the image.
+    pub pads_begin: [usize; 2],
+    /// Rows below, columns right of the image.
+    pub pads_end: [usize; 2],
+}
+
+impl Window {
+    /// Extent that the taps cover along dimension `d`.
+    pub fn reach(&self, d: usize) -> usize {
+        (self.kernel[d] - 1) * self.dilations[d] + 1
+    }
+
+    /// A 1×1 window of stride 1 without padding.
+    pub fn unit() -> Self {
+        Self { kernel: [1, 1], strides: [1, 1], dilations: [1, 1], pads_begin: [0, 0], pads_end: [0, 0] }
+    }
+
+    /// The input position of tap `k` at output position `o` along dimension `d`, or `None` outside of `0 .. extent`.
+    #[inline]
+    pub fn input_at(&self, d: usize, o: usize, k: usize, extent: usize) -> Option<usize> {
+        (o * self.strides[d] + k * self.dilations[d]).checked_sub(self.pads_begin[d]).filter(|&i| i < extent)
+    }
+}
+
+/// Attributes of [`Op::Pool`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// What is computed over a window.
+    pub function: PoolFn,
+    /// The window; `pads_end` is as the model gives it, ceil mode adds to it.
+    pub window: Window,
+    /// Whether the output's extents are rounded up. A window that starts in the end padding is left out, as in PyTorch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ceil_mode: bool,
+    /// Average: whether padding counts as zeros. What ceil mode adds beyond the padding never counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub count_include_pad: bool,
+}
+
+/// Function of a [`Pool`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum PoolFn {
+    /// The largest element inside the image.
+    Max,
+    /// The mean.
+    Average,
+}
+
+/// Attributes of [`Op::Resize`]: one entry a dimension.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Resize {
+    /// Interpolation.
+    pub mode: ResizeMode,
+    /// How an output coordinate becomes an input coordinate.
+    pub coordinates: Coordinates,
+    /// Extents of the output.
+    pub shape: Vec<Dim>,
+    /// Output extent over input extent along each dimension, as the model gives it (1 where nothing changes).
+    pub scales: Vec<f32>,
+}
+
+/// Interpolation of a [`Resize`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResizeMode {
+    /// Nearest input, halves rounded down.
+    RoundPreferFloor,
+    /// Nearest input, halves rounded up.
+    RoundPreferCeil,
+    /// The input at or before.
+    Floor,
+    /// The input at or behind.
+    Ceil,
+    /// Linear between neighbours, one dimension after the other.
+    Linear,
+}
+
+/// ONNX's `coordinate_transformation_mode`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Coordinates {
+    /// (x + ½)/scale − ½
+    HalfPixel,
+    /// As half_pixel, but 0 where the output has one element
+    PytorchHalfPixel,
+    /// x·(in − 1)/(out − 1)
+    AlignCorners,
+    /// x/scale
+    Asymmetric,
+}
+
+/// Attributes of [`Op::Conv`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conv {
+    /// The window.
+    pub window: Window,
+    /// Number of groups; divides input and output channels.
+    pub groups: usize,
+}
+
+/// Attributes of [`Op::ConvTranspose`]: `window` is that of the convolution whose gradient this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConvTranspose {
+    /// The window.
+    pub window: Window,
+    /// Number of groups; divides input and output channels.
+    pub groups: usize,
+    /// Rows and columns added at the end of the output.
+    pub output_padding: [usize; 2],
+}
+
+/// How an i32 accumulator becomes an output byte, see [`crate::arith::requant`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Epilogue {
+    /// Zero point of what the accumulator is requantized to (before the table, where there is one).
+    #[serde(rename = "z")]
+    pub zero_point: u8,
+    /// Lower clamp.
+    pub lo: u8,
+    /// Upper clamp.
+    pub hi: u8,
+    /// A u8 tensor of the output's shape is added before rounding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual: Option<Residual>,
+    /// A 256-byte table is applied to the requantized byte.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub table: bool,
+}
+
+/// The fused addition of an [`Epilogue`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Residual {
+    /// Zero point of the added tensor.
+    #[serde(rename = "z")]
+    pub zero_point: u8,
+    /// Its scale over the scale of the requantized byte.
+    #[serde(rename = "m")]
+    pub multiplier: f32,
+}
+
+/// Attributes of [`Op::QConv`].
+///
+/// `epilogue` is `None` where the output is f32: y = f32(acc) · multiplier.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QConv {
+    /// The window.
+    pub window: Window,
+    /// Number of groups. Groups = input channels = output channels > 1 is depthwise and has its own weight layout.
+    pub groups: usize,
+    /// Output channels.
+    pub channels: usize,
+    /// Zero point of x, what padding holds.
+    pub pad_value: u8,
+    /// Requantization, for a u8 output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epilogue: Option<Epilogue>,
+}
+
+/// Attributes of [`Op::QConvTranspose`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QConvTranspose {
+    /// The window of the convolution whose gradient this is.
+    pub window: Window,
+    /// Number of groups.
+    pub groups: usize,
+    /// Output channels.
+    pub channels: usize,
+    /// Rows and columns added at the end of the output.
+    pub output_padding: [usize; 2],
+    /// Zero point of x, what taps without an input see.
+    pub pad_value: u8,
+    /// Requantization, for a u8 output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epilogue: Option<Epilogue>,
+}
+
+/// Attributes of [`Op::QGemm`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QGemm {
+    /// Output columns N.
+    pub channels: usize,
+    /// Requantization, for a u8 output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epilogue: Option<Epilogue>,
+}

@@ -1,0 +1,521 @@
+//! Shape inference: the extents of an operation's output from its operands.
+//!
+//! It also checks ranks, attributes and operand shapes, so that whatever passes here can be executed: import, the file's
+//! validator and the memory plan all call [`infer`]. Element types are [`super::check`]'s.
+
+use thiserror::Error;
+
+use super::Dim;
+use super::dim::display;
+use super::op::{Conv, ConvTranspose, Epilogue, Op, PadMode, Pool, QConv, QConvTranspose, QGemm, Resize, Window};
+use crate::format::weights::PackedShape;
+use crate::tensor::MAX_RANK;
+
+/// Why an operation cannot take these operands.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ShapeError {
+    /// Too few or too many operands.
+    #[error("takes {expected} operands, not {got}")]
+    Arity {
+        /// What it takes.
+        expected: &'static str,
+        /// What it was given.
+        got: usize,
+    },
+    /// An operand's rank.
+    #[error("operand {operand} has shape {shape}, but rank {expected} is needed")]
+    Rank {
+        /// Which operand, from 0.
+        operand: usize,
+        /// Its shape.
+        shape: String,
+        /// What it should be.
+        expected: usize,
+    },
+    /// An extent that must be a number, but depends on the batch size.
+    #[error("dimension {axis} of {shape} depends on the batch size, which {what} doesn't allow")]
+    Symbolic {
+        /// Which dimension.
+        axis: usize,
+        /// The shape.
+        shape: String,
+        /// What needs a number.
+        what: &'static str,
+    },
+    /// Operands whose shapes don't fit together.
+    #[error("shapes {a} and {b} don't fit together")]
+    Mismatch {
+        /// The one.
+        a: String,
+        /// The other.
+        b: String,
+    },
+    /// An attribute out of its range.
+    #[error("{what} is {value}, which is out of range for shape {shape}")]
+    Attribute {
+        /// Which attribute.
+        what: &'static str,
+        /// Its value.
+        value: String,
+        /// The operand's shape.
+        shape: String,
+    },
+    /// An output without a single position, or a number that overflows.
+    #[error("the output of {shape} would be empty or too large")]
+    Extent {
+        /// The operand's shape.
+        shape: String,
+    },
+}
+
+type Shape = Vec<Dim>;
+type Result<T> = std::result::Result<T, ShapeError>;
+
+/// The output's shape.
+///
+/// # Errors
+/// [`ShapeError`] where the operands' number, ranks or extents, or an attribute, are not as the operation needs.
+pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
+    let shape = match op {
+        Op::Reshape { shape } => reshape(one(inputs)?, shape),
+        Op::Transpose { perm } => transpose(one(inputs)?, perm),
+        Op::Concat { axis } => concat(inputs, *axis),
+        Op::Slice { cuts } => slice(one(inputs)?, cuts),
+        Op::Pad { before, after, mode } => pad(one(inputs)?, before, after, *mode),
+        Op::DepthToSpace { block, .. } => depth_to_space(one(inputs)?, *block),
+        Op::SpaceToDepth { block } => space_to_depth(one(inputs)?, *block),
+        Op::ChannelShuffle { axis, groups } => channel_shuffle(one(inputs)?, *axis, *groups),
+        Op::Binary { .. } => {
+            arity(inputs, 2..=2, "2")?;
+            broadcast(inputs[0], inputs[1])
+        }
+        Op::Pool(p) => pool(one(inputs)?, p),
+        Op::Reduce { axes, keep_dims, .. } => reduce(one(inputs)?, axes, *keep_dims),
+        Op::Softmax { axis } => {
+            arity(inputs, 1..=2, "1 or 2")?;
+            if let Some(table) = inputs.get(1) {
+                expect(table, &[Dim::Fixed(256)])?;
+            }
+            axis_kept(inputs[0], *axis)
+        }
+        Op::LogSoftmax { axis } => axis_kept(one(inputs)?, *axis),
+        Op::Resize(r) => resize(one(inputs)?, r),
+        Op::Conv(c) => conv(inputs, c),
+        Op::ConvTranspose(c) => conv_transpose(inputs, c),
+        Op::Gemm => gemm(inputs),
+        Op::MatMul => mat_mul(inputs),
+        Op::Unary { .. } | Op::Quantize | Op::Dequantize => Ok(one(inputs)?.to_vec()),
+        Op::Table => {
+            arity(inputs, 2..=2, "2")?;
+            expect(inputs[1], &[Dim::Fixed(256)])?;
+            Ok(inputs[0].to_vec())
+        }
+        Op::QConv(c) => q_conv(inputs, c),
+        Op::QConvTranspose(c) => q_conv_transpose(inputs, c),
+        Op::QGemm(g) => q_gemm(inputs, g),
+    }?;
+    // A tensor must fit in memory with its largest element type at batch 1; larger batches are the plan's to check.
+    let elements = Dim::product(&shape).and_then(|n| n.at(1)).and_then(|n| n.checked_mul(8));
+    if shape.len() > MAX_RANK || elements.is_none_or(|n| n > isize::MAX as usize) {
+        return Err(ShapeError::Extent { shape: display(&shape) });
+    }
+    Ok(shape)
+}
+
+/// Extent of a sliding window's output; `None` where it would be empty.
+pub fn window_extent(window: &Window, d: usize, extent: usize, ceil_mode: bool) -> Option<usize> {
+    let padded = extent.checked_add(window.pads_begin[d])?.checked_add(window.pads_end[d])?;
+    let room = padded.checked_sub(window.reach(d))?;
+    let stride = window.strides[d];
+    let mut out = if ceil_mode { room.div_ceil(stride) } else { room / stride } + 1;
+    // A window of ceil mode has to start inside the image or the padding before it.
+    if ceil_mode && (out - 1) * stride >= extent + window.pads_begin[d] {
+        out -= 1;
+    }
+    (out > 0).then_some(out)
+}
+
+/// Extent of a transposed window's output.
+pub fn transposed_extent(window: &Window, d: usize, extent: usize, output_padding: usize) -> Option<usize> {
+    let full = extent.checked_sub(1)?.checked_mul(window.strides[d])?.checked_add(window.reach(d))?;
+    let out = full.checked_add(output_padding)?.checked_sub(window.pads_begin[d])?.checked_sub(window.pads_end[d])?;
+    (out > 0).then_some(out)
+}
+
+fn arity(inputs: &[&[Dim]], range: std::ops::RangeInclusive<usize>, expected: &'static str) -> Result<()> {
+    if range.contains(&inputs.len()) { Ok(()) } else { Err(ShapeError::Arity { expected, got: inputs.len() }) }
+}
+
+fn one<'a>(inputs: &[&'a [Dim]]) -> Result<&'a [Dim]> {
+    arity(inputs, 1..=1, "1")?;
+    Ok(inputs[0])
+}
+
+fn expect(got: &[Dim], wanted: &[Dim]) -> Result<()> {
+    if got == wanted { Ok(()) } else { Err(ShapeError::Mismatch { a: display(got), b: display(wanted) }) }
+}
+
+fn attribute(what: &'static str, value: impl std::fmt::Debug, shape: &[Dim]) -> ShapeError {
+    ShapeError::Attribute { what, value: format!("{value:?}"), shape: display(shape) }
+}
+
+fn extent_error(shape: &[Dim]) -> ShapeError {
+    ShapeError::Extent { shape: display(shape) }
+}
+
+fn fixed(shape: &[Dim], axis: usize, what: &'static str) -> Result<usize> {
+    shape[axis].fixed().ok_or_else(|| ShapeError::Symbolic { axis, shape: display(shape), what })
+}
+
+fn image(shape: &[Dim], what: &'static str) -> Result<(Dim, [usize; 2], usize)> {
+    if shape.len() != 4 {
+        return Err(ShapeError::Rank { operand: 0, shape: display(shape), expected: 4 });
+    }
+    Ok((shape[0], [fixed(shape, 1, what)?, fixed(shape, 2, what)?], fixed(shape, 3, what)?))
+}
+
+fn check_window(window: &Window, shape: &[Dim]) -> Result<()> {
+    const MOST: usize = 1 << 20;
+    let fields = [window.kernel, window.strides, window.dilations];
+    if fields.iter().flatten().any(|&v| v == 0 || v > MOST) || [window.pads_begin, window.pads_end].iter().flatten().any(|&v| v > MOST) {
+        return Err(attribute("a kernel, stride, dilation or pad", window, shape));
+    }
+    if (0..2).any(|d| window.kernel[d].checked_mul(window.dilations[d]).is_none_or(|reach| reach > MOST)) {
+        return Err(attribute("kernel times dilation", window, shape));
+    }
+    Ok(())
+}
+
+fn reshape(input: &[Dim], shape: &[Dim]) -> Result<Shape> {
+    let (a, b) = (Dim::product(input), Dim::product(shape));
+    if a.is_none() || a != b {
+        return Err(ShapeError::Mismatch { a: display(input), b: display(shape) });
+    }
+    Ok(shape.to_vec())
+}
+
+fn transpose(input: &[Dim], perm: &[usize]) -> Result<Shape> {
+    let mut seen = vec![false; input.len()];
+    let valid = perm.len() == input.len() && perm.iter().all(|&p| p < input.len() && !std::mem::replace(&mut seen[p], true));
+    if !valid {
+        return Err(attribute("perm", perm, input));
+    }
+    Ok(perm.iter().map(|&p| input[p]).collect())
+}
+
+fn concat(inputs: &[&[Dim]], axis: usize) -> Result<Shape> {
+    arity(inputs, 1..=usize::MAX, "at least 1")?;
+    let first = inputs[0];
+    if axis >= first.len() {
+        return Err(attribute("axis", axis, first));
+    }
+    let mut total = 0usize;
+    for input in inputs {
+        let fits = input.len() == first.len() && (0..first.len()).all(|i| i == axis || input[i] == first[i]);
+        if !fits {
+            return Err(ShapeError::Mismatch { a: display(first), b: display(input) });
+        }
+        if inputs.len() == 1 {
+            return Ok(first.to_vec());
+        }
+        total = total.checked_add(fixed(input, axis, "Concat")?).ok_or_else(|| extent_error(input))?;
+    }
+    let mut shape = first.to_vec();
+    shape[axis] = Dim::Fixed(total);
+    Ok(shape)
+}
+
+fn slice(input: &[Dim], cuts: &[super::op::Cut]) -> Result<Shape> {
+    let mut shape = input.to_vec();
+    let mut seen = vec![false; input.len()];
+    for cut in cuts {
+        if cut.axis >= input.len() || std::mem::replace(&mut seen[cut.axis], true) {
+            return Err(attribute("axis", cut, input));
+        }
+        let extent = fixed(input, cut.axis, "Slice")?;
+        let last = cut.len.checked_sub(1).and_then(|n| isize::try_from(n).ok()).and_then(|n| n.checked_mul(cut.step));
+        let last = last.and_then(|n| n.checked_add(isize::try_from(cut.start).ok()?));
+        let inside = cut.start < extent && last.is_some_and(|l| l >= 0 && (l as usize) < extent);
+        if cut.step == 0 || !inside {
+            return Err(attribute("cut", cut, input));
+        }
+        shape[cut.axis] = Dim::Fixed(cut.len);
+    }
+    Ok(shape)
+}
+
+fn pad(input: &[Dim], before: &[usize], after: &[usize], mode: PadMode) -> Result<Shape> {
+    if before.len() != input.len() || after.len() != input.len() {
+        return Err(attribute("pads", (before, after), input));
+    }
+    let mut shape = input.to_vec();
+    for axis in 0..input.len() {
+        if before[axis] == 0 && after[axis] == 0 {
+            continue;
+        }
+        let extent = fixed(input, axis, "Pad")?;
+        let most = match mode {
+            PadMode::Constant(_) => usize::MAX,
+            PadMode::Reflect => extent.saturating_sub(1),
+            PadMode::Edge => {
+                if extent > 0 {
+                    usize::MAX
+                } else {
+                    0
+                }
+            }
+            PadMode::Wrap => extent,
+        };
+        if before[axis] > most || after[axis] > most {
+            return Err(attribute("pads", (before, after), input));
+        }
+        let total = extent.checked_add(before[axis]).and_then(|n| n.checked_add(after[axis]));
+        shape[axis] = Dim::Fixed(total.ok_or_else(|| extent_error(input))?);
+    }
+    Ok(shape)
+}
+
+fn depth_to_space(input: &[Dim], block: usize) -> Result<Shape> {
+    let (n, [h, w], c) = image(input, "DepthToSpace")?;
+    let area = block.checked_mul(block).filter(|&a| a > 0 && c % a == 0);
+    let area = area.ok_or_else(|| attribute("block", block, input))?;
+    let grown = |x: usize| x.checked_mul(block).ok_or_else(|| extent_error(input));
+    Ok(vec![n, grown(h)?.into(), grown(w)?.into(), (c / area).into()])
+}
+
+fn space_to_depth(input: &[Dim], block: usize) -> Result<Shape> {
+    let (n, [h, w], c) = image(input, "SpaceToDepth")?;
+    if block == 0 || h % block != 0 || w % block != 0 {
+        return Err(attribute("block", block, input));
+    }
+    let depth = block.checked_mul(block).and_then(|a| a.checked_mul(c)).ok_or_else(|| extent_error(input))?;
+    Ok(vec![n, (h / block).into(), (w / block).into(), depth.into()])
+}
+
+fn channel_shuffle(input: &[Dim], axis: usize, groups: usize) -> Result<Shape> {
+    if axis >= input.len() {
+        return Err(attribute("axis", axis, input));
+    }
+    if groups == 0 || fixed(input, axis, "ChannelShuffle")? % groups != 0 {
+        return Err(attribute("groups", groups, input));
+    }
+    Ok(input.to_vec())
+}
+
+/// ONNX (numpy) broadcasting of two shapes.
+///
+/// # Errors
+/// [`ShapeError::Mismatch`] where neither extent is 1 and they differ.
+pub fn broadcast(a: &[Dim], b: &[Dim]) -> Result<Shape> {
+    let rank = a.len().max(b.len());
+    let at = |s: &[Dim], i: usize| if i + s.len() < rank { Dim::Fixed(1) } else { s[i + s.len() - rank] };
+    (0..rank)
+        .map(|i| match (at(a, i), at(b, i)) {
+            (x, y) if x == y => Ok(x),
+            (Dim::Fixed(1), y) => Ok(y),
+            (x, Dim::Fixed(1)) => Ok(x),
+            _ => Err(ShapeError::Mismatch { a: display(a), b: display(b) }),
+        })
+        .collect()
+}
+
+fn pool(input: &[Dim], pool: &Pool) -> Result<Shape> {
+    let (n, extents, c) = image(input, "a pool")?;
+    check_window(&pool.window, input)?;
+    // Every window must see at least one element of the image.
+    if (0..2).any(|d| pool.window.pads_begin[d] >= pool.window.reach(d) || pool.window.pads_end[d] >= pool.window.reach(d)) {
+        return Err(attribute("pads (not less than the kernel)", pool.window, input));
+    }
+    let out = |d: usize| window_extent(&pool.window, d, extents[d], pool.ceil_mode).ok_or_else(|| extent_error(input));
+    Ok(vec![n, out(0)?.into(), out(1)?.into(), c.into()])
+}
+
+fn reduce(input: &[Dim], axes: &[usize], keep_dims: bool) -> Result<Shape> {
+    if axes.windows(2).any(|w| w[0] >= w[1]) || axes.iter().any(|&a| a >= input.len()) {
+        return Err(attribute("axes", axes, input));
+    }
+    for &axis in axes {
+        if fixed(input, axis, "a reduction")? == 0 {
+            return Err(extent_error(input));
+        }
+    }
+    let kept = input.iter().enumerate().filter_map(|(i, &d)| match axes.contains(&i) {
+        true => keep_dims.then_some(Dim::Fixed(1)),
+        false => Some(d),
+    });
+    Ok(kept.collect())
+}
+
+fn axis_kept(input: &[Dim], axis: usize) -> Result<Shape> {
+    if axis >= input.len() {
+        return Err(attribute("axis", axis, input));
+    }
+    fixed(input, axis, "Softmax")?;
+    Ok(input.to_vec())
+}
+
+fn resize(input: &[Dim], resize: &Resize) -> Result<Shape> {
+    let shape = &resize.shape;
+    let sized = shape.len() == input.len() && resize.scales.len() == input.len();
+    if !sized || resize.scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+        return Err(attribute("scales", &resize.scales, input));
+    }
+    for axis in 0..input.len() {
+        if shape[axis] != input[axis] && (fixed(input, axis, "Resize")? == 0 || fixed(shape, axis, "Resize")? == 0) {
+            return Err(extent_error(input));
+        }
+    }
+    Ok(shape.clone())
+}
+
+fn check_groups(groups: usize, input_channels: usize, output_channels: usize, shape: &[Dim]) -> Result<()> {
+    let valid = groups > 0 && input_channels > 0 && output_channels > 0 && input_channels % groups == 0 && output_channels % groups == 0;
+    if valid { Ok(()) } else { Err(attribute("groups", groups, shape)) }
+}
+
+fn check_bias(bias: Option<&&[Dim]>, channels: usize) -> Result<()> {
+    bias.map_or(Ok(()), |b| expect(b, &[Dim::Fixed(channels)]))
+}
+
+fn float_weights(weights: &[Dim]) -> Result<[usize; 4]> {
+    if weights.len() != 4 {
+        return Err(ShapeError::Rank { operand: 1, shape: display(weights), expected: 4 });
+    }
+    let at = |i| fixed(weights, i, "weights");
+    Ok([at(0)?, at(1)?, at(2)?, at(3)?])
+}
+
+fn conv(inputs: &[&[Dim]], conv: &Conv) -> Result<Shape> {
+    arity(inputs, 2..=3, "2 or 3")?;
+    let (n, extents, c) = image(inputs[0], "Conv")?;
+    check_window(&conv.window, inputs[0])?;
+    let [kh, kw, c_group, channels] = float_weights(inputs[1])?;
+    check_groups(conv.groups, c, channels, inputs[0])?;
+    if [kh, kw] != conv.window.kernel || c_group != c / conv.groups {
+        return Err(ShapeError::Mismatch { a: display(inputs[0]), b: display(inputs[1]) });
+    }
+    check_bias(inputs.get(2), channels)?;
+    let out = |d: usize| window_extent(&conv.window, d, extents[d], false).ok_or_else(|| extent_error(inputs[0]));
+    Ok(vec![n, out(0)?.into(), out(1)?.into(), channels.into()])
+}
+
+fn conv_transpose(inputs: &[&[Dim]], conv: &ConvTranspose) -> Result<Shape> {
+    arity(inputs, 2..=3, "2 or 3")?;
+    let (n, extents, c) = image(inputs[0], "ConvTranspose")?;
+    check_window(&conv.window, inputs[0])?;
+    let [kh, kw, c_group, channels] = float_weights(inputs[1])?;
+    check_groups(conv.groups, c, channels, inputs[0])?;
+    if [kh, kw] != conv.window.kernel || c_group != c / conv.groups {
+        return Err(ShapeError::Mismatch { a: display(inputs[0]), b: display(inputs[1]) });
+    }
+    check_bias(inputs.get(2), channels)?;
+    let [h, w] = transposed_extents(&conv.window, extents, conv.output_padding, inputs[0])?;
+    Ok(vec![n, h.into(), w.into(), channels.into()])
+}
+
+fn transposed_extents(window: &Window, extents: [usize; 2], output_padding: [usize; 2], shape: &[Dim]) -> Result<[usize; 2]> {
+    if (0..2).any(|d| output_padding[d] >= window.strides[d].max(window.dilations[d])) {
+        return Err(attribute("output_padding", output_padding, shape));
+    }
+    let out = |d: usize| transposed_extent(window, d, extents[d], output_padding[d]).ok_or_else(|| extent_error(shape));
+    Ok([out(0)?, out(1)?])
+}
+
+fn gemm(inputs: &[&[Dim]]) -> Result<Shape> {
+    arity(inputs, 2..=3, "2 or 3")?;
+    let (x, w) = (inputs[0], inputs[1]);
+    if w.len() != 2 {
+        return Err(ShapeError::Rank { operand: 1, shape: display(w), expected: 2 });
+    }
+    let (k, n) = (fixed(w, 0, "Gemm")?, fixed(w, 1, "Gemm")?);
+    if x.last() != Some(&Dim::Fixed(k)) {
+        return Err(ShapeError::Mismatch { a: display(x), b: display(w) });
+    }
+    check_bias(inputs.get(2), n)?;
+    let mut shape = x.to_vec();
+    shape[x.len() - 1] = n.into();
+    Ok(shape)
+}
+
+fn mat_mul(inputs: &[&[Dim]]) -> Result<Shape> {
+    arity(inputs, 2..=2, "2")?;
+    let (a, b) = (inputs[0], inputs[1]);
+    for (operand, shape) in inputs.iter().enumerate() {
+        if shape.len() < 2 {
+            return Err(ShapeError::Rank { operand, shape: display(shape), expected: 2 });
+        }
+    }
+    let (ra, rb) = (a.len(), b.len());
+    if a[ra - 1] != b[rb - 2] {
+        return Err(ShapeError::Mismatch { a: display(a), b: display(b) });
+    }
+    fixed(a, ra - 1, "MatMul")?;
+    let mut shape = broadcast(&a[..ra - 2], &b[..rb - 2])?;
+    shape.extend([a[ra - 2], b[rb - 1]]);
+    Ok(shape)
+}
+
+/// The operands behind weights, bias and multiplier: residual, table, as the epilogue says.
+fn check_epilogue(inputs: &[&[Dim]], epilogue: Option<&Epilogue>, output: &[Dim]) -> Result<()> {
+    let residual = epilogue.is_some_and(|e| e.residual.is_some());
+    let table = epilogue.is_some_and(|e| e.table);
+    let wanted = 4 + usize::from(residual) + usize::from(table);
+    arity(inputs, wanted..=wanted, "x, weights, bias, multiplier, and what its epilogue names")?;
+    if residual {
+        expect(inputs[4], output)?;
+    }
+    if table {
+        expect(inputs[wanted - 1], &[Dim::Fixed(256)])?;
+    }
+    Ok(())
+}
+
+fn check_packed(inputs: &[&[Dim]], packed: PackedShape) -> Result<()> {
+    let fixed: Vec<Dim> = packed.weights().into_iter().map(Dim::Fixed).collect();
+    expect(inputs[1], &fixed)?;
+    expect(inputs[2], &[Dim::Fixed(packed.padded_channels())])?;
+    expect(inputs[3], &[Dim::Fixed(packed.padded_channels())])
+}
+
+fn q_conv(inputs: &[&[Dim]], conv: &QConv) -> Result<Shape> {
+    arity(inputs, 4..=6, "4 to 6")?;
+    let (n, extents, c) = image(inputs[0], "QConv")?;
+    check_window(&conv.window, inputs[0])?;
+    check_groups(conv.groups, c, conv.channels, inputs[0])?;
+    let packed = PackedShape::conv(conv.window.kernel, c, conv.channels, conv.groups).ok_or_else(|| extent_error(inputs[0]))?;
+    check_packed(inputs, packed)?;
+    let out = |d: usize| window_extent(&conv.window, d, extents[d], false).ok_or_else(|| extent_error(inputs[0]));
+    let output = vec![n, out(0)?.into(), out(1)?.into(), conv.channels.into()];
+    check_epilogue(inputs, conv.epilogue.as_ref(), &output)?;
+    Ok(output)
+}
+
+fn q_conv_transpose(inputs: &[&[Dim]], conv: &QConvTranspose) -> Result<Shape> {
+    arity(inputs, 4..=6, "4 to 6")?;
+    let (n, extents, c) = image(inputs[0], "QConvTranspose")?;
+    check_window(&conv.window, inputs[0])?;
+    check_groups(conv.groups, c, conv.channels, inputs[0])?;
+    let packed = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups).ok_or_else(|| extent_error(inputs[0]))?;
+    check_packed(inputs, packed)?;
+    let [h, w] = transposed_extents(&conv.window, extents, conv.output_padding, inputs[0])?;
+    let output = vec![n, h.into(), w.into(), conv.channels.into()];
+    check_epilogue(inputs, conv.epilogue.as_ref(), &output)?;
+    Ok(output)
+}
+
+fn q_gemm(inputs: &[&[Dim]], gemm: &QGemm) -> Result<Shape> {
+    arity(inputs, 4..=6, "4 to 6")?;
+    let x = inputs[0];
+    if x.is_empty() {
+        return Err(ShapeError::Rank { operand: 0, shape: display(x), expected: 2 });
+    }
+    let k = fixed(x, x.len() - 1, "QGemm")?;
+    check_groups(1, k, gemm.channels, x)?;
+    let packed = PackedShape::grouped([1, 1], k, gemm.channels, 1).ok_or_else(|| extent_error(x))?;
+    check_packed(inputs, packed)?;
+    let mut output = x.to_vec();
+    output[x.len() - 1] = gemm.channels.into();
+    check_epilogue(inputs, gemm.epilogue.as_ref(), &output)?;
+    Ok(output)
+}

@@ -1,0 +1,88 @@
+//! Affine quantization of activations: real = scale · (q − zero_point), q in 0 ..= q_max.
+
+use serde::{Deserialize, Serialize};
+
+use crate::arith::round::{clamp, rne};
+
+/// Per-tensor affine parameters of a u8 tensor.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Affine {
+    /// Real distance of two neighbouring integers; finite and positive.
+    #[serde(rename = "s")]
+    pub scale: f32,
+    /// The integer that stands for real zero; at most `q_max`.
+    #[serde(rename = "z")]
+    pub zero_point: u8,
+    /// Largest integer in use: 255, or 127 in a model of reduced range.
+    #[serde(rename = "max", default = "full_range", skip_serializing_if = "is_full_range")]
+    pub q_max: u8,
+}
+
+fn full_range() -> u8 {
+    255
+}
+
+fn is_full_range(q_max: &u8) -> bool {
+    *q_max == 255
+}
+
+impl Affine {
+    /// Parameters that cover `min ..= max` (widened to hold zero) with the integers `0 ..= q_max`.
+    ///
+    /// This is PyTorch's `_calculate_qparams` for `quint8`, `per_tensor_affine`: scale = (max − min) / q_max,
+    /// zero_point = rne(−min / scale). A range without extent gets scale 1 (an all-zero tensor).
+    pub fn from_range(min: f32, max: f32, q_max: u8) -> Self {
+        let (min, max) = (f64::from(min.min(0.0)), f64::from(max.max(0.0)));
+        let scale = ((max - min) / f64::from(q_max)) as f32;
+        if !(scale.is_finite() && scale >= f32::MIN_POSITIVE) {
+            return Self { scale: 1.0, zero_point: 0, q_max };
+        }
+        let zero = libm::rint(-min / f64::from(scale)).clamp(0.0, f64::from(q_max));
+        Self { scale, zero_point: zero as u8, q_max }
+    }
+
+    /// Whether the parameters obey their documentation.
+    pub fn is_valid(&self) -> bool {
+        self.scale.is_finite() && self.scale >= f32::MIN_POSITIVE && self.zero_point <= self.q_max && self.q_max > 0
+    }
+
+    /// ONNX `QuantizeLinear`: q = clamp(rne(x / scale) + zero_point, 0, q_max); NaN becomes 0.
+    pub fn quantize(&self, x: f32) -> u8 {
+        let z = f32::from(self.zero_point);
+        let t = clamp(x / self.scale, -z, f32::from(self.q_max) - z);
+        (rne(t) + i32::from(self.zero_point)) as u8
+    }
+
+    /// ONNX `DequantizeLinear`: (q − zero_point) · scale.
+    pub fn dequantize(&self, q: u8) -> f32 {
+        (i32::from(q) - i32::from(self.zero_point)) as f32 * self.scale
+    }
+
+    /// The smallest and the largest real number that can be represented.
+    pub fn range(&self) -> (f32, f32) {
+        (self.dequantize(0), self.dequantize(self.q_max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn range_holds_zero_exactly() {
+        for (min, max) in [(-1.0, 3.0), (0.5, 2.0), (-7.0, -1.0), (0.0, 6.0)] {
+            let a = Affine::from_range(min, max, 255);
+            assert!(a.is_valid());
+            assert_eq!(a.dequantize(a.quantize(0.0)), 0.0);
+            assert_eq!(a.quantize(f32::INFINITY), 255);
+            assert_eq!(a.quantize(f32::NEG_INFINITY), 0);
+            assert_eq!(a.quantize(f32::NAN), 0);
+        }
+    }
+
+    #[test]
+    fn empty_range_is_harmless() {
+        assert_eq!(Affine::from_range(0.0, 0.0, 255), Affine { scale: 1.0, zero_point: 0, q_max: 255 });
+    }
+}

@@ -1,0 +1,66 @@
+//! The scalar backend: the definition of every result, and the oracle of every test.
+//!
+//! One file an operation family, in loops that mirror the formulas of `ARITHMETIC.md`. It is written to be read; it is
+//! also what runs where no kernel exists, so its inner loops are laid out such that a compiler can vectorise them.
+
+use crate::backend::{Backend, Operand, OutputMut};
+
+use crate::graph::Op;
+use crate::tensor::DType;
+
+/// The backend of this module.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reference;
+
+impl Backend for Reference {
+    fn name(&self) -> &str {
+        "reference"
+    }
+
+    fn run(&self, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
+        let quantized = inputs[0].view.dtype() == DType::U8;
+        match op {
+            Op::Reshape { .. } => layout::reshape(inputs, output),
+            Op::Transpose { perm } => layout::transpose(perm, inputs, output),
+            Op::Concat { axis } => layout::concat(*axis, inputs, output),
+            Op::Slice { cuts } => layout::slice(cuts, inputs, output),
+            Op::Pad { before, after, mode } => layout::pad(before, after, *mode, inputs, output),
+            Op::DepthToSpace { block, order } => layout::depth_to_space(*block, *order, inputs, output),
+            Op::SpaceToDepth { block } => layout::space_to_depth(*block, inputs, output),
+            Op::ChannelShuffle { axis, groups } => layout::channel_shuffle(*axis, *groups, inputs, output),
+            Op::Binary { function } if quantized => elementwise::binary_u8(*function, inputs, output),
+            Op::Binary { function } => elementwise::binary_f32(*function, inputs, output),
+            Op::Unary { function } => elementwise::unary_f32(*function, inputs, output),
+            Op::Table => elementwise::table(inputs, output),
+            Op::Pool(pool) if quantized => pool::pool_u8(pool, inputs, output),
+            Op::Pool(pool) => pool::pool_f32(pool, inputs, output),
+            Op::Reduce { axes, .. } if quantized => reduce::mean_u8(axes, inputs, output),
+            Op::Reduce { function, axes, .. } => reduce::reduce_f32(*function, axes, inputs, output),
+            Op::Softmax { axis } if quantized => softmax::softmax_u8(*axis, inputs, output),
+            Op::Softmax { axis } => softmax::softmax_f32(*axis, inputs, output),
+            Op::LogSoftmax { axis } => softmax::log_softmax_f32(*axis, inputs, output),
+            Op::Resize(resize) => resize::resize(resize, inputs, output),
+            Op::Conv(conv) => conv::conv_f32(conv, inputs, output),
+            Op::ConvTranspose(conv) => conv_transpose::conv_transpose_f32(conv, inputs, output),
+            Op::Gemm => gemm::gemm_f32(inputs, output),
+            Op::MatMul => gemm::mat_mul_f32(inputs, output),
+            Op::Quantize => quantize::quantize(inputs, output),
+            Op::Dequantize => quantize::dequantize(inputs, output),
+            Op::QConv(conv) => conv::q_conv(conv, inputs, output),
+            Op::QConvTranspose(conv) => conv_transpose::q_conv_transpose(conv, inputs, output),
+            Op::QGemm(gemm) => gemm::q_gemm(gemm, inputs, output),
+        }
+    }
+}
+
+mod conv;
+mod conv_transpose;
+mod depthwise;
+mod elementwise;
+mod gemm;
+mod layout;
+mod pool;
+mod quantize;
+mod reduce;
+mod resize;
+mod softmax;
