@@ -1,1 +1,25 @@
-//! convert
+//! Quaver's converter: a float network in, a calibrated and quantized `.qvr` file out.
+//!
+//! Each stage maps a [`Network`](quaver_core::graph::Network) to a `Network` that can be printed, checked and run:
+//!
+//! | module | stage |
+//! |---|---|
+//! | [`import`] | ONNX to the float graph |
+//! | [`simplify`] | constants, BatchNorm, activations, layout |
+//! | [`calibrate`] | the float graph on burn; observers watch its edges |
+//! | [`quantize`] | ranges and the qconfig mapping to integers |
+//! | [`report`] | what was quantized, what was not and why, and what it cost |
+//! | [`pipeline`] | the stages in one call |
+//! | [`agreement`] | SQNR, cosine, top-1 of two tensors |
+
+#![forbid(unsafe_code)]
+
+pub mod agreement;
+pub mod calibrate;
+pub mod import;
+pub mod quantize;
+pub mod report;
+pub mod simplify;
+pub mod pipeline;
+
+pub use pipeline::{ConvertError, Converted, convert, load};

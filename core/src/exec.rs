@@ -99,7 +99,7 @@ impl Executor {
         for (id, range) in &self.plan.copies {
             let source = match &self.plan.locations[id.index()] {
                 Location::Input(i) => inputs[*i].bytes(),
-                Location::Constant(c) => constants.constant(*c),
+                Location::Constant(c) => constants.bytes_of(*c),
                 Location::Arena(_) | Location::Unused => continue,
             };
             self.arena[range.clone()].copy_from_slice(source);
@@ -188,10 +188,127 @@ fn view<'a>(
 ) -> TensorView<'a> {
     let bytes = match &plan.locations[id.index()] {
         Location::Input(i) => inputs[*i].bytes(),
-        Location::Constant(c) => constants.constant(*c),
+        Location::Constant(c) => constants.bytes_of(*c),
         Location::Arena(range) if range.end <= before.len() => &before[range.clone()],
         Location::Arena(range) => &behind[range.start - behind_start..range.end - behind_start],
         Location::Unused => &[],
     };
     TensorView::new(graph.value(id).dtype, &plan.shapes[id.index()], bytes).expect("the plan and the file's check sized this value")
+}
+
+#[cfg(test)]
+mod tests {
+    // Without the trait `Constants`, whose method would hide the one that adds a constant.
+    use super::{ExecError, Executor};
+    use crate::graph::op::{BinaryFn, ReduceFn, UnaryFn};
+    use crate::graph::{Dim, Network, Op, ValueId};
+    use crate::plan::Plan;
+    use crate::quant::Affine;
+    use crate::reference::Reference;
+    use crate::tensor::{DType, TensorView};
+
+    /// y = mean over rows of (|x| + bias), r = the same in one dimension; x and the bias are outputs too.
+    fn network() -> Network {
+        let mut net = Network::new("small");
+        let x = net.input("x", DType::F32, vec![Dim::BATCH, 2.into(), 3.into()]);
+        let bias = net.constant("bias", &[3], &[10.0f32, 20.0, 30.0]);
+        let a = net.push(Op::Unary { function: UnaryFn::Abs }, &[x], "abs", "a").expect("valid");
+        let s = net.push(Op::Binary { function: BinaryFn::Add }, &[a, bias], "add", "s").expect("valid");
+        let mean = Op::Reduce { function: ReduceFn::Mean, axes: vec![1], keep_dims: false };
+        let y = net.push(mean, &[s], "mean", "y").expect("valid");
+        let r = net.push(Op::Reshape { shape: vec![Dim::Batch { times: 3 }] }, &[y], "flat", "r").expect("valid");
+        [y, r, x, bias].into_iter().for_each(|id| net.output(id));
+        net
+    }
+
+    fn executor(net: &Network, batch: usize) -> Executor {
+        crate::graph::check::check(&net.graph).expect("valid");
+        Executor::new(Plan::new(&net.graph, batch, usize::MAX).expect("fits")).expect("memory")
+    }
+
+    #[test]
+    fn a_network_runs_at_every_batch_size() {
+        let net = network();
+        for batch in [1, 3] {
+            let mut executor = executor(&net, batch);
+            let shape = [batch, 2, 3];
+            // Twice, on other data, so that nothing may be left from the first run.
+            for sign in [1.0, -2.0] {
+                let x: Vec<f32> = (0..batch * 6).map(|i| i as f32 * sign).collect();
+                let input = TensorView::from_slice(&shape, &x).expect("sized");
+                let mut seen = Vec::new();
+                let mut observe = |node: usize, id: ValueId, view: TensorView<'_>| {
+                    seen.push((
+                        node,
+                        net.graph.value(id).name.clone(),
+                        view.shape().to_vec(),
+                        view.as_slice::<f32>().expect("f32").to_vec(),
+                    ));
+                };
+                executor.run(&net.graph, &net, &Reference, &[input], Some(&mut observe)).expect("runs");
+
+                let abs: Vec<f32> = x.iter().map(|v| v.abs()).collect();
+                let sum: Vec<f32> = abs.iter().enumerate().map(|(i, v)| v + [10.0, 20.0, 30.0][i % 3]).collect();
+                let mean: Vec<f32> = (0..batch * 3).map(|i| i / 3 * 6 + i % 3).map(|i| (sum[i] + sum[i + 3]) / 2.0).collect();
+                let expected = [
+                    (0, "a".to_owned(), shape.to_vec(), abs),
+                    (1, "s".to_owned(), shape.to_vec(), sum),
+                    (2, "y".to_owned(), vec![batch, 3], mean.clone()),
+                    (3, "r".to_owned(), vec![batch * 3], mean.clone()),
+                ];
+                assert_eq!(seen, expected);
+                let outputs: Vec<&[usize]> = (0..4).map(|i| executor.output(&net.graph, i).expect("an output").shape()).collect();
+                assert_eq!(outputs, [&[batch, 3][..], &[batch * 3], &shape, &[3]]);
+                let output = |i| executor.output(&net.graph, i).and_then(|view| view.as_slice::<f32>()).expect("f32").to_vec();
+                assert_eq!([output(0), output(1), output(2), output(3)], [mean.clone(), mean, x, vec![10.0, 20.0, 30.0]]);
+                assert!(executor.output(&net.graph, 4).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn many_operands_are_gathered_too() {
+        let mut net = Network::new("join");
+        let x = net.input("x", DType::U8, vec![1.into(), 1.into()]);
+        let operands: Vec<ValueId> = (0..20).map(|i| if i == 7 { x } else { net.constant("", &[1, 1], &[i as u8]) }).collect();
+        let y = net.push(Op::Concat { axis: 1 }, &operands, "join", "y").expect("valid");
+        net.output(y);
+        let mut executor = executor(&net, 1);
+        let input = TensorView::new(DType::U8, &[1, 1], &[99]).expect("sized");
+        executor.run(&net.graph, &net, &Reference, &[input], None).expect("runs");
+        let expected: Vec<u8> = (0..20).map(|i| if i == 7 { 99 } else { i }).collect();
+        assert_eq!(executor.output(&net.graph, 0).expect("an output").bytes(), expected);
+    }
+
+    #[test]
+    fn operands_carry_their_affine_parameters() {
+        let (qx, qy) = (Affine { scale: 0.5, zero_point: 100, q_max: 255 }, Affine { scale: 2.0, zero_point: 3, q_max: 127 });
+        let mut net = Network::new("mean");
+        let x = net.input("x", DType::U8, vec![Dim::BATCH, 2.into()]);
+        net.graph.values[x.index()].quant = Some(qx);
+        let mean = Op::Reduce { function: ReduceFn::Mean, axes: vec![1], keep_dims: true };
+        let y = net.push_typed(mean, &[x], "mean", "y", DType::U8, Some(qy)).expect("valid");
+        net.output(y);
+        let mut executor = executor(&net, 2);
+        let input = TensorView::new(DType::U8, &[2, 2], &[110, 114, 255, 255]).expect("sized");
+        executor.run(&net.graph, &net, &Reference, &[input], None).expect("runs");
+        // (5 + 7)/2 = 6 is 3 steps of 2; 77.5 is 38.75 steps.
+        assert_eq!(executor.output(&net.graph, 0).expect("an output").bytes(), [6, 42]);
+    }
+
+    #[test]
+    fn wrong_inputs_are_typed_errors() {
+        let net = network();
+        let mut executor = executor(&net, 1);
+        let mut run = |inputs: &[TensorView<'_>]| executor.run(&net.graph, &net, &Reference, inputs, None);
+        let (floats, bytes) = ([0.0f32; 12], [0u8; 6]);
+        let good = TensorView::from_slice(&[1, 2, 3], &floats[..6]).expect("sized");
+        assert_eq!(run(&[]), Err(ExecError::InputCount { expected: 1, got: 0 }));
+        assert_eq!(run(&[good, good]), Err(ExecError::InputCount { expected: 1, got: 2 }));
+        let input = |got: &str| Err(ExecError::Input { name: "x".into(), expected: "f32[1, 2, 3]".into(), got: got.into() });
+        assert_eq!(run(&[TensorView::from_slice(&[2, 2, 3], &floats).expect("sized")]), input("f32[2, 2, 3]"));
+        assert_eq!(run(&[TensorView::from_slice(&[6], &floats[..6]).expect("sized")]), input("f32[6]"));
+        assert_eq!(run(&[TensorView::from_slice(&[1, 2, 3], &bytes).expect("sized")]), input("u8[1, 2, 3]"));
+        assert_eq!(run(&[good]), Ok(()));
+    }
 }

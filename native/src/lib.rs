@@ -1,1 +1,48 @@
-//! native
+//! Quaver for servers: open a `.qvr` file, run it.
+//!
+//! ```no_run
+//! use quaver::{Model, Session, SessionOptions, Tensor};
+//!
+//! # fn main() -> Result<(), quaver::Error> {
+//! let model = Model::open("net.qvr")?; // mapped and validated; weights are used where they lie
+//! let mut session = Session::new(&model, SessionOptions::default())?;
+//! let image = Tensor::from_vec([1, 3, 224, 224], vec![0f32; 3 * 224 * 224])?;
+//! let outputs = session.run(&[("image", image)])?;
+//! let scores = outputs.get("scores").and_then(|t| t.as_slice::<f32>());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A [`Model`] is shared: clone it into as many threads as there are, and give each its own [`Session`]. Results don't
+//! depend on the machine, on the number of threads, or on what else is in the batch: every backend computes the bytes that
+//! `quaver_core::reference` defines.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `model` | [`Model::open`]: the map and its validation, inputs and outputs |
+//! | `session` | [`Session::run`]: named tensors, plans by batch size |
+//! | `tensor` | [`Tensor`]: owned elements with a shape |
+//! | `options` | [`SessionOptions`] |
+//! | `cpu` | [`Isa`], the environment variable `QUAVER_ISA` |
+//! | `backend` | from an operation to its kernel |
+//! | `error` | [`Error`] |
+//!
+//! `unsafe` occurs in one place, the mapping in `model`.
+
+mod backend;
+mod cpu;
+mod error;
+mod model;
+mod options;
+mod session;
+mod tensor;
+
+pub use cpu::Isa;
+pub use error::Error;
+pub use model::{Model, Port};
+pub use options::SessionOptions;
+pub use session::{Outputs, Session};
+pub use tensor::{Tensor, TensorElement};
+
+pub use quaver_core::graph::Dim;
+pub use quaver_core::tensor::DType;

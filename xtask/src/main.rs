@@ -1,1 +1,43 @@
-fn main(){}
+//! `cargo xtask`: the one door for everything that is not a plain `cargo build`.
+//!
+//! Each command is a module: [`setup`], [`wasm`], [`tidy`], [`test`]. They run from any directory and print what they do.
+
+mod process;
+mod setup;
+mod table;
+mod test;
+mod tidy;
+mod toolchain;
+mod wasm;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Quaver's set-up, builds and tests.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Install what builds and tests need and isn't there: the wasm target, npm packages, ONNX's node tests.
+    Setup,
+    /// Check everything: set-up, format, tidy, clippy, the wasm build, all tests.
+    Test,
+    /// Check the house rules that rustc and clippy don't know.
+    Tidy,
+    /// Build the WebAssembly modules and the npm package.
+    Wasm,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Setup => setup::run(),
+        Command::Test => test::run(),
+        Command::Tidy => tidy::run(),
+        Command::Wasm => wasm::run(),
+    }
+}

@@ -201,7 +201,14 @@ fn check_types(op: &Op, inputs: &[&Value], output: &Value) -> Result<(), String>
             real_or_quantized(inputs[0], output)?;
             same_affine()
         }
-        Op::Pool(_) => real_or_quantized(inputs[0], output),
+        Op::Pool(pool) => {
+            // As for means: 2²³ bytes sum to less than 2³¹.
+            let [kh, kw] = pool.window.kernel;
+            if output.dtype == DType::U8 && kh.checked_mul(kw).is_none_or(|n| n > 1 << 23) {
+                return Err("sums more than 2^23 bytes, which could overflow".into());
+            }
+            real_or_quantized(inputs[0], output)
+        }
         Op::Binary { function } if output.dtype == DType::U8 => {
             if !matches!(function, BinaryFn::Add | BinaryFn::Sub | BinaryFn::Mul) {
                 return Err("is not defined on u8".into());

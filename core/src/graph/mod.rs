@@ -139,5 +139,5 @@ impl Graph {
 /// Where the elements of a graph's constants are: a pool in memory, or a mapped file.
 pub trait Constants {
     /// The bytes of constant `id`, 64-byte aligned; empty if there is no such constant.
-    fn constant(&self, id: ConstantId) -> &[u8];
+    fn bytes_of(&self, id: ConstantId) -> &[u8];
 }

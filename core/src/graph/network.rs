@@ -17,7 +17,7 @@ pub struct Network {
 }
 
 impl Constants for Network {
-    fn constant(&self, id: ConstantId) -> &[u8] {
+    fn bytes_of(&self, id: ConstantId) -> &[u8] {
         self.constants.get(id.index()).map_or(&[], |bytes| bytes)
     }
 }
@@ -87,7 +87,7 @@ impl Network {
     pub fn elements<T: Element>(&self, id: ValueId) -> Option<&[T]> {
         let value = self.graph.value(id);
         let constant = value.constant.filter(|_| value.dtype == T::DTYPE)?;
-        bytemuck::try_cast_slice(self.constant(constant)).ok()
+        bytemuck::try_cast_slice(self.bytes_of(constant)).ok()
     }
 
     /// Drops values that nothing uses, and constants that no value names; nodes and the order of inputs stay.

@@ -5,7 +5,7 @@
 //! epilogue. What an operation computes is defined by `core::reference` and `ARITHMETIC.md`; which operands it takes is
 //! written at each variant, in order.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::dim::Dim;
 
@@ -95,8 +95,10 @@ pub enum Op {
     /// `x[N,H,W,C], w[kh,kw,C/groups,O] (, b[O]) → y[N,H′,W′,O]`; input channel c of group g meets `w[.., c − g·C/groups, ..]`.
     ConvTranspose(ConvTranspose),
     /// `x[…,K], w[K,N] (, b[N]) → y[…,N]`.
+    #[serde(deserialize_with = "no_attributes")]
     Gemm,
     /// `a[…,M,K], b[…,K,N] → y[…,M,N]`, leading dimensions broadcast.
+    #[serde(deserialize_with = "no_attributes")]
     MatMul,
     /// `x → y`, element by element.
     Unary {
@@ -111,12 +113,15 @@ pub enum Op {
 
     // ---- between real and integer ---------------------------------------------------------------------------------
     /// `x f32 → y u8` under y's affine parameters.
+    #[serde(deserialize_with = "no_attributes")]
     Quantize,
     /// `x u8 → y f32` under x's affine parameters.
+    #[serde(deserialize_with = "no_attributes")]
     Dequantize,
 
     // ---- u8 ---------------------------------------------------------------------------------------------------------
     /// `x u8, table u8[256] → y u8`: y = table[x]. Every unary function, and any change of affine parameters.
+    #[serde(deserialize_with = "no_attributes")]
     Table,
     /// `x u8[N,H,W,C], w i8 packed, bias i32, multiplier f32 (, residual u8) (, table u8[256]) → y u8 or f32 [N,H′,W′,O]`.
     QConv(QConv),
@@ -158,6 +163,14 @@ impl Op {
             Op::QGemm(_) => "QGemm",
         }
     }
+}
+
+/// What an operation without attributes takes. Of itself, serde lets any field pass beside the tag of a unit variant.
+fn no_attributes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Attributes {}
+    Attributes::deserialize(deserializer).map(|Attributes {}| ())
 }
 
 /// One axis of a [`Op::Slice`].

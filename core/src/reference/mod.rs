@@ -6,6 +6,7 @@
 use crate::backend::{Backend, Operand, OutputMut};
 
 use crate::graph::Op;
+use crate::quant::Affine;
 use crate::tensor::DType;
 
 /// The backend of this module.
@@ -54,13 +55,39 @@ impl Backend for Reference {
 }
 
 mod conv;
+#[cfg(test)]
+mod conv_tests;
 mod conv_transpose;
 mod depthwise;
 mod elementwise;
 mod gemm;
 mod layout;
+mod packed;
 mod pool;
 mod quantize;
 mod reduce;
 mod resize;
 mod softmax;
+#[cfg(test)]
+mod testing;
+mod walk;
+
+/// The operand's elements; the graph's check has made sure of their type.
+fn f32s<'a>(operand: &Operand<'a>) -> &'a [f32] {
+    operand.view.as_slice().expect("checked: an f32 operand")
+}
+
+/// The output's elements; the graph's check has made sure of their type.
+fn f32s_mut<'a>(output: &'a mut OutputMut<'_>) -> &'a mut [f32] {
+    output.view.as_slice_mut().expect("checked: an f32 output")
+}
+
+/// The operand's affine parameters, which the graph's check has made sure of.
+fn affine_in(operand: &Operand<'_>) -> Affine {
+    operand.quant.expect("checked: a quantized operand")
+}
+
+/// The output's affine parameters, which the graph's check has made sure of.
+fn affine_out(output: &OutputMut<'_>) -> Affine {
+    output.quant.expect("checked: a quantized output")
+}

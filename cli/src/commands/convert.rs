@@ -1,0 +1,168 @@
+//! `quaver convert`: a float ONNX network becomes a `.qvr` file.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use quaver_convert::calibrate::burn_exec::FloatRunner;
+use quaver_convert::calibrate::observer::ObserverKind;
+use quaver_convert::calibrate::{CalibrateError, Sample};
+use quaver_convert::import::ImportOptions;
+use quaver_convert::quantize::qconfig::{QConfigMapping, Scheme};
+use quaver_convert::report::{self, Report};
+use quaver_core::format::Metadata;
+
+use crate::{data, ui};
+
+/// Quantize an ONNX network into a .qvr file
+///
+/// Calibration runs the float network on samples like those it will see, and chooses the range of every activation from
+/// what it observes; a few dozen to a few hundred samples do. Random samples only serve to measure speed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  quaver convert net.onnx -o net.qvr --calibrate samples.npz
+  quaver convert net.onnx -o net.qvr --calibrate-images photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+  quaver convert net.onnx -o net.qvr --calibrate samples.npz --qconfig mapping.toml --report report.json
+
+A qconfig mapping (TOML) says what holds globally, by operation type, by regular expression, by name:
+  [global]
+  observer = \"histogram\"       # minmax, moving_average, histogram, percentile, entropy
+  weights = \"per_channel\"      # per_tensor
+  [types.Add]
+  scheme = \"float\"             # static
+  [[regex]]
+  pattern = \"^head/\"
+  scheme = \"float\"
+  [names.\"features/0/conv\"]
+  observer = \"minmax\"")]
+pub struct Args {
+    /// The float network
+    input: PathBuf,
+    /// The file to write
+    #[arg(short, long, value_name = "OUT.qvr")]
+    output: PathBuf,
+    #[command(flatten)]
+    calibration: Calibration,
+    #[command(flatten)]
+    images: data::ImageArgs,
+    /// Use at most this many calibration samples
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    calibrate_limit: usize,
+    /// Which node is quantized how (TOML)
+    #[arg(long, value_name = "FILE.toml")]
+    qconfig: Option<PathBuf>,
+    /// How ranges are found, where the mapping doesn't say: minmax, moving_average, histogram, percentile, entropy
+    #[arg(long, value_name = "NAME")]
+    observer: Option<ObserverKind>,
+    /// 7-bit activations, for machines without VNNI instructions
+    #[arg(long)]
+    reduce_range: bool,
+    /// Shape of an input whose extents the network leaves open, e.g. x=N,3,48,192 (may be repeated)
+    #[arg(long, value_name = "NAME=DIMS")]
+    input_shape: Vec<String>,
+    /// Write what was done to each layer, and what it cost, as JSON
+    #[arg(long, value_name = "FILE.json")]
+    report: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Calibration {
+    /// Samples: one array for each input, samples along the first axis
+    #[arg(long, value_name = "FILE.npz")]
+    calibrate: Option<PathBuf>,
+    /// A folder of images
+    #[arg(long, value_name = "DIR")]
+    calibrate_images: Option<PathBuf>,
+    /// Random samples, for measuring speed only
+    #[arg(long, value_name = "N")]
+    calibrate_random: Option<usize>,
+}
+
+/// Samples on which the report's figures are measured.
+const MEASURED: usize = 4;
+
+/// Runs the command.
+pub fn run(args: &Args) -> Result<()> {
+    let mut mapping = match &args.qconfig {
+        Some(path) => {
+            let text = std::fs::read_to_string(path).with_context(|| format!("cannot read '{}'", path.display()))?;
+            QConfigMapping::from_toml(&text).with_context(|| path.display().to_string())?
+        }
+        None => QConfigMapping::default(),
+    };
+    if let Some(observer) = args.observer {
+        mapping.global.observer = observer;
+    }
+    mapping.global.reduce_range |= args.reduce_range;
+    data::check_writable(&args.output)?;
+
+    let spinner = ui::spinner("read and simplify");
+    let options = ImportOptions { input_shapes: data::input_shapes(&args.input_shape)?, ..ImportOptions::default() };
+    let options = data::shapes_from_npz(options, args.calibration.calibrate.as_deref(), &args.input)?;
+    let float = quaver_convert::load(&args.input, &options)?;
+    spinner.finish_and_clear();
+
+    let samples = data::samples(
+        &float.graph,
+        args.calibration.calibrate.as_deref(),
+        args.calibration.calibrate_images.as_deref(),
+        args.calibration.calibrate_random,
+        &args.images,
+        args.calibrate_limit,
+    )?;
+    let mut kept: Vec<Sample> = Vec::new();
+    let count = samples.len();
+    if count == 0 {
+        bail!("there are no calibration samples; give at least one");
+    }
+    let keep = if args.report.is_some() { MEASURED } else { 1 };
+    let bar = ui::progress("calibrate", count);
+    let watched = samples.into_iter().inspect(|sample: &Result<Sample, CalibrateError>| {
+        if let Ok(sample) = sample
+            && kept.len() < keep
+        {
+            kept.push(sample.clone());
+        }
+    });
+    let converted = quaver_convert::convert(&float, watched, &mapping, &mut |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+
+    let mut metadata = Metadata::new();
+    metadata.extend(args.images.metadata(args.calibration.calibrate_images.is_some())?);
+    let bytes = converted.to_qvr(&metadata)?;
+
+    let spinner = ui::spinner("measure agreement");
+    let runner = FloatRunner::new(&float)?;
+    let agreements = report::compare(&float, &runner, &kept, &mut data::reference_values(&converted.network))?;
+    let report = Report::new(&float, &converted.decisions, &agreements, converted.samples, kept.len());
+    spinner.finish_and_clear();
+
+    if let Some(path) = &args.report {
+        ui::write_file(path, serde_json::to_string_pretty(&report)?.as_bytes())?;
+    }
+    ui::write_file(&args.output, &bytes)?;
+    print(args, &report, bytes.len() as u64, data::file_size(&args.input)?);
+    Ok(())
+}
+
+fn print(args: &Args, report: &Report, written: u64, read: u64) {
+    let (quantized, all) = report.quantized_nodes();
+    let mut table = ui::table(&["", args.input.display().to_string().as_str(), args.output.display().to_string().as_str()]);
+    table.add_row(["size".to_owned(), ui::bytes(read), format!("{} ({:.1} %)", ui::bytes(written), 100.0 * written as f64 / read as f64)]);
+    table.add_row(["nodes".to_owned(), all.to_string(), format!("{quantized} in integers, {} float", all - quantized)]);
+    for output in &report.outputs {
+        let figures = format!("SQNR {:.1} dB, cosine {:.5}", output.figures.sqnr_db, output.figures.cosine);
+        table.add_row([format!("output {}", output.name), output.shape.clone(), figures]);
+    }
+    println!("{table}");
+    let float: Vec<_> = report.layers.iter().filter(|l| l.decision.scheme == Scheme::Float).collect();
+    if !float.is_empty() {
+        let mut table = ui::listing(&["stays float", "operation", "because"]);
+        for layer in float {
+            table.add_row([layer.decision.node.as_str(), &layer.decision.op, layer.decision.reason.as_deref().unwrap_or_default()]);
+        }
+        println!("{table}");
+    }
+    println!("calibrated on {} samples, figures measured on {} of them", report.calibration_samples, report.measured_samples);
+}

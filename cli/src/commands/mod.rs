@@ -1,0 +1,9 @@
+//! One command each: parse, call, print.
+
+pub mod bench;
+pub mod classify;
+pub mod compare;
+pub mod convert;
+pub mod demo;
+pub mod inspect;
+pub mod run;

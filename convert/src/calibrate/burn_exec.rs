@@ -1,0 +1,324 @@
+//! Runs the float graph on burn tensors, node by node; every value passes by an observer.
+//!
+//! Convolutions, matrix products, arithmetic, pools, means and common activations are burn's. What burn has no exact form
+//! of (see [`on_burn`]) is computed by the definition in `quaver_core::reference`.
+
+use std::collections::HashMap;
+
+use burn_backend::ops::{ConvOptions, ConvTransposeOptions};
+use burn_backend::tensor::FloatTensor;
+use burn_backend::{Backend, Shape, TensorData, try_read_sync};
+use burn_flex::Flex;
+use quaver_core::backend::{Backend as _, Operand, OutputMut};
+use quaver_core::graph::op::{BinaryFn, Pool, PoolFn, ReduceFn, UnaryFn};
+use quaver_core::graph::shape::infer;
+use quaver_core::graph::{Dim, Network, Node, Op, ValueId};
+use quaver_core::reference::Reference;
+use quaver_core::tensor::{DType, TensorView, TensorViewMut, element_count};
+use thiserror::Error;
+
+/// An owned f32 tensor, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor {
+    /// Extents.
+    pub shape: Vec<usize>,
+    /// Elements.
+    pub data: Vec<f32>,
+}
+
+/// Why a float run failed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// An input's number or shape.
+    #[error("input '{name}' should have shape {expected}, not {got}")]
+    Input {
+        /// The input.
+        name: String,
+        /// The network's shape.
+        expected: String,
+        /// What was given.
+        got: String,
+    },
+    /// A graph that is not float.
+    #[error("value '{value}' is {dtype}; only float networks run on burn")]
+    NotFloat {
+        /// The value.
+        value: String,
+        /// Its type.
+        dtype: DType,
+    },
+    /// The device.
+    #[error("burn failed on node '{node}': {what}")]
+    Device {
+        /// The node.
+        node: String,
+        /// What it said.
+        what: String,
+    },
+}
+
+/// A float network, prepared to run on a burn backend.
+#[derive(Debug)]
+pub struct FloatRunner<B: Backend = Flex> {
+    network: Network,
+    device: B::Device,
+    /// Weights in burn's layout: OIHW, or IOHW for transposed convolutions.
+    weights: HashMap<ValueId, FloatTensor<B>>,
+    /// For each node, the values that nothing reads afterwards.
+    dead: Vec<Vec<ValueId>>,
+}
+
+impl FloatRunner<Flex> {
+    /// Prepares `network` for burn's CPU device.
+    ///
+    /// # Errors
+    /// [`RunError::NotFloat`].
+    pub fn new(network: &Network) -> Result<Self, RunError> {
+        Self::on(network, Default::default())
+    }
+}
+
+impl<B: Backend> FloatRunner<B> {
+    /// Prepares `network` for `device`.
+    ///
+    /// # Errors
+    /// [`RunError::NotFloat`].
+    pub fn on(network: &Network, device: B::Device) -> Result<Self, RunError> {
+        let graph = &network.graph;
+        let activations = graph.nodes.iter().flat_map(|n| n.inputs.iter().chain(&n.outputs)).chain(&graph.inputs);
+        if let Some(&id) = activations.into_iter().find(|&&id| graph.value(id).dtype != DType::F32) {
+            let value = graph.value(id);
+            return Err(RunError::NotFloat { value: value.name.clone(), dtype: value.dtype });
+        }
+        let mut runner = Self { network: network.clone(), device, weights: HashMap::new(), dead: last_uses(network) };
+        for node in &graph.nodes {
+            if let Some((id, tensor)) = runner.prepare(node) {
+                runner.weights.insert(id, tensor);
+            }
+        }
+        Ok(runner)
+    }
+
+    /// Runs the network. `observe` is called with every input and every node's output. Returns the outputs, in order.
+    ///
+    /// # Errors
+    /// [`RunError`] where an input doesn't fit or the device fails.
+    pub fn run(&self, inputs: &[HostTensor], observe: &mut dyn FnMut(ValueId, &[f32], &[usize])) -> Result<Vec<HostTensor>, RunError> {
+        let graph = &self.network.graph;
+        self.check_inputs(inputs)?;
+        let mut values: Vec<Option<HostTensor>> = vec![None; graph.values.len()];
+        for (&id, input) in graph.inputs.iter().zip(inputs) {
+            observe(id, &input.data, &input.shape);
+            values[id.index()] = Some(input.clone());
+        }
+        for (node, dead) in graph.nodes.iter().zip(&self.dead) {
+            let operands: Vec<HostTensor> = node.inputs.iter().map(|&id| self.host(&values, id)).collect();
+            let result = self.node(node, operands)?;
+            observe(node.outputs[0], &result.data, &result.shape);
+            values[node.outputs[0].index()] = Some(result);
+            for id in dead {
+                values[id.index()] = None;
+            }
+        }
+        Ok(graph.outputs.iter().map(|&id| self.host(&values, id)).collect())
+    }
+
+    fn check_inputs(&self, inputs: &[HostTensor]) -> Result<(), RunError> {
+        let graph = &self.network.graph;
+        let batch = graph.inputs.iter().zip(inputs).find_map(|(&id, t)| {
+            let dims = &graph.value(id).shape;
+            dims.iter().zip(&t.shape).find_map(|(d, &n)| if *d == Dim::BATCH { Some(n) } else { None })
+        });
+        for (i, &id) in graph.inputs.iter().enumerate() {
+            let value = graph.value(id);
+            let expected: Option<Vec<usize>> = value.shape.iter().map(|d| d.at(batch.unwrap_or(1))).collect();
+            let got = inputs.get(i).map(|t| (t.shape.clone(), t.data.len()));
+            let fits = got.as_ref().is_some_and(|(s, n)| Some(s) == expected.as_ref() && element_count(s) == Some(*n) && *n > 0);
+            if !fits {
+                return Err(RunError::Input {
+                    name: value.name.clone(),
+                    expected: quaver_core::graph::dim::display(&value.shape),
+                    got: got.map_or("nothing".to_owned(), |(s, _)| format!("{s:?}")),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn host(&self, values: &[Option<HostTensor>], id: ValueId) -> HostTensor {
+        if let Some(tensor) = &values[id.index()] {
+            return tensor.clone();
+        }
+        let value = self.network.graph.value(id);
+        let shape = value.shape.iter().filter_map(|d| d.fixed()).collect();
+        HostTensor { shape, data: self.network.elements::<f32>(id).unwrap_or_default().to_vec() }
+    }
+
+    /// Weights of a convolution in burn's layout.
+    fn prepare(&self, node: &Node) -> Option<(ValueId, FloatTensor<B>)> {
+        let id = *node.inputs.get(1)?;
+        self.network.graph.value(id).constant?;
+        let w = self.upload(self.host(&vec![None; self.network.graph.values.len()], id));
+        match &node.op {
+            Op::Conv(_) => Some((id, B::float_permute(w, &[3, 2, 0, 1]))),
+            Op::ConvTranspose(c) => {
+                // HWIO per group → [I, O/groups, H, W] with the groups' inputs one after the other.
+                let [kh, kw, ic, oc] = self.network.graph.value(id).shape.iter().filter_map(|d| d.fixed()).collect::<Vec<_>>()[..] else {
+                    return None;
+                };
+                let w = B::float_reshape(w, Shape::from(vec![kh, kw, ic, c.groups, oc / c.groups]));
+                let w = B::float_permute(w, &[3, 2, 4, 0, 1]);
+                Some((id, B::float_reshape(w, Shape::from(vec![ic * c.groups, oc / c.groups, kh, kw]))))
+            }
+            _ => None,
+        }
+    }
+
+    fn upload(&self, tensor: HostTensor) -> FloatTensor<B> {
+        B::float_from_data(TensorData::new(tensor.data, tensor.shape), &self.device)
+    }
+
+    fn node(&self, node: &Node, mut operands: Vec<HostTensor>) -> Result<HostTensor, RunError> {
+        let dims: Vec<Vec<Dim>> = operands.iter().map(|t| t.shape.iter().map(|&d| Dim::Fixed(d)).collect()).collect();
+        let op = at_shape(&self.network, node, &operands);
+        let failed = |what: String| RunError::Device { node: node.name.clone(), what };
+        let shape = infer(&op, &dims.iter().map(Vec::as_slice).collect::<Vec<_>>()).map_err(|e| failed(e.to_string()))?;
+        let shape: Vec<usize> = shape.iter().filter_map(|d| d.fixed()).collect();
+        if !on_burn(&op, &operands) {
+            return Ok(reference(&op, &operands, shape));
+        }
+        let x = self.upload(operands.remove(0));
+        let y = match &op {
+            Op::Conv(c) => {
+                let w = self.weights.get(&node.inputs[1]).cloned().unwrap_or_else(|| self.upload(operands.remove(0)));
+                let bias = (node.inputs.len() > 2).then(|| operands.pop()).flatten().map(|b| self.upload(b));
+                let pads = [0, 1].map(|d| (c.window.pads_begin[d], c.window.pads_end[d]));
+                let options = ConvOptions { stride: c.window.strides, padding: pads, dilation: c.window.dilations, groups: c.groups };
+                from_nchw::<B>(B::conv2d(to_nchw::<B>(x), w, bias, options))
+            }
+            Op::ConvTranspose(c) => {
+                let w = self.weights.get(&node.inputs[1]).cloned().unwrap_or_else(|| self.upload(operands.remove(0)));
+                let bias = (node.inputs.len() > 2).then(|| operands.pop()).flatten().map(|b| self.upload(b));
+                let window = c.window;
+                let options = ConvTransposeOptions::new(window.strides, window.pads_begin, c.output_padding, window.dilations, c.groups);
+                from_nchw::<B>(B::conv_transpose2d(to_nchw::<B>(x), w, bias, options))
+            }
+            Op::Gemm => {
+                let (k, n) = (operands[0].shape[0], operands[0].shape[1]);
+                let rows = shape.iter().product::<usize>() / n.max(1);
+                let x = B::float_reshape(x, Shape::from(vec![rows, k]));
+                let w = self.upload(operands.remove(0));
+                let y = B::float_matmul(x, w);
+                match operands.pop() {
+                    Some(bias) => B::float_add(y, self.upload(HostTensor { shape: vec![1, n], data: bias.data })),
+                    None => y,
+                }
+            }
+            Op::Binary { function } => {
+                let b = self.upload(operands.remove(0));
+                match function {
+                    BinaryFn::Add => B::float_add(x, b),
+                    BinaryFn::Sub => B::float_sub(x, b),
+                    BinaryFn::Mul => B::float_mul(x, b),
+                    _ => B::float_div(x, b),
+                }
+            }
+            Op::Unary { function } => match function {
+                UnaryFn::Relu => B::relu(x),
+                UnaryFn::Sigmoid => B::sigmoid(x),
+                UnaryFn::Tanh => B::float_tanh(x),
+                UnaryFn::Exp => B::float_exp(x),
+                UnaryFn::Sqrt => B::float_sqrt(x),
+                UnaryFn::Erf => B::float_erf(x),
+                UnaryFn::Gelu => B::gelu(x),
+                UnaryFn::Clip { lo, hi } => B::float_clamp(x, (*lo).into(), (*hi).into()),
+                _ => B::float_mul(x.clone(), B::sigmoid(x)),
+            },
+            Op::Pool(p) => {
+                let (w, x) = (p.window, to_nchw::<B>(x));
+                from_nchw::<B>(match p.function {
+                    PoolFn::Max => B::max_pool2d(x, w.kernel, w.strides, w.pads_begin, w.dilations, false),
+                    PoolFn::Average => B::avg_pool2d(x, w.kernel, w.strides, w.pads_begin, p.count_include_pad, false),
+                })
+            }
+            Op::Reduce { axes, .. } => axes.iter().fold(x, |x, &axis| B::float_mean_dim(x, axis)),
+            Op::Transpose { perm } => B::float_permute(x, perm),
+            _ => x,
+        };
+        let data = try_read_sync(B::float_into_data(y)).ok_or_else(|| failed("its result cannot be read back".to_owned()))?;
+        let data = data.map_err(|e| failed(format!("{e:?}")))?;
+        let data = data.try_into_vec::<f32>().map_err(|e| failed(format!("{e:?}")))?;
+        if element_count(&shape) != Some(data.len()) {
+            return Err(failed(format!("{} elements for shape {shape:?}", data.len())));
+        }
+        Ok(HostTensor { shape, data })
+    }
+}
+
+/// Whether a node runs on burn; the others have no exact form there, or only move data.
+pub fn on_burn(op: &Op, operands: &[HostTensor]) -> bool {
+    use UnaryFn as F;
+    match op {
+        Op::Conv(_) | Op::Gemm | Op::Transpose { .. } => true,
+        Op::ConvTranspose(c) => c.window.pads_begin == c.window.pads_end,
+        Op::Binary { function } => {
+            matches!(function, BinaryFn::Add | BinaryFn::Sub | BinaryFn::Mul | BinaryFn::Div) && operands[0].shape.len() == operands[1].shape.len()
+        }
+        Op::Unary { function } => {
+            matches!(function, F::Relu | F::Sigmoid | F::Tanh | F::Exp | F::Sqrt | F::Erf | F::Gelu | F::Clip { .. } | F::Silu)
+        }
+        Op::Pool(Pool { function, window, ceil_mode, .. }) => {
+            let plain = *function == PoolFn::Max || window.dilations == [1, 1];
+            window.pads_begin == window.pads_end && !ceil_mode && plain
+        }
+        Op::Reduce { function: ReduceFn::Mean, .. } => true,
+        _ => false,
+    }
+}
+
+fn to_nchw<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_permute(x, &[0, 3, 1, 2])
+}
+
+fn from_nchw<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
+    B::float_permute(x, &[0, 2, 3, 1])
+}
+
+/// The operation with the batch size put in where an attribute depends on it.
+fn at_shape(network: &Network, node: &Node, operands: &[HostTensor]) -> Op {
+    let symbolic = &network.graph.value(node.inputs[0]).shape;
+    let batch = symbolic.iter().zip(operands.first().map_or(&[][..], |t| &t.shape)).find_map(|(d, &n)| match d {
+        Dim::Batch { times } => Some(n / times),
+        Dim::Fixed(_) => None,
+    });
+    let fix = |dims: &[Dim]| dims.iter().map(|d| d.at(batch.unwrap_or(1)).map_or(*d, Dim::Fixed)).collect();
+    match &node.op {
+        Op::Reshape { shape } => Op::Reshape { shape: fix(shape) },
+        Op::Resize(r) => Op::Resize(quaver_core::graph::op::Resize { shape: fix(&r.shape), ..r.clone() }),
+        op => op.clone(),
+    }
+}
+
+fn reference(op: &Op, operands: &[HostTensor], shape: Vec<usize>) -> HostTensor {
+    let mut data = vec![0f32; element_count(&shape).unwrap_or_default()];
+    let inputs: Option<Vec<Operand<'_>>> = operands
+        .iter()
+        .map(|t| Some(Operand { view: TensorView::from_slice(&t.shape, &t.data)?, quant: None, constant: None }))
+        .collect();
+    if let (Some(inputs), Some(view)) = (inputs, TensorViewMut::new(DType::F32, &shape, bytemuck::cast_slice_mut(&mut data))) {
+        Reference.run(op, &inputs, &mut OutputMut { view, quant: None });
+    }
+    HostTensor { shape, data }
+}
+
+fn last_uses(network: &Network) -> Vec<Vec<ValueId>> {
+    let graph = &network.graph;
+    let consumers = graph.consumers();
+    let last = |id: &ValueId, node: usize| consumers[id.index()].last() == Some(&node);
+    let mut dead = Vec::with_capacity(graph.nodes.len());
+    for (i, node) in graph.nodes.iter().enumerate() {
+        dead.push(node.inputs.iter().filter(|id| last(id, i) && !graph.outputs.contains(id)).copied().collect());
+    }
+    dead
+}

@@ -1,0 +1,443 @@
+//! Where samples come from: `.npz` archives, images, random numbers.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use image::imageops::FilterType;
+use quaver_core::graph::{Dim, Graph};
+use quaver_core::tensor::element_count;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{CalibrateError, HostTensor, Sample};
+
+/// Why samples cannot be had.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DataError {
+    /// A file or folder.
+    #[error("cannot read '{path}': {source}")]
+    Io {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// An array of a type that stands for no number here.
+    #[error("'{name}' holds elements of type {dtype}; f32, f64, u8, i8, i32 and i64 can be read")]
+    ElementType {
+        /// The array.
+        name: String,
+        /// Its type.
+        dtype: String,
+    },
+    /// An array in Fortran order.
+    #[error("'{name}' is in Fortran order; save it with numpy.ascontiguousarray")]
+    Order {
+        /// The array.
+        name: String,
+    },
+    /// An archive without an array for an input.
+    #[error("'{path}' has no array '{input}'; it has {found}. Name each array as the network's input")]
+    Missing {
+        /// The archive.
+        path: String,
+        /// The input.
+        input: String,
+        /// What there is.
+        found: String,
+    },
+    /// An array of the wrong shape.
+    #[error("array '{name}' has shape {got:?}, but input '{input}' takes samples of shape {expected} along the first axis")]
+    Shape {
+        /// The array.
+        name: String,
+        /// Its shape.
+        got: Vec<usize>,
+        /// The input.
+        input: String,
+        /// The input's shape.
+        expected: String,
+    },
+    /// Inputs with different numbers of samples.
+    #[error("the arrays hold different numbers of samples: {counts:?}")]
+    Counts {
+        /// Samples of each.
+        counts: Vec<usize>,
+    },
+    /// A file that is no image.
+    #[error("'{path}' is not an image that can be read: {source}")]
+    NotAnImage {
+        /// The file.
+        path: String,
+        /// Why.
+        source: image::ImageError,
+    },
+    /// A folder without images.
+    #[error("'{path}' holds no .jpg, .jpeg, .png, .webp, .bmp or .gif file")]
+    NoImages {
+        /// The folder.
+        path: String,
+    },
+    /// An input that no image fits.
+    #[error("input '{input}' has shape {shape}, which is no image; it should be [N,3,H,W], [N,1,H,W] or [N,H,W,3] (give samples as .npz instead)")]
+    NotAnImageInput {
+        /// The input.
+        input: String,
+        /// Its shape.
+        shape: String,
+    },
+}
+
+/// An array as a file holds it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Array {
+    /// Real numbers; f64 is rounded to f32.
+    F32(Vec<f32>),
+    /// Bytes.
+    U8(Vec<u8>),
+    /// Integers of 8 (signed), 32 and 64 bits.
+    I64(Vec<i64>),
+}
+
+impl Array {
+    /// The elements as f32.
+    pub fn into_f32(self) -> Vec<f32> {
+        match self {
+            Array::F32(v) => v,
+            Array::U8(v) => v.into_iter().map(f32::from).collect(),
+            Array::I64(v) => v.into_iter().map(|x| x as f32).collect(),
+        }
+    }
+}
+
+/// Reads one `.npy` array with its shape.
+///
+/// # Errors
+/// [`DataError`] for element types and orders that are not supported, and truncated data.
+pub fn read_array<R: Read>(file: npyz::NpyFile<R>, name: &str) -> Result<(Vec<usize>, Array), DataError> {
+    let shape: Vec<usize> = file.shape().iter().map(|&d| d as usize).collect();
+    if file.order() != npyz::Order::C && shape.len() > 1 {
+        return Err(DataError::Order { name: name.to_owned() });
+    }
+    let dtype = file.dtype().descr();
+    let io = |source| DataError::Io { path: name.to_owned(), source };
+    // What a header claims isn't allocated before it is read: the elements come one by one.
+    let array = match dtype.trim_matches(['\'', '"']).trim_start_matches(['<', '|', '=']) {
+        "f4" => Array::F32(file.into_vec().map_err(io)?),
+        "f8" => Array::F32(file.into_vec::<f64>().map_err(io)?.into_iter().map(|x| x as f32).collect()),
+        "u1" => Array::U8(file.into_vec().map_err(io)?),
+        "i1" => Array::I64(file.into_vec::<i8>().map_err(io)?.into_iter().map(i64::from).collect()),
+        "i4" => Array::I64(file.into_vec::<i32>().map_err(io)?.into_iter().map(i64::from).collect()),
+        "i8" => Array::I64(file.into_vec().map_err(io)?),
+        _ => return Err(DataError::ElementType { name: name.to_owned(), dtype }),
+    };
+    Ok((shape, array))
+}
+
+/// How an image becomes a network's input: value = (pixel · scale − mean) / std, for each channel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageOptions {
+    /// Columns and rows; the input's own where it says.
+    pub size: Option<(u32, u32)>,
+    /// Subtracted, in units of the scaled pixel, in the order of the channels as the network sees them.
+    pub mean: [f32; 3],
+    /// What the difference is divided by.
+    pub std: [f32; 3],
+    /// What a pixel of 0 to 255 is multiplied by.
+    pub scale: f32,
+    /// Channels in the order blue, green, red.
+    pub bgr: bool,
+    /// Squeezed to size instead of cropped: without it, the shorter side is brought to 256/224 of the size, and the
+    /// middle is cut out.
+    pub stretch: bool,
+}
+
+impl Default for ImageOptions {
+    fn default() -> Self {
+        Self { size: None, mean: [0.0; 3], std: [1.0; 3], scale: 1.0 / 255.0, bgr: false, stretch: false }
+    }
+}
+
+/// Where an image's extents stand in an input's shape.
+#[derive(Debug, Clone, Copy)]
+struct ImageLayout {
+    channels: usize,
+    channels_last: bool,
+    size: (u32, u32),
+}
+
+/// Samples that are read one at a time.
+#[derive(Debug)]
+pub struct Samples {
+    source: Source,
+    len: usize,
+}
+
+#[derive(Debug)]
+enum Source {
+    Arrays(Vec<HostTensor>),
+    Images { files: Vec<PathBuf>, layout: ImageLayout, options: ImageOptions },
+    Random { shapes: Vec<Vec<usize>> },
+}
+
+impl Samples {
+    /// Samples of an `.npz` archive: one array for each input, samples along the first axis. A single array may have any
+    /// name where there is a single input.
+    ///
+    /// # Errors
+    /// [`DataError`] where arrays are missing or don't fit the inputs.
+    pub fn from_npz(path: &Path, graph: &Graph) -> Result<Self, DataError> {
+        let mut tensors = Vec::new();
+        for (input, (name, shape, array)) in graph.inputs.iter().zip(read_npz(path, graph)?) {
+            let value = graph.value(*input);
+            let sample = &value.shape[1.min(value.shape.len())..];
+            let fits = shape.len() == value.shape.len() && shape[1..].iter().zip(sample).all(|(&n, d)| d.fixed() == Some(n));
+            if !fits || element_count(&shape).is_none() {
+                let expected = quaver_core::graph::dim::display(sample);
+                return Err(DataError::Shape { name, got: shape, input: value.name.clone(), expected });
+            }
+            tensors.push(HostTensor { shape, data: array.into_f32() });
+        }
+        let counts: Vec<usize> = tensors.iter().map(|t| t.shape[0]).collect();
+        if counts.windows(2).any(|w| w[0] != w[1]) {
+            return Err(DataError::Counts { counts });
+        }
+        Ok(Self { len: counts.first().copied().unwrap_or(0), source: Source::Arrays(tensors) })
+    }
+
+    /// Every image of a folder, in the order of the names, as the network's only input.
+    ///
+    /// # Errors
+    /// [`DataError`] where the folder can't be read or the input is no image.
+    pub fn from_images(folder: &Path, graph: &Graph, options: &ImageOptions) -> Result<Self, DataError> {
+        let io = |source| DataError::Io { path: folder.display().to_string(), source };
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(folder).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+            if ["jpg", "jpeg", "png", "webp", "bmp", "gif"].contains(&extension.as_str()) {
+                files.push(path);
+            }
+        }
+        if files.is_empty() {
+            return Err(DataError::NoImages { path: folder.display().to_string() });
+        }
+        files.sort();
+        let layout = image_layout(graph, options)?;
+        Ok(Self { len: files.len(), source: Source::Images { files, layout, options: options.clone() } })
+    }
+
+    /// Standard normal numbers, the same on every machine.
+    pub fn random(count: usize, graph: &Graph) -> Self {
+        let shape = |d: &[Dim]| d.iter().map(|d| d.at(1).unwrap_or(1)).collect();
+        Self { len: count, source: Source::Random { shapes: graph.inputs.iter().map(|&i| shape(&graph.value(i).shape)).collect() } }
+    }
+
+    /// At most the first `count`.
+    pub fn limit(mut self, count: usize) -> Self {
+        self.len = self.len.min(count);
+        self
+    }
+
+    /// Number of samples.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Sample `i`, a batch of one.
+    ///
+    /// # Errors
+    /// [`DataError`] where an image can't be read.
+    pub fn get(&self, i: usize) -> Result<Sample, DataError> {
+        match &self.source {
+            Source::Arrays(tensors) => Ok(tensors.iter().map(|t| row(t, i)).collect()),
+            Source::Images { files, layout, options } => Ok(vec![image_tensor(&files[i], *layout, options)?]),
+            Source::Random { shapes } => {
+                let mut rng = Normal(0x5EED ^ ((i as u64 + 1) << 20));
+                let tensor = |shape: &Vec<usize>| {
+                    let data = (0..element_count(shape).unwrap_or(0)).map(|_| rng.next()).collect();
+                    HostTensor { shape: shape.clone(), data }
+                };
+                Ok(shapes.iter().map(tensor).collect())
+            }
+        }
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = Result<Sample, CalibrateError>> + '_ {
+        (0..self.len).map(|i| self.get(i).map_err(CalibrateError::from))
+    }
+}
+
+/// The arrays of an archive in the order of the graph's inputs, with their names and shapes.
+///
+/// # Errors
+/// [`DataError`] where one is missing or cannot be read.
+pub fn read_npz(path: &Path, graph: &Graph) -> Result<Vec<(String, Vec<usize>, Array)>, DataError> {
+    let io = |source| DataError::Io { path: path.display().to_string(), source };
+    let mut archive = npyz::npz::NpzArchive::open(path).map_err(io)?;
+    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let mut arrays = Vec::new();
+    for &input in &graph.inputs {
+        let wanted = &graph.value(input).name;
+        let name = match &names[..] {
+            [only] if graph.inputs.len() == 1 => only,
+            _ => wanted,
+        };
+        let missing = || DataError::Missing { path: path.display().to_string(), input: wanted.clone(), found: names.join(", ") };
+        let file = archive.by_name(name).map_err(io)?.ok_or_else(missing)?;
+        let (shape, array) = read_array(file, name)?;
+        arrays.push((name.clone(), shape, array));
+    }
+    Ok(arrays)
+}
+
+/// One image as the input of `graph`, batch 1.
+///
+/// # Errors
+/// [`DataError`] where the file is no image, or the graph takes none.
+pub fn image_sample(path: &Path, graph: &Graph, options: &ImageOptions) -> Result<HostTensor, DataError> {
+    image_tensor(path, image_layout(graph, options)?, options)
+}
+
+fn row(tensor: &HostTensor, i: usize) -> HostTensor {
+    let size = tensor.data.len() / tensor.shape[0].max(1);
+    let mut shape = tensor.shape.clone();
+    shape[0] = 1;
+    HostTensor { shape, data: tensor.data[i * size..(i + 1) * size].to_vec() }
+}
+
+fn image_layout(graph: &Graph, options: &ImageOptions) -> Result<ImageLayout, DataError> {
+    let value = graph.inputs.first().map(|&id| graph.value(id));
+    let refuse = || DataError::NotAnImageInput {
+        input: value.map(|v| v.name.clone()).unwrap_or_default(),
+        shape: value.map(|v| quaver_core::graph::dim::display(&v.shape)).unwrap_or_default(),
+    };
+    let fixed: Vec<usize> = value.map(|v| v.shape.iter().skip(1).filter_map(|d| d.fixed()).collect()).unwrap_or_default();
+    let [a, b, c] = fixed[..] else { return Err(refuse()) };
+    if graph.inputs.len() != 1 {
+        return Err(refuse());
+    }
+    let (channels, channels_last, h, w) = match (a, c) {
+        (1 | 3, _) => (a, false, b, c),
+        (_, 1 | 3) => (c, true, a, b),
+        _ => return Err(refuse()),
+    };
+    let size = (u32::try_from(w).map_err(|_| refuse())?, u32::try_from(h).map_err(|_| refuse())?);
+    if options.size.is_some_and(|s| s != size) {
+        return Err(refuse());
+    }
+    Ok(ImageLayout { channels, channels_last, size })
+}
+
+fn image_tensor(path: &Path, layout: ImageLayout, options: &ImageOptions) -> Result<HostTensor, DataError> {
+    let broken = |source| DataError::NotAnImage { path: path.display().to_string(), source };
+    let io = |source| DataError::Io { path: path.display().to_string(), source };
+    let reader = image::ImageReader::open(path).map_err(io)?.with_guessed_format().map_err(io)?;
+    let picture = reader.decode().map_err(broken)?;
+    let (w, h) = layout.size;
+    let picture = if options.stretch {
+        picture.resize_exact(w, h, FilterType::Triangle)
+    } else {
+        // The shorter side to 256/224 of the size, then the middle.
+        let scale = (f64::from(w) / f64::from(picture.width())).max(f64::from(h) / f64::from(picture.height())) * 256.0 / 224.0;
+        let grown = |n: u32, least: u32| ((f64::from(n) * scale).round() as u32).max(least);
+        let picture = picture.resize_exact(grown(picture.width(), w), grown(picture.height(), h), FilterType::Triangle);
+        picture.crop_imm((picture.width() - w) / 2, (picture.height() - h) / 2, w, h)
+    };
+    let bytes = if layout.channels == 1 { picture.into_luma8().into_raw() } else { picture.into_rgb8().into_raw() };
+    let area = (w * h) as usize;
+    let mut data = vec![0f32; bytes.len()];
+    for (i, &byte) in bytes.iter().enumerate() {
+        let (pixel, channel) = (i / layout.channels, i % layout.channels);
+        let channel = if options.bgr { layout.channels - 1 - channel } else { channel };
+        let at = if layout.channels_last { pixel * layout.channels + channel } else { channel * area + pixel };
+        data[at] = (f32::from(byte) * options.scale - options.mean[channel]) / options.std[channel];
+    }
+    let (w, h) = (w as usize, h as usize);
+    let shape = if layout.channels_last { vec![1, h, w, layout.channels] } else { vec![1, layout.channels, h, w] };
+    Ok(HostTensor { shape, data })
+}
+
+/// Standard normal numbers: the sum of twelve uniform ones from SplitMix64, less six.
+struct Normal(u64);
+
+impl Normal {
+    fn next(&mut self) -> f32 {
+        let mut uniform = || {
+            self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            ((z ^ (z >> 31)) >> 40) as f32 / (1u64 << 24) as f32
+        };
+        (0..12).map(|_| uniform()).sum::<f32>() - 6.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quaver_core::graph::Network;
+    use quaver_core::tensor::DType;
+
+    fn network(shape: &[usize]) -> Network {
+        let mut net = Network::new("n");
+        let dims = std::iter::once(Dim::BATCH).chain(shape.iter().map(|&d| d.into())).collect();
+        net.input("x", DType::F32, dims);
+        net
+    }
+
+    fn write_npz(path: &Path, name: &str, shape: &[u64], data: &[f64]) {
+        let mut npz = npyz::npz::NpzWriter::create(path).expect("creates");
+        let options = npyz::npz::zip::write::FileOptions::default();
+        let mut writer = npz.array(name, options).expect("starts").default_dtype().shape(shape).begin_nd().expect("begins");
+        npyz::NpyWriter::extend(&mut writer, data.iter().copied()).expect("writes");
+        npyz::NpyWriter::finish(writer).expect("finishes");
+    }
+
+    #[test]
+    fn npz_rows_are_samples() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("s.npz");
+        write_npz(&path, "anything", &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let samples = Samples::from_npz(&path, &network(&[3]).graph).expect("fits");
+        assert_eq!(samples.len(), 2);
+        assert_eq!(samples.get(1).expect("there")[0], HostTensor { shape: vec![1, 3], data: vec![4.0, 5.0, 6.0] });
+        assert!(matches!(Samples::from_npz(&path, &network(&[4]).graph), Err(DataError::Shape { .. })));
+    }
+
+    #[test]
+    fn pixels_are_scaled_by_channel() {
+        let folder = tempfile::tempdir().expect("folder");
+        image::RgbImage::from_pixel(10, 8, image::Rgb([255, 51, 0])).save(folder.path().join("a.png")).expect("saves");
+        let options = ImageOptions { mean: [0.5, 0.2, 0.0], std: [0.5, 1.0, 1.0], bgr: true, ..ImageOptions::default() };
+        let samples = Samples::from_images(folder.path(), &network(&[3, 4, 4]).graph, &options).expect("fits");
+        let x = &samples.get(0).expect("an image")[0];
+        assert_eq!(x.shape, [1, 3, 4, 4]);
+        for (got, wanted) in [(x.data[0], -1.0), (x.data[16], 0.0), (x.data[32], 1.0)] {
+            assert!((got - wanted).abs() < 1e-6, "{got} {wanted}");
+        }
+        std::fs::write(folder.path().join("b.jpg"), b"no image").expect("writes");
+        let samples = Samples::from_images(folder.path(), &network(&[3, 4, 4]).graph, &options).expect("fits");
+        assert!(matches!(samples.get(1), Err(DataError::NotAnImage { .. })));
+        assert!(matches!(Samples::from_images(folder.path(), &network(&[7]).graph, &options), Err(DataError::NotAnImageInput { .. })));
+    }
+
+    #[test]
+    fn random_samples_are_repeatable_and_normal() {
+        let samples = Samples::random(2, &network(&[5000]).graph);
+        let (a, b) = (samples.get(0).expect("random"), samples.get(0).expect("random"));
+        assert_eq!(a, b);
+        assert_ne!(a, samples.get(1).expect("random"));
+        let mean = a[0].data.iter().sum::<f32>() / 5000.0;
+        let var = a[0].data.iter().map(|x| x * x).sum::<f32>() / 5000.0;
+        assert!(mean.abs() < 0.06 && (var - 1.0).abs() < 0.1, "{mean} {var}");
+    }
+}

@@ -1,0 +1,95 @@
+//! Calibration: the float graph runs on samples, observers watch its edges and choose a range for each.
+//!
+//! * [`burn_exec`] the float run · [`observer`] the observers · [`data`] where samples come from
+
+pub mod burn_exec;
+pub mod data;
+pub mod observer;
+
+pub use burn_exec::HostTensor;
+
+use quaver_core::graph::{Network, ValueId};
+use thiserror::Error;
+
+use burn_exec::{FloatRunner, RunError};
+use data::DataError;
+use observer::{Observer, ObserverKind};
+
+/// One sample: a tensor for each of the network's inputs, in order.
+pub type Sample = Vec<HostTensor>;
+
+/// Why calibration failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CalibrateError {
+    /// The float run.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The samples.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A value that is no number.
+    #[error("value '{value}' became {found} on sample {sample}; check the sample's preprocessing and the float model")]
+    NotFinite {
+        /// The value.
+        value: String,
+        /// What it became.
+        found: f32,
+        /// Index of the sample.
+        sample: usize,
+    },
+    /// Nothing to learn from.
+    #[error("there are no calibration samples; give at least one")]
+    Empty,
+}
+
+/// What calibration found.
+#[derive(Debug, Clone)]
+pub struct Calibration {
+    ranges: Vec<Option<(f32, f32)>>,
+    /// Samples seen.
+    pub samples: usize,
+}
+
+impl Calibration {
+    /// The range chosen for a value, (min, max).
+    pub fn range(&self, id: ValueId) -> Option<(f32, f32)> {
+        self.ranges.get(id.index()).copied().flatten()
+    }
+}
+
+/// Runs `network` on every sample; `kinds` says which observer watches a value, whose range is chosen for integers up to
+/// `q_max`. `progress` is called with the number of samples done.
+///
+/// # Errors
+/// [`CalibrateError`].
+pub fn calibrate(
+    network: &Network,
+    samples: impl Iterator<Item = Result<Sample, CalibrateError>>,
+    kinds: &dyn Fn(ValueId) -> ObserverKind,
+    q_max: u8,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Calibration, CalibrateError> {
+    let runner = FloatRunner::new(network)?;
+    let mut observers: Vec<Option<Box<dyn Observer>>> = network.graph.values.iter().map(|_| None).collect();
+    let mut done = 0;
+    for sample in samples {
+        let mut bad = None;
+        runner.run(&sample?, &mut |id, data, _| {
+            if let Some(&found) = data.iter().find(|x| !x.is_finite()) {
+                bad.get_or_insert((id, found));
+                return;
+            }
+            observers[id.index()].get_or_insert_with(|| kinds(id).observer()).observe(data);
+        })?;
+        if let Some((id, found)) = bad {
+            return Err(CalibrateError::NotFinite { value: network.graph.value(id).name.clone(), found, sample: done });
+        }
+        done += 1;
+        progress(done);
+    }
+    if done == 0 {
+        return Err(CalibrateError::Empty);
+    }
+    Ok(Calibration { ranges: observers.iter().map(|o| o.as_ref().map(|o| o.range(q_max))).collect(), samples: done })
+}

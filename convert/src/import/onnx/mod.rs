@@ -1,0 +1,361 @@
+//! ONNX files, opset 7 to 21.
+//!
+//! Every supported node becomes f32 operations of the core graph. Windowed operations are wrapped in transposes between
+//! ONNX's NCHW and NHWC, which simplification cancels; 1-D ones become 2-D ones of height 1. The ONNX name of a tensor is on
+//! the value that equals it.
+
+mod attrs;
+mod ops;
+pub mod proto;
+mod shapes;
+mod tensor;
+mod value;
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+
+use prost::Message;
+use quaver_core::graph::dim::display;
+use quaver_core::graph::{Dim, Network, Op, ValueId};
+use quaver_core::tensor::DType;
+
+use super::{ImportError, ImportOptions, Unsupported};
+use proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
+use value::Val;
+
+/// Operator sets that can be read.
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=21;
+
+/// Reads an ONNX file.
+///
+/// # Errors
+/// [`ImportError`]; nodes that are not supported are listed all at once.
+pub fn open(path: &Path, options: &ImportOptions) -> Result<Network, ImportError> {
+    let bytes = std::fs::read(path).map_err(|source| ImportError::Io { path: path.display().to_string(), source })?;
+    let folder = path.parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+    parse(&bytes, folder, options)
+}
+
+/// Reads an ONNX model from memory; `folder` is where external data may lie.
+///
+/// # Errors
+/// [`ImportError`]; nodes that are not supported are listed all at once.
+pub fn parse(bytes: &[u8], folder: Option<&Path>, options: &ImportOptions) -> Result<Network, ImportError> {
+    let model = ModelProto::decode(bytes).map_err(|e| ImportError::Parse(e.to_string()))?;
+    let graph = model.graph.as_ref().ok_or_else(|| ImportError::Parse("it has no graph".to_owned()))?;
+    let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
+    let opset = model.opset_import.iter().find(|o| standard(&o.domain)).map_or(1, |o| o.version);
+    if !OPSETS.contains(&opset) {
+        return Err(ImportError::Opset { got: opset });
+    }
+    check_types(graph)?;
+    let order = sort(graph)?;
+    let plain = || Importer::new(graph, folder, opset, options, false)?.run(&order);
+    if options.fixed_batch || !promotable(graph, options) {
+        return plain();
+    }
+    // A model exported at batch 1 runs at any batch, if each of its nodes treats samples alike.
+    match Importer::new(graph, folder, opset, options, true)?.run(&order) {
+        Ok(network) if network.graph.outputs.iter().all(|&id| network.graph.value(id).shape.first().is_some_and(|d| d.is_batch())) => Ok(network),
+        Err(error @ ImportError::Unsupported(_)) => Err(error),
+        _ => plain(),
+    }
+}
+
+/// Operation types without an importer, all of them at once.
+fn check_types(graph: &GraphProto) -> Result<(), ImportError> {
+    let foreign = |n: &NodeProto| !(n.domain.is_empty() || n.domain == "ai.onnx");
+    let unsupported: Vec<Unsupported> = graph
+        .node
+        .iter()
+        .enumerate()
+        .filter(|(_, n)| foreign(n) || !ops::SUPPORTED.contains(&n.op_type.as_str()))
+        .map(|(i, n)| {
+            let what = if foreign(n) { format!("domain '{}' is not supported", n.domain) } else { "this operation is not supported".to_owned() };
+            Unsupported { node: node_name(n, i), op: n.op_type.clone(), what }
+        })
+        .collect();
+    if unsupported.is_empty() { Ok(()) } else { Err(ImportError::Unsupported(unsupported)) }
+}
+
+fn node_name(node: &NodeProto, index: usize) -> String {
+    if node.name.is_empty() { format!("{}_{index}", node.op_type) } else { node.name.clone() }
+}
+
+/// The nodes in an order in which every operand is there; their own, where it is one.
+fn sort(graph: &GraphProto) -> Result<Vec<usize>, ImportError> {
+    let mut defined: HashSet<&str> = graph.input.iter().map(|v| v.name.as_str()).collect();
+    for t in &graph.initializer {
+        defined.insert(&t.name);
+    }
+    let mut producers: HashMap<&str, usize> = HashMap::new();
+    for (i, node) in graph.node.iter().enumerate() {
+        for output in node.output.iter().filter(|o| !o.is_empty()) {
+            if defined.contains(output.as_str()) || producers.insert(output, i).is_some() {
+                return Err(ImportError::Duplicate { name: output.clone() });
+            }
+        }
+    }
+    let mut waiting = vec![0usize; graph.node.len()];
+    let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
+    for (i, node) in graph.node.iter().enumerate() {
+        for input in node.input.iter().filter(|n| !n.is_empty() && !defined.contains(n.as_str())) {
+            if !producers.contains_key(input.as_str()) {
+                let user = format!("node '{}' ({})", node_name(node, i), node.op_type);
+                return Err(ImportError::Missing { name: input.clone(), user });
+            }
+            waiting[i] += 1;
+            readers.entry(input).or_default().push(i);
+        }
+    }
+    let mut ready: std::collections::BTreeSet<usize> = (0..waiting.len()).filter(|&i| waiting[i] == 0).collect();
+    let mut order = Vec::with_capacity(waiting.len());
+    while let Some(i) = ready.pop_first() {
+        order.push(i);
+        for output in &graph.node[i].output {
+            for &reader in readers.get(output.as_str()).into_iter().flatten() {
+                waiting[reader] -= 1;
+                if waiting[reader] == 0 {
+                    ready.insert(reader);
+                }
+            }
+        }
+    }
+    if order.len() < graph.node.len() {
+        let stuck: Vec<String> = (0..waiting.len()).filter(|&i| waiting[i] > 0).take(8).map(|i| node_name(&graph.node[i], i)).collect();
+        return Err(ImportError::Cycle(stuck.join(", ")));
+    }
+    Ok(order)
+}
+
+fn real_inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
+    graph.input.iter().filter(|v| !graph.initializer.iter().any(|t| t.name == v.name))
+}
+
+fn dims_of(value: &ValueInfoProto) -> Option<(i32, Vec<Option<&dimension::Value>>)> {
+    let type_proto::Value::TensorType(tensor) = value.r#type.as_ref()?.value.as_ref()?;
+    Some((tensor.elem_type, tensor.shape.as_ref()?.dim.iter().map(|d| d.value.as_ref()).collect()))
+}
+
+/// Whether some input's first extent is fixed at 1, so that it could be the batch.
+fn promotable(graph: &GraphProto, options: &ImportOptions) -> bool {
+    real_inputs(graph).any(|v| {
+        let fixed = dims_of(v).is_some_and(|(_, d)| matches!(d.first(), Some(Some(dimension::Value::DimValue(1)))));
+        fixed && !options.input_shapes.contains_key(&v.name)
+    })
+}
+
+/// The state of an import.
+struct Importer<'a> {
+    graph: &'a GraphProto,
+    folder: Option<&'a Path>,
+    opset: i64,
+    net: Network,
+    values: HashMap<&'a str, Val>,
+    /// Constants that are in the network already.
+    materialised: HashMap<String, ValueId>,
+    unsupported: Vec<Unsupported>,
+    /// Whether a batch of 1 is made a variable.
+    promote: bool,
+}
+
+/// Why a node could not be imported.
+enum NodeError {
+    /// It has no counterpart.
+    Unsupported(String),
+    /// It is wrong.
+    Invalid(String),
+    /// Something else.
+    Other(ImportError),
+}
+
+impl From<String> for NodeError {
+    fn from(what: String) -> Self {
+        NodeError::Invalid(what)
+    }
+}
+
+impl From<ImportError> for NodeError {
+    fn from(error: ImportError) -> Self {
+        NodeError::Other(error)
+    }
+}
+
+impl From<quaver_core::graph::check::GraphError> for NodeError {
+    fn from(error: quaver_core::graph::check::GraphError) -> Self {
+        NodeError::Other(ImportError::Graph(error))
+    }
+}
+
+fn unsupported<T>(what: impl Into<String>) -> Result<T, NodeError> {
+    Err(NodeError::Unsupported(what.into()))
+}
+
+fn invalid<T>(what: impl Into<String>) -> Result<T, NodeError> {
+    Err(NodeError::Invalid(what.into()))
+}
+
+impl<'a> Importer<'a> {
+    fn new(graph: &'a GraphProto, folder: Option<&'a Path>, opset: i64, options: &ImportOptions, promote: bool) -> Result<Self, ImportError> {
+        let name = if graph.name.is_empty() { "model" } else { &graph.name };
+        let mut importer = Self {
+            graph,
+            folder,
+            opset,
+            net: Network::new(name),
+            values: HashMap::new(),
+            materialised: HashMap::new(),
+            unsupported: Vec::new(),
+            promote,
+        };
+        for tensor in &graph.initializer {
+            let value = tensor::decode(tensor, folder)?;
+            if importer.values.insert(&tensor.name, value).is_some() {
+                return Err(ImportError::Duplicate { name: tensor.name.clone() });
+            }
+        }
+        for name in options.input_shapes.keys() {
+            if !real_inputs(graph).any(|v| &v.name == name) {
+                let names: Vec<&str> = real_inputs(graph).map(|v| v.name.as_str()).collect();
+                return Err(ImportError::InputShape { input: name.clone(), what: format!("the model's inputs are {}", names.join(", ")) });
+            }
+        }
+        for value in real_inputs(graph) {
+            importer.input(value, options)?;
+        }
+        Ok(importer)
+    }
+
+    fn input(&mut self, value: &'a ValueInfoProto, options: &ImportOptions) -> Result<(), ImportError> {
+        let fail = |what: String| ImportError::Tensor { tensor: value.name.clone(), what };
+        let (kind, dims) = dims_of(value).ok_or_else(|| fail("this input has no tensor type or no shape".to_owned()))?;
+        let dtype = match DataType::try_from(kind) {
+            Ok(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16) => DType::F32,
+            Ok(DataType::Int64 | DataType::Int32) => DType::I64,
+            Ok(DataType::Uint8) => DType::U8,
+            _ => return Err(fail("inputs of this type are not supported".to_owned())),
+        };
+        let shape = match options.input_shapes.get(&value.name) {
+            Some(given) if given.len() != dims.len() => {
+                let what = format!("{} has rank {}, but the model's input has rank {}", display(given), given.len(), dims.len());
+                return Err(ImportError::InputShape { input: value.name.clone(), what });
+            }
+            Some(given) => given.clone(),
+            None => self.input_dims(value, &dims)?,
+        };
+        if shape.iter().any(|d| d.fixed() == Some(0)) {
+            return Err(fail(format!("this input has shape {}, which holds nothing", display(&shape))));
+        }
+        let id = self.net.input(&value.name, dtype, shape);
+        if self.values.insert(&value.name, Val::Tensor(id)).is_some() {
+            return Err(ImportError::Duplicate { name: value.name.clone() });
+        }
+        Ok(())
+    }
+
+    fn input_dims(&self, value: &ValueInfoProto, dims: &[Option<&dimension::Value>]) -> Result<Vec<Dim>, ImportError> {
+        let known = |d: &Option<&dimension::Value>| match d {
+            Some(dimension::Value::DimValue(n)) => usize::try_from(*n).ok(),
+            _ => None,
+        };
+        let mut shape = Vec::with_capacity(dims.len());
+        for (axis, dim) in dims.iter().enumerate() {
+            match (axis, known(dim)) {
+                (0, None) => shape.push(Dim::BATCH),
+                (0, Some(1)) if self.promote => shape.push(Dim::BATCH),
+                (_, Some(n)) => shape.push(Dim::Fixed(n)),
+                (_, None) => {
+                    let text = |i: usize, d: &Option<&dimension::Value>, open: &str| match known(d) {
+                        Some(n) => n.to_string(),
+                        None if i == 0 => "N".to_owned(),
+                        None => open.to_owned(),
+                    };
+                    let all = |open: &str| dims.iter().enumerate().map(|(i, d)| text(i, d, open)).collect::<Vec<_>>().join(",");
+                    return Err(ImportError::OpenShape { input: value.name.clone(), shape: format!("[{}]", all("?")), example: all("224") });
+                }
+            }
+        }
+        Ok(shape)
+    }
+
+    fn run(mut self, order: &[usize]) -> Result<Network, ImportError> {
+        for &index in order {
+            let node = &self.graph.node[index];
+            let name = node_name(node, index);
+            let at = |what: String| ImportError::Node { node: name.clone(), op: node.op_type.clone(), what };
+            let known = node.input.iter().all(|i| !matches!(self.values.get(i.as_str()), Some(Val::Unknown)));
+            let outputs = if known { self.node(node, &name) } else { Ok(vec![Val::Unknown; node.output.len()]) };
+            let outputs = match outputs {
+                Ok(outputs) => outputs,
+                Err(NodeError::Unsupported(what)) => {
+                    self.unsupported.push(Unsupported { node: name.clone(), op: node.op_type.clone(), what });
+                    vec![Val::Unknown; node.output.len()]
+                }
+                Err(NodeError::Invalid(what)) => return Err(at(what)),
+                Err(NodeError::Other(error)) => return Err(error),
+            };
+            for (output, value) in node.output.iter().zip(outputs) {
+                self.values.insert(output, value);
+            }
+        }
+        if !self.unsupported.is_empty() {
+            return Err(ImportError::Unsupported(self.unsupported));
+        }
+        if self.graph.output.is_empty() {
+            return Err(ImportError::Parse("it has no outputs".to_owned()));
+        }
+        for output in &self.graph.output {
+            self.output(&output.name)?;
+        }
+        self.net.compact();
+        quaver_core::graph::check::check(&self.net.graph)?;
+        Ok(self.net)
+    }
+
+    /// Makes the tensor `name` an output of that name.
+    fn output(&mut self, name: &str) -> Result<(), ImportError> {
+        let missing = || ImportError::Missing { name: name.to_owned(), user: "the model's outputs".to_owned() };
+        let value = self.values.get(name).cloned().ok_or_else(missing)?;
+        let id = self.materialise(&value, name).ok_or_else(|| ImportError::Tensor {
+            tensor: name.to_owned(),
+            what: "this output depends on the batch size alone, which is not supported".to_owned(),
+        })?;
+        let net = &mut self.net;
+        let taken = net.graph.inputs.contains(&id) || net.graph.outputs.contains(&id);
+        let id = if taken && net.graph.value(id).name != name {
+            let shape = net.graph.value(id).shape.clone();
+            net.push(Op::Reshape { shape }, &[id], &format!("{name}/copy"), name)?
+        } else {
+            id
+        };
+        net.graph.values[id.index()].name = name.to_owned();
+        net.output(id);
+        Ok(())
+    }
+
+    /// The value as one of the network; `None` where it holds multiples of the batch size.
+    fn materialise(&mut self, value: &Val, name: &str) -> Option<ValueId> {
+        if let Val::Tensor(id) = value {
+            return Some(*id);
+        }
+        if let Some(&id) = self.materialised.get(name).filter(|_| !name.is_empty()) {
+            return Some(id);
+        }
+        let id = match value {
+            Val::Floats { shape, data } => self.net.constant(name, shape, data),
+            Val::Ints { shape, data } => {
+                let data: Option<Vec<i64>> = data.iter().map(|s| s.num()).collect();
+                self.net.constant(name, shape, &data?)
+            }
+            Val::Tensor(_) | Val::Unknown => return None,
+        };
+        if !name.is_empty() {
+            self.materialised.insert(name.to_owned(), id);
+        }
+        Some(id)
+    }
+
+    fn dims(&self, id: ValueId) -> Vec<Dim> {
+        self.net.graph.value(id).shape.clone()
+    }
+}

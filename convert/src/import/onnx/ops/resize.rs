@@ -1,0 +1,99 @@
+//! Resize and Upsample.
+
+use quaver_core::graph::op::{Coordinates, Resize, ResizeMode};
+use quaver_core::graph::{Dim, Op};
+
+use super::{Ctx, Importer, NodeError, Outputs, Val, axis, invalid, unsupported};
+
+impl Importer<'_> {
+    pub(super) fn resize(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let x = self.real(ctx, 0)?;
+        let dims = self.dims(x);
+        // Upsample and Resize of opset 10 have no coordinate mode.
+        let old = ctx.node.op_type == "Upsample" || self.opset < 11;
+        for name in ["cubic_coeff_a", "extrapolation_value", "exclude_outside"] {
+            ctx.attrs.ignore(name);
+        }
+        if ctx.attrs.flag("antialias", false)? {
+            return unsupported("antialias is not supported");
+        }
+        if !matches!(ctx.attrs.string("keep_aspect_ratio_policy", "stretch")?.as_str(), "stretch") {
+            return unsupported("only the 'stretch' aspect ratio policy is supported");
+        }
+        let coordinates = ctx.attrs.string("coordinate_transformation_mode", "half_pixel")?;
+        let coordinates = match coordinates.as_str() {
+            _ if old => Coordinates::Asymmetric,
+            "half_pixel" => Coordinates::HalfPixel,
+            "pytorch_half_pixel" => Coordinates::PytorchHalfPixel,
+            "align_corners" => Coordinates::AlignCorners,
+            "asymmetric" => Coordinates::Asymmetric,
+            other => return unsupported(format!("coordinate_transformation_mode '{other}' is not supported")),
+        };
+        let nearest = ctx.attrs.string("nearest_mode", "round_prefer_floor")?;
+        let mode = match (ctx.attrs.string("mode", "nearest")?.as_str(), nearest.as_str()) {
+            ("linear" | "bilinear", _) => ResizeMode::Linear,
+            ("nearest", _) if old => ResizeMode::Floor,
+            ("nearest", "round_prefer_floor") => ResizeMode::RoundPreferFloor,
+            ("nearest", "round_prefer_ceil") => ResizeMode::RoundPreferCeil,
+            ("nearest", "floor") => ResizeMode::Floor,
+            ("nearest", "ceil") => ResizeMode::Ceil,
+            (mode, _) => return unsupported(format!("mode '{mode}' is not supported; nearest and linear are")),
+        };
+        let axes = match ctx.attrs.ints("axes")? {
+            Some(axes) => axes.iter().map(|&a| axis(a, dims.len())).collect::<Result<Vec<_>, _>>()?,
+            None => (0..dims.len()).collect(),
+        };
+        let given = if old { (self.scales(ctx, 1)?, None) } else { (self.scales(ctx, 2)?, self.syms(ctx, 3)?) };
+        let mut shape = dims.clone();
+        let mut scales = vec![1f32; dims.len()];
+        match given {
+            (_, Some(sizes)) if !sizes.is_empty() => {
+                if sizes.len() != axes.len() {
+                    return invalid(format!("there are {} sizes for {} axes", sizes.len(), axes.len()));
+                }
+                for (&a, size) in axes.iter().zip(&sizes) {
+                    let Some(size) = size.dim() else { return invalid(format!("size {size:?} is no extent")) };
+                    if let (Some(from), Some(to)) = (dims[a].fixed(), size.fixed()) {
+                        scales[a] = to as f32 / from as f32;
+                    } else if size != dims[a] && !(self.promote && size == Dim::Fixed(1)) {
+                        return unsupported("resizing the batch is not supported");
+                    } else {
+                        continue;
+                    }
+                    shape[a] = size;
+                }
+            }
+            (Some(given), _) if !given.is_empty() => {
+                if given.len() != axes.len() {
+                    return invalid(format!("there are {} scales for {} axes", given.len(), axes.len()));
+                }
+                for (&a, &scale) in axes.iter().zip(&given) {
+                    let Some(from) = dims[a].fixed() else {
+                        if scale == 1.0 {
+                            continue;
+                        }
+                        return unsupported("resizing the batch is not supported");
+                    };
+                    let to = (from as f32 * scale).floor();
+                    if !(1.0..1e9).contains(&to) {
+                        return invalid(format!("scale {scale} of extent {from} gives no extent"));
+                    }
+                    (shape[a], scales[a]) = (Dim::Fixed(to as usize), scale);
+                }
+            }
+            _ => return invalid("neither scales nor sizes are given"),
+        }
+        self.push(ctx, Op::Resize(Resize { mode, coordinates, shape, scales }), &[x])
+    }
+
+    fn scales(&self, ctx: &Ctx<'_>, i: usize) -> Result<Option<Vec<f32>>, NodeError> {
+        if let Some(scales) = ctx.attrs.floats("scales")? {
+            return Ok(Some(scales));
+        }
+        match ctx.inputs.get(i).and_then(Option::as_ref) {
+            None => Ok(None),
+            Some(Val::Floats { data, .. }) => Ok(Some(data.to_vec())),
+            Some(_) => unsupported("its scales are not known at import"),
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! What moves data: Reshape and its relatives, Transpose, Concat, Split, Slice, Gather, Pad, DepthToSpace.
+
+use quaver_core::graph::op::{Cut, DepthOrder, PadMode};
+use quaver_core::graph::{Dim, Op, ValueId};
+
+use super::{Ctx, Importer, NodeError, Outputs, Sym, Val, axis, invalid, unsupported};
+
+impl Importer<'_> {
+    pub(super) fn reshape(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let target = match ctx.attrs.ints("shape")? {
+            Some(shape) => shape.into_iter().map(Sym::Num).collect(),
+            None => match self.syms(ctx, 1)? {
+                Some(target) => target,
+                None => return invalid("the target shape is missing"),
+            },
+        };
+        let allow_zero = ctx.attrs.flag("allowzero", false)?;
+        match ctx.inputs.first() {
+            Some(Some(Val::Ints { shape, data })) => {
+                let from: Vec<Dim> = shape.iter().map(|&d| d.into()).collect();
+                let dims = self.target(&from, &target, allow_zero)?;
+                let shape = dims.iter().map(|d| d.fixed()).collect::<Option<Vec<_>>>();
+                let Some(shape) = shape else { return invalid("a shape value cannot depend on the batch size in its own shape") };
+                Ok(vec![Val::Ints { shape, data: data.clone() }])
+            }
+            Some(Some(Val::Floats { shape, data })) => {
+                let from: Vec<Dim> = shape.iter().map(|&d| d.into()).collect();
+                let dims = self.target(&from, &target, allow_zero)?;
+                let shape = dims.iter().map(|d| d.fixed()).collect::<Option<Vec<_>>>();
+                let Some(shape) = shape else { return invalid("a constant's shape cannot depend on the batch size") };
+                Ok(vec![Val::Floats { shape, data: data.clone() }])
+            }
+            _ => {
+                let x = self.value(ctx, 0)?;
+                let shape = self.target(&self.dims(x), &target, allow_zero)?;
+                self.push(ctx, Op::Reshape { shape }, &[x])
+            }
+        }
+    }
+
+    /// ONNX's target shape: 0 keeps an extent, −1 is what remains.
+    fn target(&self, from: &[Dim], target: &[Sym], allow_zero: bool) -> Result<Vec<Dim>, NodeError> {
+        let mut shape: Vec<Option<Dim>> = Vec::with_capacity(target.len());
+        for (i, &t) in target.iter().enumerate() {
+            shape.push(match t {
+                Sym::Num(-1) => None,
+                Sym::Num(0) if !allow_zero => match from.get(i) {
+                    Some(&d) => Some(d),
+                    None => return invalid(format!("extent {i} of the target is 0, but the input has rank {}", from.len())),
+                },
+                t => match t.dim() {
+                    Some(d) => Some(d),
+                    None => return invalid(format!("the target shape holds {t:?}")),
+                },
+            });
+        }
+        if shape.iter().filter(|d| d.is_none()).count() > 1 {
+            return invalid("the target shape holds more than one −1");
+        }
+        let Some(total) = Dim::product(from) else { return invalid("the input's extents overflow") };
+        // A leading 1 of a model exported at batch 1 is the batch.
+        let batch = matches!(total, Dim::Batch { .. });
+        let leading = self.promote && batch && shape.first() == Some(&Some(Dim::Fixed(1))) && !shape.iter().flatten().any(|d| d.is_batch());
+        if leading {
+            shape[0] = Some(Dim::BATCH);
+        }
+        let known: Vec<Dim> = shape.iter().flatten().copied().collect();
+        let Some(product) = Dim::product(&known) else { return invalid("the target's extents overflow") };
+        let rest = match (total, product) {
+            (Dim::Fixed(a), Dim::Fixed(b)) | (Dim::Batch { times: a }, Dim::Batch { times: b }) if b > 0 && a % b == 0 => Some(Dim::Fixed(a / b)),
+            (Dim::Batch { times: a }, Dim::Fixed(b)) if b > 0 && a % b == 0 => Some(Dim::Batch { times: a / b }),
+            _ => None,
+        };
+        let mismatch = || {
+            let target: Vec<String> = shape.iter().map(|d| d.map_or("-1".to_owned(), |d| d.to_string())).collect();
+            invalid(format!("shape {} cannot become [{}]", quaver_core::graph::dim::display(from), target.join(",")))
+        };
+        if shape.iter().all(Option::is_some) {
+            return if rest == Some(Dim::Fixed(1)) || total == product { Ok(known) } else { mismatch() };
+        }
+        match rest {
+            Some(rest) => Ok(shape.iter().map(|d| d.unwrap_or(rest)).collect()),
+            None => mismatch(),
+        }
+    }
+
+    pub(super) fn flatten(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let x = self.value(ctx, 0)?;
+        let dims = self.dims(x);
+        let at = ctx.attrs.int("axis")?.unwrap_or(1);
+        let at = if at < 0 { at + dims.len() as i64 } else { at };
+        let Some((a, b)) = usize::try_from(at).ok().filter(|&a| a <= dims.len()).map(|a| dims.split_at(a)) else {
+            return invalid(format!("axis {at} is out of range for rank {}", dims.len()));
+        };
+        let (Some(a), Some(b)) = (Dim::product(a), Dim::product(b)) else { return invalid("the input's extents overflow") };
+        self.push(ctx, Op::Reshape { shape: vec![a, b] }, &[x])
+    }
+
+    pub(super) fn squeeze(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let axes = self.ints_of(ctx, "axes", 1)?;
+        let remove = ctx.node.op_type == "Squeeze";
+        let shape = |from: &[Dim]| if remove { squeezed(from, axes.as_deref()) } else { unsqueezed(from, axes.as_deref().unwrap_or_default()) };
+        let known = |from: &[usize]| -> Result<Vec<usize>, NodeError> {
+            let from: Vec<Dim> = from.iter().map(|&d| d.into()).collect();
+            Ok(shape(&from)?.iter().filter_map(|d| d.fixed()).collect())
+        };
+        match ctx.inputs.first() {
+            Some(Some(Val::Ints { shape, data })) => Ok(vec![Val::Ints { shape: known(shape)?, data: data.clone() }]),
+            Some(Some(Val::Floats { shape, data })) => Ok(vec![Val::Floats { shape: known(shape)?, data: data.clone() }]),
+            _ => {
+                let x = self.value(ctx, 0)?;
+                let shape = shape(&self.dims(x))?;
+                self.push(ctx, Op::Reshape { shape }, &[x])
+            }
+        }
+    }
+
+    pub(super) fn transpose(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let x = self.value(ctx, 0)?;
+        let rank = self.dims(x).len();
+        let perm = match ctx.attrs.ints("perm")? {
+            Some(perm) => perm.iter().map(|&p| axis(p, rank)).collect::<Result<Vec<_>, _>>()?,
+            None => (0..rank).rev().collect(),
+        };
+        self.push(ctx, Op::Transpose { perm }, &[x])
+    }
+
+    pub(super) fn expand(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let x = self.value(ctx, 0)?;
+        let dims = self.dims(x);
+        let Some(target) = self.syms(ctx, 1)? else { return invalid("the target shape is missing") };
+        let same = target.len() <= dims.len()
+            && target.iter().rev().zip(dims.iter().rev()).all(|(t, d)| t.dim().is_some_and(|t| t == *d || t == Dim::Fixed(1)));
+        if same { Ok(vec![Val::Tensor(x)]) } else { unsupported("expanding activations is not supported") }
+    }
+
+    pub(super) fn concat(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let Some(at) = ctx.attrs.int("axis")? else { return invalid("axis is missing") };
+        if ctx.inputs.iter().all(|v| matches!(v, Some(Val::Ints { shape, .. }) if shape.len() == 1)) {
+            let parts = ctx.inputs.iter().flatten();
+            let data = parts.flat_map(|v| if let Val::Ints { data, .. } = v { data.clone() } else { Vec::new() });
+            return Ok(vec![Val::ints(data.collect())]);
+        }
+        let inputs = (0..ctx.inputs.len()).map(|i| self.value(ctx, i)).collect::<Result<Vec<_>, _>>()?;
+        let Some(&first) = inputs.first() else { return invalid("it has no operands") };
+        let rank = self.dims(first).len();
+        self.push(ctx, Op::Concat { axis: axis(at, rank)? }, &inputs)
+    }
+
+    pub(super) fn split(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let x = self.value(ctx, 0)?;
+        let dims = self.dims(x);
+        let at = axis(ctx.attrs.int("axis")?.unwrap_or(0), dims.len())?;
+        let Some(extent) = dims[at].fixed() else { return unsupported("splitting the batch is not supported") };
+        let count = ctx.node.output.len();
+        if ctx.attrs.int("num_outputs")?.is_some_and(|n| n != count as i64) {
+            return invalid(format!("num_outputs differs from its {count} outputs"));
+        }
+        let parts: Vec<usize> = match self.ints_of(ctx, "split", 1)? {
+            Some(parts) => parts.iter().map(|&p| usize::try_from(p).unwrap_or(usize::MAX)).collect(),
+            None => {
+                let each = extent.div_ceil(count.max(1));
+                (0..count).map(|i| each.min(extent.saturating_sub(i * each))).collect()
+            }
+        };
+        if parts.len() != count || parts.iter().try_fold(0usize, |s, &p| s.checked_add(p)) != Some(extent) {
+            return invalid(format!("parts {parts:?} don't add up to extent {extent} over {count} outputs"));
+        }
+        if parts.contains(&0) {
+            return unsupported("an empty part is not supported");
+        }
+        let mut outputs = Vec::with_capacity(count);
+        let mut start = 0;
+        for (i, &len) in parts.iter().enumerate() {
+            let op = Op::Slice { cuts: vec![Cut { axis: at, start, len, step: 1 }] };
+            outputs.push(Val::Tensor(self.net.push(op, &[x], &format!("{}/{i}", ctx.name), ctx.out(i))?));
+            start += len;
+        }
+        Ok(outputs)
+    }
+
+    pub(super) fn slice(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let (Some(starts), Some(ends)) = (self.ints_of(ctx, "starts", 1)?, self.ints_of(ctx, "ends", 2)?) else {
+            return invalid("starts or ends are missing");
+        };
+        let axes = self.ints_of(ctx, "axes", 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
+        let steps = self.ints(ctx, 4)?.unwrap_or_else(|| vec![1; starts.len()]);
+        if [ends.len(), axes.len(), steps.len()].iter().any(|&n| n != starts.len()) {
+            return invalid("starts, ends, axes and steps differ in length");
+        }
+        if let Some(Some(Val::Ints { shape, data })) = ctx.inputs.first()
+            && let ([extent], [start], [end], [step]) = (&shape[..], &starts[..], &ends[..], &steps[..])
+        {
+            let (start, len) = cut(*extent, *start, *end, *step)?;
+            let at = |i: usize| data[(start as i64 + i as i64 * step) as usize];
+            return Ok(vec![Val::ints((0..len).map(at).collect())]);
+        }
+        let x = self.value(ctx, 0)?;
+        let dims = self.dims(x);
+        let mut cuts = Vec::new();
+        for i in 0..starts.len() {
+            let a = axis(axes[i], dims.len())?;
+            let Some(extent) = dims[a].fixed() else {
+                if starts[i] == 0 && ends[i] >= i64::from(i32::MAX) && steps[i] == 1 {
+                    continue;
+                }
+                return unsupported("slicing the batch is not supported");
+            };
+            let (start, len) = cut(extent, starts[i], ends[i], steps[i])?;
+            if len == 0 {
+                return unsupported("an empty slice is not supported");
+            }
+            cuts.push(Cut { axis: a, start, len, step: steps[i] as isize });
+        }
+        self.push(ctx, Op::Slice { cuts }, &[x])
+    }
+
+    /// One element along an axis: a slice without its dimension.
+    pub(super) fn gather(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let x = self.value(ctx, 0)?;
+        let dims = self.dims(x);
+        let at = axis(ctx.attrs.int("axis")?.unwrap_or(0), dims.len())?;
+        let Some(Some(Val::Ints { shape, data })) = ctx.inputs.get(1) else { return unsupported("its indices are not constant") };
+        let ([index], Some(extent)) = (&data[..], dims[at].fixed()) else { return unsupported("only one constant index is supported") };
+        let Some(index) = index.num() else { return unsupported("its index depends on the batch size") };
+        let Some(start) = usize::try_from(if index < 0 { index + extent as i64 } else { index }).ok().filter(|&i| i < extent) else {
+            return invalid(format!("index {index} is out of range for extent {extent}"));
+        };
+        let one = self.helper(ctx, "cut", Op::Slice { cuts: vec![Cut { axis: at, start, len: 1, step: 1 }] }, &[x])?;
+        let mut to = dims;
+        to.splice(at..=at, shape.iter().map(|&d| Dim::Fixed(d)));
+        self.push(ctx, Op::Reshape { shape: to }, &[one])
+    }
+
+    pub(super) fn pad(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let x = self.real(ctx, 0)?;
+        let dims = self.dims(x);
+        let Some(pads) = self.ints_of(ctx, "pads", 1)? else { return invalid("pads are missing") };
+        let axes = match self.ints(ctx, 3)? {
+            Some(axes) => axes.iter().map(|&a| axis(a, dims.len())).collect::<Result<Vec<_>, _>>()?,
+            None => (0..dims.len()).collect(),
+        };
+        if pads.len() != 2 * axes.len() {
+            return invalid(format!("there are {} pads for {} axes", pads.len(), axes.len()));
+        }
+        let value = match ctx.attrs.maybe_float("value")? {
+            Some(value) => value,
+            None if ctx.has(2) => self.floats(ctx, 2)?.1.first().copied().unwrap_or(0.0),
+            None => 0.0,
+        };
+        let mode = match ctx.attrs.string("mode", "constant")?.as_str() {
+            "constant" if value.is_finite() => PadMode::Constant(value),
+            "constant" => PadMode::Constant(if value > 0.0 { f32::MAX } else { f32::MIN }),
+            "reflect" => PadMode::Reflect,
+            "edge" => PadMode::Edge,
+            "wrap" => PadMode::Wrap,
+            other => return invalid(format!("mode '{other}' is unknown")),
+        };
+        let (mut before, mut after) = (vec![0; dims.len()], vec![0; dims.len()]);
+        let mut cuts = Vec::new();
+        for (i, &a) in axes.iter().enumerate() {
+            let (b, e) = (pads[i], pads[axes.len() + i]);
+            (before[a], after[a]) = (b.max(0) as usize, e.max(0) as usize);
+            if b < 0 || e < 0 {
+                // A negative pad cuts off.
+                let Some(extent) = dims[a].fixed() else { return unsupported("padding the batch is not supported") };
+                let (start, end) = (b.min(0).unsigned_abs() as usize, e.min(0).unsigned_abs() as usize);
+                let Some(len) = extent.checked_sub(start).and_then(|n| n.checked_sub(end)).filter(|&n| n > 0) else {
+                    return invalid(format!("pads {pads:?} leave nothing of extent {extent}"));
+                };
+                cuts.push(Cut { axis: a, start, len, step: 1 });
+            }
+        }
+        let x = if cuts.is_empty() { x } else { self.helper(ctx, "cut", Op::Slice { cuts }, &[x])? };
+        self.push(ctx, Op::Pad { before, after, mode }, &[x])
+    }
+
+    pub(super) fn space(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let x: ValueId = self.real(ctx, 0)?;
+        if self.dims(x).len() != 4 {
+            return invalid(format!("its input has rank {}, but an image has 4", self.dims(x).len()));
+        }
+        let Some(block) = ctx.attrs.int("blocksize")?.and_then(|b| usize::try_from(b).ok()).filter(|&b| b > 0) else {
+            return invalid("blocksize is missing or not positive");
+        };
+        let op = if ctx.node.op_type == "SpaceToDepth" {
+            Op::SpaceToDepth { block }
+        } else {
+            let order = match ctx.attrs.string("mode", "DCR")?.as_str() {
+                "DCR" => DepthOrder::Dcr,
+                "CRD" => DepthOrder::Crd,
+                other => return invalid(format!("mode '{other}' is unknown")),
+            };
+            Op::DepthToSpace { block, order }
+        };
+        let image = self.to_nhwc(ctx, x)?;
+        let y = self.net.push(op, &[image], ctx.name, "")?;
+        self.from_nhwc(ctx, y, 4)
+    }
+}
+
+fn squeezed(from: &[Dim], axes: Option<&[i64]>) -> Result<Vec<Dim>, NodeError> {
+    let gone = match axes {
+        Some(axes) => axes.iter().map(|&a| axis(a, from.len())).collect::<Result<Vec<_>, _>>()?,
+        None => (0..from.len()).filter(|&i| from[i] == Dim::Fixed(1)).collect(),
+    };
+    if let Some(&bad) = gone.iter().find(|&&a| from[a] != Dim::Fixed(1)) {
+        return invalid(format!("dimension {bad} of {} is not 1", quaver_core::graph::dim::display(from)));
+    }
+    Ok(from.iter().enumerate().filter(|(i, _)| !gone.contains(i)).map(|(_, &d)| d).collect())
+}
+
+fn unsqueezed(from: &[Dim], axes: &[i64]) -> Result<Vec<Dim>, NodeError> {
+    let rank = from.len() + axes.len();
+    let mut new = axes.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()?;
+    new.sort_unstable();
+    if new.windows(2).any(|w| w[0] == w[1]) {
+        return invalid(format!("axes {axes:?} name a dimension twice"));
+    }
+    let mut shape = from.to_vec();
+    new.into_iter().for_each(|a| shape.insert(a, Dim::Fixed(1)));
+    Ok(shape)
+}
+
+/// First element and number of elements of ONNX's start, end and step on an extent.
+fn cut(extent: usize, start: i64, end: i64, step: i64) -> Result<(usize, usize), NodeError> {
+    let n = extent as i64;
+    if step == 0 {
+        return invalid("a step is 0");
+    }
+    let from_end = |x: i64| if x < 0 { x.saturating_add(n) } else { x };
+    let (low, high) = if step > 0 { (0, n) } else { (-1, n - 1) };
+    let (start, end) = (from_end(start).clamp(low.max(0), high.max(0)), from_end(end).clamp(low, high));
+    let distance = if step > 0 { end - start } else { start - end };
+    let len = if distance > 0 { distance.unsigned_abs().div_ceil(step.unsigned_abs()) } else { 0 };
+    Ok((start as usize, len as usize))
+}

@@ -1,0 +1,98 @@
+//! The whole way as three calls: [`load`], [`convert`], and the bytes of the file.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use quaver_core::format::{self, METADATA_DECISIONS, Metadata};
+use quaver_core::graph::{Network, ValueId};
+use thiserror::Error;
+
+use crate::calibrate::{self, CalibrateError, Sample};
+use crate::import::{self, ImportError, ImportOptions};
+use crate::quantize::qconfig::{QConfigMapping, Scheme};
+use crate::quantize::{self, Decision, QuantizeError};
+use crate::simplify::{self, SimplifyError};
+
+/// Why a conversion failed.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// Reading the float model.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// Rewriting it.
+    #[error(transparent)]
+    Simplify(#[from] SimplifyError),
+    /// Running it on the calibration data.
+    #[error(transparent)]
+    Calibrate(#[from] CalibrateError),
+    /// Making integers of it.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    /// Writing the file.
+    #[error(transparent)]
+    Format(#[from] format::FormatError),
+}
+
+/// Reads an ONNX file and simplifies it: the float network that is calibrated, compared with, and quantized.
+///
+/// # Errors
+/// [`ConvertError::Import`] or [`ConvertError::Simplify`].
+pub fn load(path: &Path, options: &ImportOptions) -> Result<Network, ConvertError> {
+    Ok(simplify::simplify(import::onnx::open(path, options)?)?)
+}
+
+/// A quantized network with everything that is known about its making.
+#[derive(Debug, Clone)]
+pub struct Converted {
+    /// The quantized network.
+    pub network: Network,
+    /// What became of each node of the float network.
+    pub decisions: Vec<Decision>,
+    /// Samples that calibration saw.
+    pub samples: usize,
+}
+
+/// Calibrates and quantizes a float network. `progress` is called with the number of samples done.
+///
+/// # Errors
+/// [`ConvertError`] of calibration or quantization.
+pub fn convert(
+    float: &Network,
+    samples: impl Iterator<Item = Result<Sample, CalibrateError>>,
+    mapping: &QConfigMapping,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Converted, ConvertError> {
+    mapping.check(&float.graph).map_err(QuantizeError::from)?;
+    let producers = float.graph.producers();
+    let observer = |id: ValueId| match producers[id.index()] {
+        Some(node) => mapping.of(&float.graph.nodes[node]).observer,
+        None => mapping.global.observer,
+    };
+    let q_max = if mapping.global.reduce_range { 127 } else { 255 };
+    let calibration = calibrate::calibrate(float, samples, &observer, q_max, progress)?;
+    let range = |value: usize| calibration.range(ValueId(value as u32));
+    let quantized = quantize::quantize(float, mapping, &range)?;
+    Ok(Converted { network: quantized.network, decisions: quantized.decisions, samples: calibration.samples })
+}
+
+impl Converted {
+    /// The `.qvr` file's bytes. `extra` is metadata to keep beside the converter's own.
+    ///
+    /// # Errors
+    /// [`ConvertError::Format`].
+    pub fn to_qvr(&self, extra: &Metadata) -> Result<Vec<u8>, ConvertError> {
+        let mut metadata = extra.clone();
+        let float: BTreeMap<&str, &str> = self
+            .decisions
+            .iter()
+            .filter(|d| d.scheme == Scheme::Float)
+            .map(|d| (d.node.as_str(), d.reason.as_deref().unwrap_or_default()))
+            .collect();
+        if let Ok(json) = serde_json::to_string(&float) {
+            metadata.insert(METADATA_DECISIONS.to_owned(), json);
+        }
+        Ok(format::write(&self.network, &metadata)?)
+    }
+}
+

@@ -1,0 +1,394 @@
+//! Writes the quantized network: integer operations for the groups that became some, f32 ones for the rest, and the
+//! changes of type between them.
+
+use quaver_core::arith::{exp, table};
+use quaver_core::format::weights::PackedShape;
+use quaver_core::graph::op::{BinaryFn, Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
+use quaver_core::graph::{Graph, Network, Node, Op, ValueId};
+use quaver_core::quant::Affine;
+use quaver_core::tensor::DType;
+
+use super::QuantizeError;
+use super::affine::Classes;
+use super::fusion::{Group, Groups};
+use super::qconfig::NodeConfig;
+use super::regions::{Kind, Regions};
+use super::weights::{self, QuantizedWeights};
+
+/// Everything that was decided about a float network.
+pub(super) struct Plan<'a> {
+    pub network: &'a Network,
+    pub configs: &'a [NodeConfig],
+    pub regions: &'a Regions,
+    pub groups: &'a Groups,
+    pub classes: &'a Classes,
+    /// The calibrated range of a value.
+    pub range: &'a dyn Fn(usize) -> Option<(f32, f32)>,
+    pub q_max: u8,
+}
+
+/// The forms in which a value of the float network exists in the quantized one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Forms {
+    real: Option<ValueId>,
+    integer: Option<ValueId>,
+}
+
+struct Emitter<'a> {
+    plan: &'a Plan<'a>,
+    out: Network,
+    forms: Vec<Forms>,
+}
+
+/// Emits the quantized network.
+pub(super) fn emit(plan: &Plan<'_>) -> Result<Network, QuantizeError> {
+    let graph = &plan.network.graph;
+    let mut emitter = Emitter { plan, out: Network::new(graph.name.clone()), forms: vec![Forms::default(); graph.values.len()] };
+    for &id in &graph.inputs {
+        let value = graph.value(id);
+        let new = emitter.out.input(value.name.clone(), value.dtype, value.shape.clone());
+        emitter.forms[id.index()].real = Some(new);
+    }
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let Some(group) = plan.groups.groups[i] else { continue };
+        if plan.regions.quantized[i] {
+            emitter.quantized(i, node, group)?;
+        } else {
+            emitter.float(node)?;
+        }
+    }
+    for &id in &graph.outputs {
+        let real = emitter.real(id)?;
+        emitter.out.output(real);
+    }
+    emitter.out.compact();
+    Ok(emitter.out)
+}
+
+impl<'a> Emitter<'a> {
+    fn graph(&self) -> &'a Graph {
+        &self.plan.network.graph
+    }
+
+    fn name(&self, id: ValueId) -> &'a str {
+        &self.graph().value(id).name
+    }
+
+    /// The name of a value's u8 form: its own, but for graph inputs and outputs, whose real form has it.
+    fn integer_name(&self, id: ValueId) -> String {
+        let graph = self.graph();
+        let name = self.name(id);
+        if graph.outputs.contains(&id) || self.forms[id.index()].real.is_some() { format!("{name}:u8") } else { name.to_owned() }
+    }
+
+    fn affine(&self, id: ValueId) -> Result<Affine, QuantizeError> {
+        let missing = || QuantizeError::NoRange { value: self.name(id).to_owned() };
+        self.plan.classes.affine(id.index(), self.plan.q_max).ok_or_else(missing)
+    }
+
+    /// The value as u8 with its class's parameters.
+    fn integer(&mut self, id: ValueId) -> Result<ValueId, QuantizeError> {
+        if let Some(integer) = self.forms[id.index()].integer {
+            return Ok(integer);
+        }
+        let affine = self.affine(id)?;
+        let real = self.real(id)?;
+        let name = format!("{}:u8", self.name(id));
+        let new = self.out.push_typed(Op::Quantize, &[real], &format!("{}/quantize", self.name(id)), &name, DType::U8, Some(affine))?;
+        self.forms[id.index()].integer = Some(new);
+        Ok(new)
+    }
+
+    /// The value as f32 (or as the constant that it is).
+    fn real(&mut self, id: ValueId) -> Result<ValueId, QuantizeError> {
+        if let Some(real) = self.forms[id.index()].real {
+            return Ok(real);
+        }
+        let new = match (self.forms[id.index()].integer, self.graph().value(id).constant) {
+            (Some(integer), _) => {
+                let name = if self.graph().outputs.contains(&id) { self.name(id) } else { "" };
+                self.out.push(Op::Dequantize, &[integer], &format!("{}/dequantize", self.name(id)), name)?
+            }
+            (None, Some(_)) => self.copy_constant(id),
+            (None, None) => return Err(QuantizeError::NoRange { value: self.name(id).to_owned() }),
+        };
+        self.forms[id.index()].real = Some(new);
+        Ok(new)
+    }
+
+    fn copy_constant(&mut self, id: ValueId) -> ValueId {
+        let network = self.plan.network;
+        let shape: Vec<usize> = self.graph().value(id).shape.iter().filter_map(|d| d.fixed()).collect();
+        let name = self.name(id);
+        match network.elements::<f32>(id) {
+            Some(data) => self.out.constant(name, &shape, data),
+            None => self.out.constant(name, &shape, network.elements::<i64>(id).unwrap_or_default()),
+        }
+    }
+
+    fn float(&mut self, node: &Node) -> Result<(), QuantizeError> {
+        let inputs = node.inputs.iter().map(|&id| self.real(id)).collect::<Result<Vec<_>, _>>()?;
+        let output = node.outputs[0];
+        let new = self.out.push(node.op.clone(), &inputs, &node.name, self.name(output))?;
+        self.forms[output.index()].real = Some(new);
+        Ok(())
+    }
+
+    fn quantized(&mut self, i: usize, node: &Node, group: Group) -> Result<(), QuantizeError> {
+        match self.plan.regions.kinds[i] {
+            Kind::Heavy => self.heavy(i, node, group),
+            Kind::Mean => self.keep(node, group, self.plan.regions.is_u8[node.outputs[0].index()]),
+            Kind::Move => match node.op {
+                Op::Concat { .. } => self.concat(node, group),
+                _ => self.keep(node, group, true),
+            },
+            Kind::Light | Kind::Never(_) => match &node.op {
+                Op::Unary { function } => {
+                    let function = *function;
+                    self.table(node, group, node.inputs[0], &|x| table::unary_f64(function, x))
+                }
+                Op::Softmax { .. } => self.softmax(node, group),
+                Op::Binary { function } => self.binary(node, group, *function),
+                _ => self.keep(node, group, true),
+            },
+        }
+    }
+
+    fn finish(&mut self, op: Op, inputs: &[ValueId], node: &Node, output: ValueId, affine: Option<Affine>) -> Result<(), QuantizeError> {
+        let dtype = if affine.is_some() { DType::U8 } else { DType::F32 };
+        let name = if affine.is_some() { self.integer_name(output) } else { self.name(output).to_owned() };
+        let new = self.out.push_typed(op, inputs, &node.name, &name, dtype, affine)?;
+        let forms = &mut self.forms[output.index()];
+        if affine.is_some() {
+            forms.integer = Some(new);
+        } else {
+            forms.real = Some(new);
+        }
+        Ok(())
+    }
+
+    /// The operation as it is, on u8; its output u8 or (means) f32.
+    fn keep(&mut self, node: &Node, group: Group, to_u8: bool) -> Result<(), QuantizeError> {
+        let x = self.integer(node.inputs[0])?;
+        let affine = if to_u8 { Some(self.affine(group.output)?) } else { None };
+        self.finish(node.op.clone(), &[x], node, group.output, affine)
+    }
+
+    fn concat(&mut self, node: &Node, group: Group) -> Result<(), QuantizeError> {
+        let affine = self.affine(group.output)?;
+        let mut inputs = Vec::with_capacity(node.inputs.len());
+        for &id in &node.inputs {
+            if self.graph().value(id).constant.is_some() {
+                inputs.push(self.quantized_constant(id, Some(affine)));
+                continue;
+            }
+            let x = self.integer(id)?;
+            let own = self.affine(id)?;
+            inputs.push(if own == affine { x } else { self.requantize(x, own, affine, &node.name)? });
+        }
+        self.finish(node.op.clone(), &inputs, node, group.output, Some(affine))
+    }
+
+    fn requantize(&mut self, x: ValueId, from: Affine, to: Affine, name: &str) -> Result<ValueId, QuantizeError> {
+        let table = self.out.constant(format!("{name}.requantize"), &[256], &table::build_requantize(from, to));
+        Ok(self.out.push_typed(Op::Table, &[x, table], &format!("{name}/requantize"), "", DType::U8, Some(to))?)
+    }
+
+    fn table(&mut self, node: &Node, group: Group, x: ValueId, f: &dyn Fn(f64) -> f64) -> Result<(), QuantizeError> {
+        let (from, to) = (self.affine(x)?, self.affine(group.output)?);
+        let (lo, hi) = group.clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        let clamped = |x: f64| f(x).max(f64::from(lo)).min(f64::from(hi));
+        let bytes = table::build(clamped, from, to);
+        let x = self.integer(x)?;
+        let table = self.out.constant(format!("{}.table", node.name), &[256], &bytes);
+        self.finish(Op::Table, &[x, table], node, group.output, Some(to))
+    }
+
+    fn softmax(&mut self, node: &Node, group: Group) -> Result<(), QuantizeError> {
+        let (from, to) = (self.affine(node.inputs[0])?, self.affine(group.output)?);
+        let x = self.integer(node.inputs[0])?;
+        let exponentials = self.out.constant(format!("{}.exponentials", node.name), &[256], &exp::build(from.scale));
+        self.finish(node.op.clone(), &[x, exponentials], node, group.output, Some(to))
+    }
+
+    fn binary(&mut self, node: &Node, group: Group, function: BinaryFn) -> Result<(), QuantizeError> {
+        let graph = self.graph();
+        let constant = node.inputs.iter().position(|&id| graph.value(id).constant.is_some());
+        if let Some(side) = constant {
+            let data = self.plan.network.elements::<f32>(node.inputs[side]).unwrap_or_default();
+            let x = node.inputs[1 - side];
+            if let [c] = *data
+                && graph.value(node.inputs[side]).shape.len() <= graph.value(x).shape.len()
+            {
+                let c = f64::from(c);
+                let f = move |x: f64| if side == 0 { apply(function, c, x) } else { apply(function, x, c) };
+                return self.table(node, group, x, &f);
+            }
+            if let Some((scale, shift)) = self.per_channel(node, function, side, data) {
+                return self.depthwise(node, group, x, &scale, &shift);
+            }
+        }
+        let affine = self.affine(group.output)?;
+        let mut inputs = Vec::with_capacity(2);
+        for &id in &node.inputs {
+            let is_constant = graph.value(id).constant.is_some();
+            inputs.push(if is_constant { self.quantized_constant(id, None) } else { self.integer(id)? });
+        }
+        let (lo, hi) = limits(group, affine);
+        if (lo, hi) == (0, affine.q_max) {
+            return self.finish(node.op.clone(), &inputs, node, group.output, Some(affine));
+        }
+        let sum = self.out.push_typed(node.op.clone(), &inputs, &node.name, "", DType::U8, Some(affine))?;
+        let bytes: Vec<u8> = (0..=255u8).map(|q| q.clamp(lo, hi)).collect();
+        let table = self.out.constant(format!("{}.clamp", node.name), &[256], &bytes);
+        self.finish(Op::Table, &[sum, table], node, group.output, Some(affine))
+    }
+
+    /// `x·scale + shift` with one pair a channel, where the node is that on an image.
+    fn per_channel(&self, node: &Node, function: BinaryFn, side: usize, data: &[f32]) -> Option<(Vec<f32>, Vec<f32>)> {
+        let graph = self.graph();
+        let x = graph.value(node.inputs[1 - side]);
+        let c = graph.value(node.inputs[side]);
+        let channels = x.shape.last()?.fixed()?;
+        let row = c.shape.len() <= 4 && c.shape.last()?.fixed()? == channels && data.len() == channels;
+        if !row || x.shape.len() != 4 || channels < 2 {
+            return None;
+        }
+        let all = |v: f32| vec![v; channels];
+        match (function, side) {
+            (BinaryFn::Mul, _) => Some((data.to_vec(), all(0.0))),
+            (BinaryFn::Add, _) => Some((all(1.0), data.to_vec())),
+            (BinaryFn::Sub, 1) => Some((all(1.0), data.iter().map(|v| -v).collect())),
+            (BinaryFn::Sub, 0) => Some((all(-1.0), data.to_vec())),
+            _ => None,
+        }
+    }
+
+    /// A per-channel scale and shift as a depthwise 1×1 convolution: one scale a channel makes it exact to the last bit
+    /// of the output's rounding, which a u8 constant would not be.
+    fn depthwise(&mut self, node: &Node, group: Group, x: ValueId, scale: &[f32], shift: &[f32]) -> Result<(), QuantizeError> {
+        let channels = scale.len();
+        let from = self.affine(x)?;
+        let to = self.affine(group.output)?;
+        let shape = PackedShape::conv([1, 1], channels, channels, channels).ok_or_else(|| self.too_long(node, channels))?;
+        let w = weights::quantize(shape, scale, Some(shift), from.scale, from.zero_point, super::WeightScheme::PerChannel)
+            .map_err(|e| self.too_long(node, e.k))?;
+        let (lo, hi) = limits(group, to);
+        let epilogue = Some(Epilogue { zero_point: to.zero_point, lo, hi, residual: None, table: false });
+        let op = Op::QConv(QConv { window: Window::unit(), groups: channels, channels, pad_value: from.zero_point, epilogue });
+        let x = self.integer(x)?;
+        let mut inputs = vec![x];
+        inputs.extend(self.weight_constants(node, &shape, &w, f64::from(to.scale)));
+        self.finish(op, &inputs, node, group.output, Some(to))
+    }
+
+    fn too_long(&self, node: &Node, k: usize) -> QuantizeError {
+        QuantizeError::TooLong { node: node.name.clone(), k }
+    }
+
+    fn heavy(&mut self, i: usize, node: &Node, group: Group) -> Result<(), QuantizeError> {
+        let graph = self.graph();
+        let network = self.plan.network;
+        let x = node.inputs[0];
+        let from = self.affine(x)?;
+        let channels_of = |id: ValueId| graph.value(id).shape.last().and_then(|d| d.fixed()).unwrap_or_default();
+        let (ic, oc) = (channels_of(x), channels_of(node.outputs[0]));
+        let shape = match &node.op {
+            Op::Conv(c) => PackedShape::conv(c.window.kernel, ic, oc, c.groups),
+            Op::ConvTranspose(c) => PackedShape::grouped(c.window.kernel, ic, oc, c.groups),
+            _ => PackedShape::grouped([1, 1], ic, oc, 1),
+        };
+        let shape = shape.ok_or_else(|| self.too_long(node, ic))?;
+        let hwio = network.elements::<f32>(node.inputs[1]).unwrap_or_default();
+        if let Some(bad) = hwio.iter().find(|w| !w.is_finite()) {
+            return Err(QuantizeError::BadWeight { node: node.name.clone(), value: *bad });
+        }
+        let bias = node.inputs.get(2).and_then(|&b| network.elements::<f32>(b));
+        let w = weights::quantize(shape, hwio, bias, from.scale, from.zero_point, self.plan.configs[i].weights)
+            .map_err(|e| self.too_long(node, e.k))?;
+
+        let output_affine = if self.plan.regions.is_u8[node.outputs[0].index()] { Some(self.affine(group.output)?) } else { None };
+        // What the accumulator is requantized to: the output, or what the fused table is applied to.
+        let target = match (group.table, output_affine) {
+            (Some((_, before)), Some(_)) => {
+                let (min, max) = (self.plan.range)(before.index()).ok_or_else(|| QuantizeError::NoRange { value: self.name(before).to_owned() })?;
+                Some(Affine::from_range(min, max, self.plan.q_max))
+            }
+            (_, affine) => affine,
+        };
+        let residual = match (group.residual, target) {
+            (Some(r), Some(target)) => {
+                let affine = self.affine(r)?;
+                let multiplier = (f64::from(affine.scale) / f64::from(target.scale)) as f32;
+                Some((self.integer(r)?, Residual { zero_point: affine.zero_point, multiplier }))
+            }
+            _ => None,
+        };
+        let epilogue = target.map(|t| {
+            let (lo, hi) = limits(group, t);
+            Epilogue { zero_point: t.zero_point, lo, hi, residual: residual.map(|(_, r)| r), table: group.table.is_some() }
+        });
+        let pad_value = from.zero_point;
+        let op = match &node.op {
+            Op::Conv(c) => Op::QConv(QConv { window: c.window, groups: c.groups, channels: oc, pad_value, epilogue }),
+            Op::ConvTranspose(c) => Op::QConvTranspose(QConvTranspose {
+                window: c.window,
+                groups: c.groups,
+                channels: oc,
+                output_padding: c.output_padding,
+                pad_value,
+                epilogue,
+            }),
+            _ => Op::QGemm(QGemm { channels: oc, epilogue }),
+        };
+        let mut inputs = vec![self.integer(x)?];
+        inputs.extend(self.weight_constants(node, &shape, &w, target.map_or(1.0, |t| f64::from(t.scale))));
+        inputs.extend(residual.map(|(r, _)| r));
+        if let (Some((function, _)), Some(before), Some(after)) = (group.table, target, output_affine) {
+            let bytes = table::build_unary(function, before, after);
+            inputs.push(self.out.constant(format!("{}.table", node.name), &[256], &bytes));
+        }
+        self.finish(op, &inputs, node, group.output, output_affine)
+    }
+
+    /// Weights, bias and multipliers as constants, in the operands' order.
+    fn weight_constants(&mut self, node: &Node, shape: &PackedShape, w: &QuantizedWeights, target_scale: f64) -> [ValueId; 3] {
+        let multipliers: Vec<f32> = w.scales.iter().map(|s| (s / target_scale) as f32).collect();
+        let name = &node.name;
+        [
+            self.out.constant(format!("{name}.weight"), &shape.weights(), &w.packed),
+            self.out.constant(format!("{name}.bias"), &[w.bias.len()], &w.bias),
+            self.out.constant(format!("{name}.multiplier"), &[multipliers.len()], &multipliers),
+        ]
+    }
+
+    /// A constant operand as u8, with its own parameters unless others are asked for.
+    fn quantized_constant(&mut self, id: ValueId, affine: Option<Affine>) -> ValueId {
+        let data = self.plan.network.elements::<f32>(id).unwrap_or_default();
+        let (min, max) = data.iter().fold((0f32, 0f32), |(lo, hi), &x| (lo.min(x), hi.max(x)));
+        let affine = affine.unwrap_or_else(|| Affine::from_range(min, max, self.plan.q_max));
+        let bytes: Vec<u8> = data.iter().map(|&x| affine.quantize(x)).collect();
+        let shape: Vec<usize> = self.graph().value(id).shape.iter().filter_map(|d| d.fixed()).collect();
+        let new = self.out.constant(self.name(id), &shape, &bytes);
+        self.out.graph.values[new.index()].quant = Some(affine);
+        new
+    }
+}
+
+/// Lower and upper clamp of a group in the integers of `target`.
+fn limits(group: Group, target: Affine) -> (u8, u8) {
+    let (lo, hi) = group.clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+    (target.quantize(lo), target.quantize(hi))
+}
+
+fn apply(function: BinaryFn, a: f64, b: f64) -> f64 {
+    match function {
+        BinaryFn::Add => a + b,
+        BinaryFn::Sub => a - b,
+        BinaryFn::Mul => a * b,
+        BinaryFn::Div => a / b,
+        BinaryFn::Min => a.min(b),
+        BinaryFn::Max => a.max(b),
+        BinaryFn::Pow => libm::pow(a, b),
+    }
+}

@@ -1,0 +1,136 @@
+//! From a calibrated float network to an integer one.
+//!
+//! | module | step |
+//! |---|---|
+//! | [`qconfig`] | what the user asked for, node by node |
+//! | [`regions`] | which nodes become integer operations, and why others don't |
+//! | [`fusion`] | what goes into an epilogue |
+//! | [`affine`] | scale and zero point of every u8 value |
+//! | [`weights`] | integers for weights and biases |
+//! | `emit` | the network |
+
+pub mod affine;
+mod emit;
+pub mod fusion;
+pub mod qconfig;
+pub mod regions;
+pub mod weights;
+
+use quaver_core::graph::Network;
+use quaver_core::graph::check::GraphError;
+use serde::Serialize;
+use thiserror::Error;
+
+use qconfig::{QConfigError, QConfigMapping, Scheme, WeightScheme};
+use regions::Kind;
+
+/// Why a network cannot be quantized.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum QuantizeError {
+    /// Calibration saw nothing of a value.
+    #[error("calibration gave no range for '{value}'; calibrate the same network that is quantized")]
+    NoRange {
+        /// The value.
+        value: String,
+    },
+    /// An accumulator that could overflow.
+    #[error("node '{node}' sums {k} products, whose 8-bit form could overflow 32 bits; keep it in float with a qconfig entry ([names.\"{node}\"] scheme = \"float\")")]
+    TooLong {
+        /// The node.
+        node: String,
+        /// Number of products.
+        k: usize,
+    },
+    /// A weight that is no number.
+    #[error("node '{node}' has a weight of {value}; the float model is damaged")]
+    BadWeight {
+        /// The node.
+        node: String,
+        /// The weight.
+        value: f32,
+    },
+    /// The mapping.
+    #[error(transparent)]
+    QConfig(#[from] QConfigError),
+    /// A graph that doesn't fit together: a bug of the converter, told with the node.
+    #[error("the quantized network is not valid: {0}")]
+    Graph(#[from] GraphError),
+}
+
+/// What became of one node of the simplified float network.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Decision {
+    /// The node's name.
+    pub node: String,
+    /// Its operation.
+    pub op: String,
+    /// Static or float.
+    pub scheme: Scheme,
+    /// Scales of its weights, where it has some and is quantized.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightScheme>,
+    /// The node into whose epilogue it was fused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fused_into: Option<String>,
+    /// Why it stays float.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The value that holds its result.
+    pub output: String,
+}
+
+/// A quantized network and how it came about.
+#[derive(Debug, Clone)]
+pub struct Quantized {
+    /// The network, ready to be written.
+    pub network: Network,
+    /// One entry a node of the float network, in its order.
+    pub decisions: Vec<Decision>,
+}
+
+/// Quantizes `network`. `range` gives the calibrated (min, max) of a value, by its index.
+///
+/// # Errors
+/// [`QuantizeError`].
+pub fn quantize(network: &Network, mapping: &QConfigMapping, range: &dyn Fn(usize) -> Option<(f32, f32)>) -> Result<Quantized, QuantizeError> {
+    let graph = &network.graph;
+    mapping.check(graph)?;
+    let configs: Vec<_> = graph.nodes.iter().map(|n| mapping.of(n)).collect();
+    let regions = regions::decide(graph, &configs);
+    let groups = fusion::fuse(graph, &regions);
+    let classes = affine::Classes::new(graph, &regions, &groups, range);
+    let q_max = if mapping.global.reduce_range { 127 } else { 255 };
+    let plan = emit::Plan { network, configs: &configs, regions: &regions, groups: &groups, classes: &classes, range, q_max };
+    let quantized = emit::emit(&plan)?;
+    quaver_core::graph::check::check(&quantized.graph)?;
+
+    let mut decisions = Vec::with_capacity(graph.nodes.len());
+    for (i, node) in graph.nodes.iter().enumerate() {
+        let scheme = if regions.quantized[i] { Scheme::Static } else { Scheme::Float };
+        let fused_into = if groups.groups[i].is_none() { host(graph, &groups, i) } else { None };
+        decisions.push(Decision {
+            node: node.name.clone(),
+            op: node.op.name().to_owned(),
+            scheme,
+            weights: (regions.quantized[i] && regions.kinds[i] == Kind::Heavy).then_some(configs[i].weights),
+            fused_into,
+            reason: regions.reasons[i].clone(),
+            output: graph.value(node.outputs[0]).name.clone(),
+        });
+    }
+    Ok(Quantized { network: quantized, decisions })
+}
+
+/// The node whose group holds node `i`: the first ahead of it, along its operands, that starts a group.
+fn host(graph: &quaver_core::graph::Graph, groups: &fusion::Groups, i: usize) -> Option<String> {
+    let producers = graph.producers();
+    let mut at = i;
+    loop {
+        // An absorbed addition has two producers; the later one absorbed it.
+        at = graph.nodes[at].inputs.iter().filter_map(|v| producers[v.index()]).max()?;
+        if groups.groups[at].is_some() {
+            return Some(graph.nodes[at].name.clone());
+        }
+    }
+}

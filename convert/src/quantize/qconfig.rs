@@ -1,0 +1,250 @@
+//! The qconfig mapping: which node is quantized how. TOML, after PyTorch's `QConfigMapping`.
+//!
+//! ```toml
+//! [global]
+//! scheme = "static"          # or "float"
+//! observer = "histogram"     # minmax, moving_average, histogram, percentile, entropy
+//! weights = "per_channel"    # or "per_tensor"
+//! reduce_range = false       # true: activations use 7 bits (whole model)
+//!
+//! [types.Gemm]               # by operation type
+//! weights = "per_tensor"
+//!
+//! [[regex]]                  # by name, first match wins
+//! pattern = "^features/0/"
+//! scheme = "float"
+//!
+//! [names."features/3/conv"]  # by name, exactly
+//! observer = "percentile"
+//! ```
+//!
+//! A node takes each setting from the most specific entry that gives it: name, then regex, then type, then global.
+
+use std::collections::BTreeMap;
+
+use quaver_core::graph::{Graph, Node};
+use regex::Regex;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::calibrate::observer::ObserverKind;
+
+/// How a node's arithmetic is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scheme {
+    /// u8 activations with parameters from calibration, i8 weights.
+    Static,
+    /// f32.
+    Float,
+}
+
+/// How many scales a weight tensor has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightScheme {
+    /// One scale an output channel.
+    PerChannel,
+    /// One scale.
+    PerTensor,
+}
+
+/// The settings of one entry; what is absent comes from a less specific entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Static or float.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<Scheme>,
+    /// How the range of the node's output is found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observer: Option<ObserverKind>,
+    /// Scales of the node's weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightScheme>,
+}
+
+/// The `[global]` entry.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Global {
+    /// Static or float.
+    pub scheme: Scheme,
+    /// How ranges are found.
+    pub observer: ObserverKind,
+    /// Scales of weights.
+    pub weights: WeightScheme,
+    /// 7-bit activations, for machines whose fast path is `vpmaddubsw`.
+    pub reduce_range: bool,
+}
+
+impl Default for Global {
+    fn default() -> Self {
+        Self { scheme: Scheme::Static, observer: ObserverKind::default(), weights: WeightScheme::PerChannel, reduce_range: false }
+    }
+}
+
+/// One `[[regex]]` entry.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Pattern {
+    #[serde(with = "pattern_text")]
+    pattern: Regex,
+    // `deny_unknown_fields` doesn't work beside `flatten`, so the settings are spelled out.
+    scheme: Option<Scheme>,
+    observer: Option<ObserverKind>,
+    weights: Option<WeightScheme>,
+}
+
+mod pattern_text {
+    use regex::Regex;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(regex: &Regex, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(regex.as_str())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Regex, D::Error> {
+        Regex::new(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// The whole mapping.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QConfigMapping {
+    /// What holds where nothing else is said.
+    pub global: Global,
+    types: BTreeMap<String, Settings>,
+    regex: Vec<Pattern>,
+    names: BTreeMap<String, Settings>,
+}
+
+/// Why a mapping cannot be used.
+#[derive(Debug, Clone, PartialEq, Error)]
+#[non_exhaustive]
+pub enum QConfigError {
+    /// Not TOML, or an unknown key or value.
+    #[error("the qconfig mapping cannot be read: {0}")]
+    Parse(String),
+    /// A `[names]` entry without a node.
+    #[error("the qconfig mapping names node '{name}', which the simplified network doesn't have; did you mean '{nearest}'? (`quaver inspect` lists them)")]
+    UnknownName {
+        /// The entry.
+        name: String,
+        /// A similar name that exists.
+        nearest: String,
+    },
+    /// A `[[regex]]` entry without a node.
+    #[error("the qconfig mapping's pattern '{pattern}' matches no node of the simplified network (`quaver inspect` lists them)")]
+    UnmatchedPattern {
+        /// The pattern.
+        pattern: String,
+    },
+}
+
+/// What holds for one node.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct NodeConfig {
+    /// Static or float.
+    pub scheme: Scheme,
+    /// How the range of its output is found.
+    pub observer: ObserverKind,
+    /// Scales of its weights.
+    pub weights: WeightScheme,
+    /// Whether `scheme` was said of this node, its type or a pattern, rather than of everything.
+    pub explicit: bool,
+}
+
+impl QConfigMapping {
+    /// Reads a mapping.
+    ///
+    /// # Errors
+    /// [`QConfigError::Parse`] with line and key.
+    pub fn from_toml(text: &str) -> Result<Self, QConfigError> {
+        toml::from_str(text).map_err(|e| QConfigError::Parse(e.to_string().trim_end().to_owned()))
+    }
+
+    /// Checks that each name and pattern means some node of `graph`.
+    ///
+    /// # Errors
+    /// [`QConfigError`] for the first that doesn't.
+    pub fn check(&self, graph: &Graph) -> Result<(), QConfigError> {
+        for name in self.names.keys() {
+            if !graph.nodes.iter().any(|n| &n.name == name) {
+                let nearest = graph.nodes.iter().map(|n| n.name.as_str()).max_by_key(|n| common_prefix(n, name)).unwrap_or_default();
+                return Err(QConfigError::UnknownName { name: name.clone(), nearest: nearest.to_owned() });
+            }
+        }
+        for entry in &self.regex {
+            if !graph.nodes.iter().any(|n| entry.pattern.is_match(&n.name)) {
+                return Err(QConfigError::UnmatchedPattern { pattern: entry.pattern.as_str().to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// What holds for `node`.
+    pub fn of(&self, node: &Node) -> NodeConfig {
+        let by_type = self.types.get(node.op.name()).copied();
+        let by_regex = self.regex.iter().find(|e| e.pattern.is_match(&node.name));
+        let by_regex = by_regex.map(|e| Settings { scheme: e.scheme, observer: e.observer, weights: e.weights });
+        let by_name = self.names.get(&node.name).copied();
+        let entries = [by_name, by_regex, by_type].map(Option::unwrap_or_default);
+        let scheme = entries.iter().find_map(|e| e.scheme);
+        NodeConfig {
+            scheme: scheme.unwrap_or(self.global.scheme),
+            observer: entries.iter().find_map(|e| e.observer).unwrap_or(self.global.observer),
+            weights: entries.iter().find_map(|e| e.weights).unwrap_or(self.global.weights),
+            explicit: scheme.is_some(),
+        }
+    }
+}
+
+fn common_prefix(a: &str, b: &str) -> usize {
+    a.bytes().zip(b.bytes()).take_while(|(x, y)| x == y).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quaver_core::graph::Op;
+
+    fn node(name: &str, op: Op) -> Node {
+        Node { name: name.into(), op, inputs: Vec::new(), outputs: Vec::new() }
+    }
+
+    #[test]
+    fn the_most_specific_entry_wins() {
+        let text = "
+            [global]
+            observer = 'minmax'
+            [types.Gemm]
+            weights = 'per_tensor'
+            scheme = 'float'
+            [[regex]]
+            pattern = '^head/'
+            scheme = 'static'
+            [names.'head/fc']
+            observer = 'entropy'
+        ";
+        let mapping = QConfigMapping::from_toml(text).expect("valid");
+        let head = mapping.of(&node("head/fc", Op::Gemm));
+        assert_eq!((head.scheme, head.observer, head.weights), (Scheme::Static, ObserverKind::Entropy, WeightScheme::PerTensor));
+        let other = mapping.of(&node("body/fc", Op::Gemm));
+        assert_eq!((other.scheme, other.observer, other.explicit), (Scheme::Float, ObserverKind::MinMax, true));
+        let plain = mapping.of(&node("x", Op::MatMul));
+        assert_eq!((plain.scheme, plain.weights, plain.explicit), (Scheme::Static, WeightScheme::PerChannel, false));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for text in ["[global]\nscheme = 'dynamite'", "[types.Conv]\nobservers = 'minmax'", "[[regex]]\npattern = '('"] {
+            assert!(matches!(QConfigMapping::from_toml(text), Err(QConfigError::Parse(_))), "{text}");
+        }
+        let graph = Graph { nodes: vec![node("conv1", Op::Gemm)], ..Graph::default() };
+        let named = QConfigMapping::from_toml("[names.conv2]\nscheme = 'float'").expect("valid");
+        assert_eq!(named.check(&graph), Err(QConfigError::UnknownName { name: "conv2".into(), nearest: "conv1".into() }));
+        let pattern = QConfigMapping::from_toml("[[regex]]\npattern = 'zzz'").expect("valid");
+        assert!(matches!(pattern.check(&graph), Err(QConfigError::UnmatchedPattern { .. })));
+    }
+}

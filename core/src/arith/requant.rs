@@ -1,0 +1,154 @@
+//! From exact integer sums to u8: one float step a term, then round to nearest even and clamp.
+//!
+//! Every multiplication and addition rounds by itself. Multipliers are quotients of scales, computed in f64 and rounded
+//! once to f32.
+
+use super::round::{clamp, rne};
+use crate::graph::op::Epilogue;
+use crate::quant::Affine;
+
+/// q = z + rne(clamp(t, lo − z, hi − z)).
+#[inline]
+pub fn round_to_u8(t: f32, zero_point: u8, lo: u8, hi: u8) -> u8 {
+    let z = f32::from(zero_point);
+    let t = clamp(t, f32::from(lo) - z, f32::from(hi) - z);
+    (rne(t) + i32::from(zero_point)) as u8
+}
+
+/// Requantizes an accumulator: t = f32(acc)·m, plus f32(r − z_r)·m_r where a residual is fused.
+#[inline]
+pub fn requantize(acc: i32, multiplier: f32, residual: Option<u8>, epilogue: &Epilogue) -> u8 {
+    let mut t = scale(acc, multiplier);
+    if let (Some(r), Some(fused)) = (residual, epilogue.residual) {
+        t += (i32::from(r) - i32::from(fused.zero_point)) as f32 * fused.multiplier;
+    }
+    round_to_u8(t, epilogue.zero_point, epilogue.lo, epilogue.hi)
+}
+
+/// The real number that an accumulator stands for: f32(acc)·m.
+#[inline]
+pub fn scale(acc: i32, multiplier: f32) -> f32 {
+    acc as f32 * multiplier
+}
+
+/// The multiplier from one scale to another.
+fn ratio(numerator: f64, denominator: f64) -> f32 {
+    (numerator / denominator) as f32
+}
+
+/// y = a ± b on u8: t = f32(a − z_a)·m_a ± f32(b − z_b)·m_b.
+#[derive(Debug, Clone, Copy)]
+pub struct AddU8 {
+    zeros: [i32; 2],
+    multipliers: [f32; 2],
+    y: Affine,
+}
+
+impl AddU8 {
+    /// Addition.
+    pub fn new(a: Affine, b: Affine, y: Affine) -> Self {
+        let to = |x: Affine| ratio(f64::from(x.scale), f64::from(y.scale));
+        Self { zeros: [i32::from(a.zero_point), i32::from(b.zero_point)], multipliers: [to(a), to(b)], y }
+    }
+
+    /// Subtraction: b's multiplier is negated.
+    pub fn subtract(a: Affine, b: Affine, y: Affine) -> Self {
+        let mut add = Self::new(a, b, y);
+        add.multipliers[1] = -add.multipliers[1];
+        add
+    }
+
+    /// One element.
+    #[inline]
+    pub fn apply(&self, a: u8, b: u8) -> u8 {
+        let term = |q: u8, i: usize| (i32::from(q) - self.zeros[i]) as f32 * self.multipliers[i];
+        round_to_u8(term(a, 0) + term(b, 1), self.y.zero_point, 0, self.y.q_max)
+    }
+}
+
+/// y = a·b on u8: t = f32((a − z_a)(b − z_b))·m with m = s_a·s_b / s_y.
+#[derive(Debug, Clone, Copy)]
+pub struct MulU8 {
+    zeros: [i32; 2],
+    multiplier: f32,
+    y: Affine,
+}
+
+impl MulU8 {
+    /// Multiplication.
+    pub fn new(a: Affine, b: Affine, y: Affine) -> Self {
+        let multiplier = ratio(f64::from(a.scale) * f64::from(b.scale), f64::from(y.scale));
+        Self { zeros: [i32::from(a.zero_point), i32::from(b.zero_point)], multiplier, y }
+    }
+
+    /// One element.
+    #[inline]
+    pub fn apply(&self, a: u8, b: u8) -> u8 {
+        let product = (i32::from(a) - self.zeros[0]) * (i32::from(b) - self.zeros[1]);
+        round_to_u8(product as f32 * self.multiplier, self.y.zero_point, 0, self.y.q_max)
+    }
+}
+
+/// The mean of n bytes, from the exact sum of (q − z): t = f32(sum)·m with m = s_x / (s_y·n).
+#[derive(Debug, Clone, Copy)]
+pub struct Mean {
+    multiplier: f32,
+    y: Affine,
+}
+
+impl Mean {
+    /// Of `count` elements of parameters `x`.
+    pub fn new(x: Affine, y: Affine, count: usize) -> Self {
+        Self { multiplier: ratio(f64::from(x.scale), f64::from(y.scale) * count as f64), y }
+    }
+
+    /// The multiplier of a real mean: y = f32(sum)·m with m = s_x / n.
+    pub fn real(x: Affine, count: usize) -> f32 {
+        ratio(f64::from(x.scale), count as f64)
+    }
+
+    /// From the sum.
+    #[inline]
+    pub fn apply(&self, sum: i32) -> u8 {
+        round_to_u8(sum as f32 * self.multiplier, self.y.zero_point, 0, self.y.q_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::op::Residual;
+
+    #[test]
+    fn ties_and_extremes() {
+        let e = Epilogue { zero_point: 10, lo: 10, hi: 200, residual: None, table: false };
+        for (acc, m, q) in [(1, 0.5, 10), (3, 0.5, 12), (-9, 1.0, 10), (i32::MAX, 1.0, 200), (i32::MIN, 1.0, 10), (5, f32::NAN, 10)] {
+            assert_eq!(requantize(acc, m, None, &e), q, "{acc} {m}");
+        }
+    }
+
+    #[test]
+    fn the_residual_is_added_before_rounding() {
+        let residual = Some(Residual { zero_point: 4, multiplier: 0.3 });
+        let e = Epilogue { zero_point: 0, lo: 0, hi: 255, residual, table: false };
+        // 0.4 + 0.3 rounds to 1, though each alone rounds to 0.
+        assert_eq!(requantize(4, 0.1, Some(5), &e), 1);
+    }
+
+    #[test]
+    fn binary_results_equal_the_real_ones() {
+        let a = Affine { scale: 0.02, zero_point: 128, q_max: 255 };
+        let b = Affine { scale: 0.05, zero_point: 3, q_max: 255 };
+        let y = Affine { scale: 0.04, zero_point: 77, q_max: 255 };
+        let (add, sub, mul) = (AddU8::new(a, b, y), AddU8::subtract(a, b, y), MulU8::new(a, b, y));
+        for p in (0..=255u8).step_by(3) {
+            for q in (0..=255u8).step_by(7) {
+                let (x, z) = (f64::from(a.dequantize(p)), f64::from(b.dequantize(q)));
+                for (got, real) in [(add.apply(p, q), x + z), (sub.apply(p, q), x - z), (mul.apply(p, q), x * z)] {
+                    let exact = (real / f64::from(y.scale) + 77.0).clamp(0.0, 255.0);
+                    assert!((f64::from(got) - exact).abs() <= 0.5 + 1e-4, "{p} {q}: {got} {exact}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! What can go wrong, from opening a file to running it.
+
+use std::path::PathBuf;
+
+use quaver_core::exec::ExecError;
+use quaver_core::format::FormatError;
+use quaver_core::plan::PlanError;
+use quaver_core::tensor::DType;
+use thiserror::Error;
+
+/// Why a model can't be opened or run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file can't be opened or mapped.
+    #[error("cannot open '{}': {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is no valid `.qvr` file.
+    #[error("'{}' is not a valid .qvr file: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: FormatError,
+    },
+    /// Bytes are no valid `.qvr` file.
+    #[error("these bytes are not a valid .qvr file: {0}")]
+    Bytes(#[source] FormatError),
+    /// A tensor's elements don't fit its shape.
+    #[error("a tensor of shape {shape:?} has {expected} elements, but {got} were given")]
+    Elements {
+        /// The shape.
+        shape: Vec<usize>,
+        /// Elements that it takes (`usize::MAX` where they can't be counted).
+        expected: usize,
+        /// Elements given.
+        got: usize,
+    },
+    /// An input that the model doesn't take.
+    #[error("the model has no input '{name}'; it takes {known}")]
+    UnknownInput {
+        /// The name given.
+        name: String,
+        /// The model's inputs.
+        known: String,
+    },
+    /// An input that is given twice.
+    #[error("input '{name}' is given twice")]
+    DuplicateInput {
+        /// The input.
+        name: String,
+    },
+    /// An input that is not given.
+    #[error("input '{name}' ({expected}) is not given")]
+    MissingInput {
+        /// The input.
+        name: String,
+        /// Type and shape that it takes, N being the batch size.
+        expected: String,
+    },
+    /// An input of another type.
+    #[error("input '{name}' should be of type {expected}, but is {got}")]
+    InputType {
+        /// The input.
+        name: String,
+        /// The type that it takes.
+        expected: DType,
+        /// The type given.
+        got: DType,
+    },
+    /// An input of another shape.
+    #[error("input '{name}' should have shape {expected} (N is the batch size, at least 1), but has {got:?}")]
+    InputShape {
+        /// The input.
+        name: String,
+        /// The shape that it takes.
+        expected: String,
+        /// The shape given.
+        got: Vec<usize>,
+    },
+    /// Inputs of different batch sizes.
+    #[error("input '{name}' has batch size {got}, but '{other}' has {expected}; give all inputs the same number of samples")]
+    Batch {
+        /// The input.
+        name: String,
+        /// Its batch size.
+        got: usize,
+        /// An input before it.
+        other: String,
+        /// That one's batch size.
+        expected: usize,
+    },
+    /// The batch is too large for the memory that a session may use.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The executor refuses.
+    #[error(transparent)]
+    Run(#[from] ExecError),
+    /// No threads.
+    #[error("a session needs at least 1 thread, but {threads} were asked for")]
+    Threads {
+        /// Threads asked for.
+        threads: usize,
+    },
+    /// `QUAVER_ISA` names nothing.
+    #[error("QUAVER_ISA is '{value}', which is none of {known}")]
+    UnknownIsa {
+        /// Its value.
+        value: String,
+        /// The names there are.
+        known: String,
+    },
+    /// `QUAVER_ISA` names an instruction set without kernels here.
+    #[error("QUAVER_ISA is '{value}', but this build has kernels for {available} only; unset it or choose one of these")]
+    UnavailableIsa {
+        /// Its value.
+        value: &'static str,
+        /// What there is.
+        available: String,
+    },
+}

@@ -1,0 +1,5 @@
+/** Quaver for JavaScript: opens `.qvr` files and runs them. See the package's README. */
+export { QuaverError, type ErrorCode } from "./error.js";
+export type { ModuleOptions } from "./module.js";
+export { InferenceSession, type Port, type Tensors } from "./session.js";
+export { Tensor, type DType, type TensorTypes } from "./tensor.js";

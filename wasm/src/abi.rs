@@ -1,0 +1,281 @@
+//! The flat C interface: functions of 32-bit integers over the module's memory.
+//!
+//! A host copies a file to [`quaver_alloc`]'s memory, calls [`quaver_open`], and for each run [`quaver_set_input`] for
+//! every input, [`quaver_run`], and [`quaver_output`]. What has a variable length comes back in the *result*, which lies
+//! at [`quaver_result_ptr`] and has [`quaver_result_len`] bytes until the next call that fills it. A function that fails
+//! returns 0; [`quaver_last_error`] tells why.
+//!
+//! Memory is named by its address, and addresses are looked up among the blocks that [`quaver_alloc`] gave and that are
+//! not freed yet. So this module dereferences no pointer: `unsafe` stands only where a function's name is exported.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use quaver_core::tensor::AlignedBytes;
+use thiserror::Error;
+
+use crate::session::{Session, SessionError};
+
+#[derive(Debug, Error)]
+enum AbiError {
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("there is no session {0}; it was never opened, or is closed")]
+    Handle(u32),
+    #[error("no block from quaver_alloc holds the {len} bytes at {address:#x}")]
+    Block { address: usize, len: usize },
+    #[error("the {0} bytes of dims are no array of 32-bit numbers")]
+    Dims(usize),
+    #[error("all handles are used up; load the module anew")]
+    Exhausted,
+}
+
+#[derive(Default)]
+struct State {
+    blocks: BTreeMap<usize, AlignedBytes>,
+    sessions: BTreeMap<u32, Session>,
+    /// The handle given last. None is given twice, so one that is closed stays an error.
+    last: u32,
+    result: Option<AlignedBytes>,
+    error: String,
+}
+
+thread_local! {
+    static STATE: RefCell<State> = RefCell::default();
+}
+
+/// The version of this interface: 1.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_abi_version() -> u32 {
+    1
+}
+
+/// `len` bytes of zeros at an address that is a multiple of 64; 0 where there is no memory.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_alloc(len: usize) -> usize {
+    with(|state| {
+        let mut block = AlignedBytes::zeroed(len).ok_or(SessionError::Memory { bytes: len })?;
+        // The host will write there, so the address is taken from a mutable borrow.
+        let address = block.as_mut_ptr().expose_provenance();
+        state.blocks.insert(address, block);
+        Ok(address)
+    })
+}
+
+/// Frees what [`quaver_alloc`] gave for `len`; anything else is left alone.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_free(address: usize, len: usize) {
+    with(|state| {
+        if state.blocks.get(&address).is_some_and(|block| block.len() == len) {
+            state.blocks.remove(&address);
+        }
+        Ok(1)
+    });
+}
+
+/// Opens the `.qvr` file in the block at `address`, which must be exactly as long as the file, and returns the session's
+/// handle; 0 on an error. The session takes the block over: it need not be freed, and freeing it does nothing.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_open(address: usize, len: usize) -> u32 {
+    with(|state| {
+        if state.blocks.get(&address).is_none_or(|block| block.len() != len) {
+            return Err(AbiError::Block { address, len });
+        }
+        let file = state.blocks.remove(&address).ok_or(AbiError::Block { address, len })?;
+        let handle = state.last.checked_add(1).ok_or(AbiError::Exhausted)?;
+        state.sessions.insert(handle, Session::open(file)?);
+        state.last = handle;
+        Ok(handle)
+    })
+}
+
+/// Ends a session and frees its memory; does nothing for a handle that is closed.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_close(handle: u32) {
+    with(|state| {
+        state.sessions.remove(&handle);
+        Ok(1)
+    });
+}
+
+/// Makes the model's description the result: JSON as [`Session::describe`] says. 1, or 0 on an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_describe(handle: u32) -> u32 {
+    with(|state| {
+        let text = state.session(handle)?.describe();
+        state.give(text.as_bytes())
+    })
+}
+
+/// Sets an input to the `len` bytes at `address`, little-endian elements in row-major order, whose `rank` extents lie at
+/// `dims` as 32-bit numbers. The bytes are copied. 1, or 0 on an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_set_input(handle: u32, index: u32, address: usize, len: usize, dims: usize, rank: usize) -> u32 {
+    with(|state| {
+        let bytes = AlignedBytes::copy_of(state.block(address, len)?).ok_or(SessionError::Memory { bytes: len })?;
+        let size = rank.checked_mul(size_of::<u32>()).ok_or(AbiError::Dims(usize::MAX))?;
+        let (extents, rest) = state.block(dims, size)?.as_chunks();
+        if !rest.is_empty() {
+            return Err(AbiError::Dims(size));
+        }
+        let shape = extents.iter().map(|&extent| u32::from_le_bytes(extent) as usize).collect();
+        state.session(handle)?.set_input(index as usize, bytes, shape)?;
+        Ok(1)
+    })
+}
+
+/// Runs the model on the inputs that are set. 1, or 0 on an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_run(handle: u32) -> u32 {
+    with(|state| {
+        state.session(handle)?.run()?;
+        Ok(1)
+    })
+}
+
+/// Makes the elements of an output the result. 1, or 0 on an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_output(handle: u32, index: u32) -> u32 {
+    with(|state| {
+        let bytes = state.session(handle)?.output(index as usize)?.bytes();
+        let copy = AlignedBytes::copy_of(bytes).ok_or(SessionError::Memory { bytes: bytes.len() })?;
+        state.result = Some(copy);
+        Ok(1)
+    })
+}
+
+/// Makes the extents of an output the result, as 32-bit numbers. 1, or 0 on an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_output_dims(handle: u32, index: u32) -> u32 {
+    with(|state| {
+        let shape = state.session(handle)?.output(index as usize)?.shape();
+        // An extent above 32 bits would need an arena above the session's limit.
+        let dims: Vec<u8> = shape.iter().flat_map(|&extent| (extent as u32).to_le_bytes()).collect();
+        state.give(&dims)
+    })
+}
+
+/// Where the result lies; a multiple of 64, or 0 where there is none.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_result_ptr() -> usize {
+    with(|state| Ok(state.result.as_ref().map_or(0, |bytes| bytes.as_ptr().expose_provenance())))
+}
+
+/// Bytes of the result.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_result_len() -> usize {
+    with(|state| Ok(state.result.as_ref().map_or(0, |bytes| bytes.len())))
+}
+
+/// Makes the message of the last error the result, in UTF-8. 1, or 0 if no call has failed yet.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_last_error() -> u32 {
+    with(|state| {
+        let message = state.error.clone();
+        if message.is_empty() { Ok(0) } else { state.give(message.as_bytes()) }
+    })
+}
+
+impl State {
+    fn session(&mut self, handle: u32) -> Result<&mut Session, AbiError> {
+        self.sessions.get_mut(&handle).ok_or(AbiError::Handle(handle))
+    }
+
+    /// The `len` bytes at `address`, if they lie in one block.
+    fn block(&self, address: usize, len: usize) -> Result<&[u8], AbiError> {
+        let found = self.blocks.range(..=address).next_back().and_then(|(start, block)| {
+            let from = address - start;
+            block.get(from..from.checked_add(len)?)
+        });
+        // Nothing lies anywhere: a scalar has no extents, and needs no block for them.
+        if len == 0 { Ok(&[]) } else { found.ok_or(AbiError::Block { address, len }) }
+    }
+
+    fn give(&mut self, bytes: &[u8]) -> Result<u32, AbiError> {
+        self.result = Some(AlignedBytes::copy_of(bytes).ok_or(SessionError::Memory { bytes: bytes.len() })?);
+        Ok(1)
+    }
+}
+
+/// Calls `work`; on an error keeps its message and returns 0.
+fn with<T: Default>(work: impl FnOnce(&mut State) -> Result<T, AbiError>) -> T {
+    STATE.with_borrow_mut(|state| {
+        work(state).unwrap_or_else(|error| {
+            state.error = error.to_string();
+            T::default()
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::tests::{bytes, file};
+
+    /// As a host does it: a block with these bytes.
+    fn put(content: &[u8]) -> usize {
+        let address = quaver_alloc(content.len());
+        STATE.with_borrow_mut(|state| state.blocks.get_mut(&address).expect("given").copy_from_slice(content));
+        address
+    }
+
+    fn result() -> Vec<u8> {
+        STATE.with_borrow(|state| state.result.as_ref().map(|bytes| bytes.to_vec()).unwrap_or_default())
+    }
+
+    fn error() -> String {
+        assert_eq!(quaver_last_error(), 1);
+        String::from_utf8(result()).expect("UTF-8")
+    }
+
+    fn open() -> u32 {
+        let file = file();
+        quaver_open(put(&file), file.len())
+    }
+
+    #[test]
+    fn runs_a_model() {
+        let handle = open();
+        assert_ne!(handle, 0);
+        assert_eq!(quaver_describe(handle), 1);
+        assert!(String::from_utf8(result()).expect("UTF-8").contains("\"dims\":[\"N\",2]"));
+        let (x, dims) = (put(&bytes(&[1.0, 2.0])), put(&[1, 0, 0, 0, 2, 0, 0, 0]));
+        assert_eq!(quaver_set_input(handle, 0, x, 8, dims, 2), 1);
+        assert_eq!(quaver_run(handle), 1);
+        assert_eq!(quaver_output(handle, 0), 1);
+        assert_eq!((quaver_result_len(), quaver_result_ptr() % 64), (8, 0));
+        assert_eq!(result(), bytes(&[11.0, 22.0]).to_vec());
+        assert_eq!(quaver_output_dims(handle, 0), 1);
+        assert_eq!(result(), [1, 0, 0, 0, 2, 0, 0, 0]);
+    }
+
+    #[test]
+    fn handles_are_checked_and_never_come_back() {
+        let first = open();
+        quaver_close(first);
+        assert_ne!(open(), first);
+        for handle in [first, 0, u32::MAX] {
+            assert_eq!(quaver_run(handle), 0);
+            assert_eq!(error(), format!("there is no session {handle}; it was never opened, or is closed"));
+        }
+    }
+
+    #[test]
+    fn addresses_are_checked() {
+        let handle = open();
+        let (x, dims) = (put(&bytes(&[1.0, 2.0])), put(&[1, 0, 0, 0, 2, 0, 0, 0]));
+        for (address, len, dims, rank) in [(x, 9, dims, 2), (x + 1, 8, dims, 2), (x, 8, dims, 3), (x, 8, 8, 2), (x, usize::MAX, dims, 2)] {
+            assert_eq!(quaver_set_input(handle, 0, address, len, dims, rank), 0);
+            assert!(error().starts_with("no block from quaver_alloc holds"), "{}", error());
+        }
+        assert_eq!(quaver_set_input(handle, 0, x, 8, dims, usize::MAX), 0);
+        quaver_free(x, 7);
+        assert_eq!(quaver_set_input(handle, 0, x, 8, dims, 2), 1);
+        quaver_free(x, 8);
+        assert_eq!(quaver_set_input(handle, 0, x, 8, dims, 2), 0);
+        assert_eq!(quaver_open(dims, 7), 0);
+        assert_eq!(quaver_open(dims, 8), 0);
+        assert!(error().contains("not a valid .qvr file"), "{}", error());
+        quaver_free(dims, 8);
+    }
+}

@@ -1,0 +1,311 @@
+//! A model and the state of its runs.
+//!
+//! Inputs are set one by one, then the model runs, then outputs are read: the steps that both interfaces consist of. The
+//! batch size follows from the inputs' shapes.
+
+use quaver_core::exec::{ExecError, Executor};
+use quaver_core::format::{FormatError, QvrModel};
+use quaver_core::graph::dim::display;
+use quaver_core::graph::{Dim, Value, ValueId};
+use quaver_core::plan::{Plan, PlanError};
+use quaver_core::reference::Reference;
+use quaver_core::tensor::{AlignedBytes, DType, TensorView, byte_count};
+use serde_json::json;
+use thiserror::Error;
+
+/// Why a model can't be opened or run.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SessionError {
+    /// The bytes are no valid `.qvr` file.
+    #[error("these bytes are not a valid .qvr file: {0}")]
+    Model(#[from] FormatError),
+    /// There is no input or output of that index.
+    #[error("the model has {count} {what}s, so there is no {what} {index}")]
+    Index {
+        /// `input` or `output`.
+        what: &'static str,
+        /// The index given.
+        index: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// An input's shape.
+    #[error("input '{name}' should have shape {expected} (N is the batch size, at least 1), but has {got:?}")]
+    Shape {
+        /// The input.
+        name: String,
+        /// The shape that it takes.
+        expected: String,
+        /// The shape given.
+        got: Vec<usize>,
+    },
+    /// The number of an input's bytes.
+    #[error("input '{name}' of type {dtype} and shape {shape:?} should have {expected} bytes, but {got} were given")]
+    Bytes {
+        /// The input.
+        name: String,
+        /// Its type.
+        dtype: DType,
+        /// The shape given.
+        shape: Vec<usize>,
+        /// Bytes of that shape (`usize::MAX` where they can't be counted).
+        expected: usize,
+        /// Bytes given.
+        got: usize,
+    },
+    /// An input was not set.
+    #[error("input '{name}' ({expected}) is not set")]
+    Missing {
+        /// The input.
+        name: String,
+        /// Its type and shape.
+        expected: String,
+    },
+    /// Inputs of different batch sizes.
+    #[error("input '{name}' has batch size {got}, but an input before it has {expected}; give all inputs the same number of samples")]
+    Batch {
+        /// The input.
+        name: String,
+        /// Its batch size.
+        got: usize,
+        /// That of an input before it.
+        expected: usize,
+    },
+    /// The batch is too large.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The run can't start.
+    #[error(transparent)]
+    Run(#[from] ExecError),
+    /// Memory for bytes from the host.
+    #[error("{bytes} bytes cannot be allocated; use a smaller model or batch")]
+    Memory {
+        /// Bytes asked for.
+        bytes: usize,
+    },
+    /// An output is read before a run.
+    #[error("the model has not run since an input was set; run it, then read its outputs")]
+    NotRun,
+}
+
+impl SessionError {
+    /// What the error is about, for programs: `model`, `input`, `memory` or `state`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Model(_) => "model",
+            Self::Index { .. } | Self::Shape { .. } | Self::Bytes { .. } | Self::Missing { .. } | Self::Batch { .. } => "input",
+            Self::Plan(PlanError::TooLarge { .. }) | Self::Run(ExecError::Memory { .. }) | Self::Memory { .. } => "memory",
+            Self::Plan(_) | Self::Run(_) => "input",
+            Self::NotRun => "state",
+        }
+    }
+}
+
+/// A model with the inputs that are set and the memory of its last batch size.
+#[derive(Debug)]
+pub struct Session {
+    model: QvrModel<AlignedBytes>,
+    inputs: Vec<Option<Input>>,
+    executor: Option<Executor>,
+    ran: bool,
+}
+
+#[derive(Debug)]
+struct Input {
+    shape: Vec<usize>,
+    // Aligned, as kernels read elements from it.
+    bytes: AlignedBytes,
+}
+
+impl Session {
+    /// Most bytes of activations: as many as one allocation may have where addresses have 32 bits.
+    pub const MAX_MEMORY: usize = i32::MAX as usize;
+
+    /// Opens the bytes of a `.qvr` file.
+    ///
+    /// # Errors
+    /// [`SessionError::Model`].
+    pub fn open(file: AlignedBytes) -> Result<Self, SessionError> {
+        let model = QvrModel::open(file)?;
+        let inputs = model.graph().inputs.iter().map(|_| None).collect();
+        Ok(Self { model, inputs, executor: None, ran: false })
+    }
+
+    /// The model's name, inputs and outputs as JSON:
+    /// `{"name":…,"producer":…,"inputs":[{"name":…,"dtype":"f32","dims":["N",3,224,224]}],"outputs":[…],"metadata":{…}}`.
+    /// An extent is a number, or a string such as `"N"` or `"2N"`, N being the batch size.
+    pub fn describe(&self) -> String {
+        let graph = self.model.graph();
+        let ports = |ids: &[ValueId]| ids.iter().map(|&id| port(graph.value(id))).collect::<Vec<_>>();
+        let described = json!({
+            "name": graph.name,
+            "producer": self.model.producer(),
+            "inputs": ports(&graph.inputs),
+            "outputs": ports(&graph.outputs),
+            "metadata": self.model.metadata(),
+        });
+        described.to_string()
+    }
+
+    /// Sets the input `index` to little-endian elements, row-major, of extents `shape`. It stays set for later runs.
+    ///
+    /// # Errors
+    /// [`SessionError`], naming the input, where there is none, or the shape or the number of bytes is wrong.
+    pub fn set_input(&mut self, index: usize, bytes: AlignedBytes, shape: Vec<usize>) -> Result<(), SessionError> {
+        let count = self.inputs.len();
+        let graph = self.model.graph();
+        let (Some(slot), Some(&id)) = (self.inputs.get_mut(index), graph.inputs.get(index)) else {
+            return Err(SessionError::Index { what: "input", index, count });
+        };
+        let value = graph.value(id);
+        own_batch(value, &shape)?;
+        match byte_count(value.dtype, &shape) {
+            Some(n) if n == bytes.len() => {}
+            expected => {
+                let (name, dtype, got) = (value.name.clone(), value.dtype, bytes.len());
+                return Err(SessionError::Bytes { name, dtype, shape, expected: expected.unwrap_or(usize::MAX), got });
+            }
+        }
+        *slot = Some(Input { shape, bytes });
+        self.ran = false;
+        Ok(())
+    }
+
+    /// Runs the model on the inputs that are set.
+    ///
+    /// # Errors
+    /// [`SessionError`], where an input is missing, batch sizes differ, or the batch needs more memory than there is.
+    pub fn run(&mut self) -> Result<(), SessionError> {
+        let graph = self.model.graph();
+        let mut views = Vec::with_capacity(self.inputs.len());
+        let mut batch = None;
+        for (&id, input) in graph.inputs.iter().zip(&self.inputs) {
+            let value = graph.value(id);
+            let missing = || SessionError::Missing { name: value.name.clone(), expected: format!("{}{}", value.dtype, display(&value.shape)) };
+            let input = input.as_ref().ok_or_else(missing)?;
+            match (own_batch(value, &input.shape)?, batch) {
+                (Some(got), Some(expected)) if got != expected => {
+                    return Err(SessionError::Batch { name: value.name.clone(), got, expected });
+                }
+                (Some(got), _) => batch = Some(got),
+                (None, _) => {}
+            }
+            views.extend(TensorView::new(value.dtype, &input.shape, &input.bytes));
+        }
+        let batch = batch.unwrap_or(1);
+        let executor = match &mut self.executor {
+            Some(executor) if executor.plan().batch == batch => executor,
+            slot => {
+                // The old arena goes first, so that both need never fit at once.
+                *slot = None;
+                slot.insert(Executor::new(Plan::new(graph, batch, Self::MAX_MEMORY)?)?)
+            }
+        };
+        executor.run(graph, &self.model, &Reference, &views, None)?;
+        self.ran = true;
+        Ok(())
+    }
+
+    /// The output `index` of the last run.
+    ///
+    /// # Errors
+    /// [`SessionError::Index`]; [`SessionError::NotRun`].
+    pub fn output(&self, index: usize) -> Result<TensorView<'_>, SessionError> {
+        let graph = self.model.graph();
+        if index >= graph.outputs.len() {
+            return Err(SessionError::Index { what: "output", index, count: graph.outputs.len() });
+        }
+        let executor = self.executor.as_ref().filter(|_| self.ran).ok_or(SessionError::NotRun)?;
+        executor.output(graph, index).ok_or(SessionError::NotRun)
+    }
+}
+
+fn port(value: &Value) -> serde_json::Value {
+    let dims = value.shape.iter().map(|dim| dim.fixed().map_or_else(|| json!(dim.to_string()), |n| json!(n)));
+    json!({ "name": value.name, "dtype": value.dtype.name(), "dims": dims.collect::<Vec<_>>() })
+}
+
+/// The batch size that `shape` says, where `value` depends on it.
+fn own_batch(value: &Value, shape: &[usize]) -> Result<Option<usize>, SessionError> {
+    let refuse = || SessionError::Shape { name: value.name.clone(), expected: display(&value.shape), got: shape.to_vec() };
+    if value.shape.len() != shape.len() {
+        return Err(refuse());
+    }
+    let mut batch = None;
+    for (dim, &extent) in value.shape.iter().zip(shape) {
+        match *dim {
+            Dim::Fixed(n) if n == extent => {}
+            Dim::Batch { times } if times > 0 && extent > 0 && extent.is_multiple_of(times) => {
+                if *batch.get_or_insert(extent / times) != extent / times {
+                    return Err(refuse());
+                }
+            }
+            _ => return Err(refuse()),
+        }
+    }
+    Ok(batch)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+
+    use quaver_core::graph::op::BinaryFn;
+    use quaver_core::graph::{Network, Op};
+
+    use super::*;
+
+    /// The file of y[N,2] = x[N,2] + c[2], c = (10, 20); x is an output too.
+    pub(crate) fn file() -> AlignedBytes {
+        let mut net = Network::new("add");
+        let x = net.input("x", DType::F32, vec![Dim::BATCH, 2.into()]);
+        let c = net.constant("c", &[2], &[10.0f32, 20.0]);
+        let y = net.push(Op::Binary { function: BinaryFn::Add }, &[x, c], "add", "y").expect("valid");
+        net.output(y);
+        net.output(x);
+        let bytes = quaver_core::format::write(&net, &BTreeMap::new()).expect("valid");
+        AlignedBytes::copy_of(&bytes).expect("memory")
+    }
+
+    pub(crate) fn bytes(values: &[f32]) -> AlignedBytes {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        AlignedBytes::copy_of(&bytes).expect("memory")
+    }
+
+    #[test]
+    fn runs_at_batch_sizes_one_after_another() {
+        let mut session = Session::open(file()).expect("valid");
+        for (x, y) in [(vec![1.0, 2.0], vec![11.0, 22.0]), (vec![1.0, 2.0, 3.0, 4.0], vec![11.0, 22.0, 13.0, 24.0])] {
+            session.set_input(0, bytes(&x), vec![x.len() / 2, 2]).expect("fits");
+            assert!(matches!(session.output(0), Err(SessionError::NotRun)));
+            session.run().expect("runs");
+            let output = session.output(0).expect("ran");
+            assert_eq!((output.shape(), output.as_slice::<f32>()), ([y.len() / 2, 2].as_slice(), Some(y.as_slice())));
+            assert_eq!(session.output(1).expect("ran").as_slice::<f32>(), Some(x.as_slice()));
+        }
+        assert!(matches!(session.output(2), Err(SessionError::Index { count: 2, .. })));
+    }
+
+    #[test]
+    fn describes_itself() {
+        let session = Session::open(file()).expect("valid");
+        let value: serde_json::Value = serde_json::from_str(&session.describe()).expect("JSON");
+        assert_eq!(value["inputs"], json!([{ "name": "x", "dtype": "f32", "dims": ["N", 2] }]));
+        assert_eq!(value["outputs"][0]["name"], "y");
+    }
+
+    #[test]
+    fn wrong_inputs_are_refused_by_name() {
+        let mut session = Session::open(file()).expect("valid");
+        let mut refusal = |values: &[f32], shape: Vec<usize>| session.set_input(0, bytes(values), shape).expect_err("wrong");
+        for shape in [vec![2], vec![1, 3], vec![0, 2]] {
+            let refused = refusal(&[1.0, 2.0], shape);
+            assert!(matches!(&refused, SessionError::Shape { name, .. } if name == "x"), "{refused}");
+        }
+        assert!(matches!(refusal(&[1.0], vec![1, 2]), SessionError::Bytes { expected: 8, got: 4, .. }));
+        assert!(matches!(session.run(), Err(SessionError::Missing { .. })));
+        assert!(matches!(session.set_input(1, bytes(&[]), vec![]), Err(SessionError::Index { index: 1, .. })));
+        assert!(matches!(Session::open(bytes(&[0.0])), Err(SessionError::Model(_))));
+    }
+}
