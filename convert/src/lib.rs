@@ -17,9 +17,9 @@
 pub mod agreement;
 pub mod calibrate;
 pub mod import;
+pub mod pipeline;
 pub mod quantize;
 pub mod report;
 pub mod simplify;
-pub mod pipeline;
 
-pub use pipeline::{ConvertError, Converted, convert, load};
+pub use pipeline::{ConvertError, Converted, convert, load, load_bytes};

@@ -96,3 +96,10 @@ impl Converted {
     }
 }
 
+/// Reads an ONNX model from memory and simplifies it; data in external files is refused.
+///
+/// # Errors
+/// [`ConvertError::Import`] or [`ConvertError::Simplify`].
+pub fn load_bytes(bytes: &[u8], options: &ImportOptions) -> Result<Network, ConvertError> {
+    Ok(simplify::simplify(import::onnx::parse(bytes, None, options)?)?)
+}

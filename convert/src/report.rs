@@ -113,13 +113,7 @@ impl Report {
             let figures = agreements.get(&value.name)?.figures();
             Some(Output { name: value.name.clone(), shape: display(&value.shape), figures })
         });
-        Self {
-            model: graph.name.clone(),
-            calibration_samples,
-            measured_samples,
-            outputs: outputs.collect(),
-            layers: layers.collect(),
-        }
+        Self { model: graph.name.clone(), calibration_samples, measured_samples, outputs: outputs.collect(), layers: layers.collect() }
     }
 
     /// Number of nodes that run as integers, and of all.

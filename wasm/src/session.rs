@@ -182,7 +182,8 @@ impl Session {
         let mut batch = None;
         for (&id, input) in graph.inputs.iter().zip(&self.inputs) {
             let value = graph.value(id);
-            let missing = || SessionError::Missing { name: value.name.clone(), expected: format!("{}{}", value.dtype, display(&value.shape)) };
+            let missing =
+                || SessionError::Missing { name: value.name.clone(), expected: format!("{}{}", value.dtype, display(&value.shape)) };
             let input = input.as_ref().ok_or_else(missing)?;
             match (own_batch(value, &input.shape)?, batch) {
                 (Some(got), Some(expected)) if got != expected => {

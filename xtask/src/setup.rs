@@ -58,10 +58,11 @@ fn node() -> Result<String> {
 
 /// ONNX's node tests; returns what is there, in words. Tests that need them are skipped without, so this is no error.
 fn onnx_tests() -> String {
-    if !Path::new(ONNX_TESTS).is_dir() && can_apt() {
-        if let Err(error) = apt_install(&[ONNX_TESTS_PACKAGE]) {
-            println!("setup: {error:#}");
-        }
+    if !Path::new(ONNX_TESTS).is_dir()
+        && can_apt()
+        && let Err(error) = apt_install(&[ONNX_TESTS_PACKAGE])
+    {
+        println!("setup: {error:#}");
     }
     match Path::new(ONNX_TESTS).is_dir() {
         true => "ONNX node tests".to_owned(),

@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, Table, presets};
 /// Prints rows of a name and a figure.
 pub fn print(header: [&str; 2], rows: impl IntoIterator<Item = [String; 2]>) {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(presets::NOTHING).set_header(header);
     for row in rows {
         table.add_row(row);
     }

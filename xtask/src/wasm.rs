@@ -29,15 +29,16 @@ pub fn run() -> Result<()> {
 
     let package = root().join("wasm/npm");
     let dist = package.join("dist");
+    let module = compile(&toolchain, &["js"])?;
     if dist.is_dir() {
         // What an earlier build left may be no part of this one.
         fs::remove_dir_all(&dist).with_context(|| format!("cannot empty {}", dist.display()))?;
     }
-    let module = compile(&toolchain, &["js"])?;
     Bindgen::new()
         .input_path(module)
         .web(true)?
         .typescript(true)
+        .remove_name_section(true)
         .out_name("quaver")
         .generate(dist.join("wasm"))
         .context("wasm-bindgen fails on the module")?;

@@ -59,10 +59,11 @@ pub fn run(args: &Args) -> Result<()> {
     let mut session = Session::new(&model, SessionOptions::default())?;
     let mut answers = Vec::new();
     for photo in &args.photos {
-        let (name, input) = data::image_input(&model, photo, &options)?;
+        let (name, input) = data::images::image_input(&model, photo, &options)?;
         let outputs = session.run(&[(&name, input)])?;
         let Some(first) = model.outputs().first() else { bail!("'{}' has no output", args.file.display()) };
-        let scores = outputs.get(&first.name).and_then(|t| t.as_slice::<f32>()).context("the first output is not f32, so it holds no scores")?;
+        let scores =
+            outputs.get(&first.name).and_then(|t| t.as_slice::<f32>()).context("the first output is not f32, so it holds no scores")?;
         answers.push(Answer { photo: photo.display().to_string(), guesses: guesses(scores, &labels, args.top) });
     }
     if args.json {
@@ -73,7 +74,12 @@ pub fn run(args: &Args) -> Result<()> {
     for answer in &answers {
         for (i, g) in answer.guesses.iter().enumerate() {
             let photo = if i == 0 { answer.photo.as_str() } else { "" };
-            table.add_row([photo, &g.label, &format!("{:5.1} %", 100.0 * g.probability), &"█".repeat((20.0 * g.probability).round() as usize)]);
+            table.add_row([
+                photo,
+                &g.label,
+                &format!("{:5.1} %", 100.0 * g.probability),
+                &"█".repeat((20.0 * g.probability).round() as usize),
+            ]);
         }
     }
     println!("{table}");

@@ -93,8 +93,15 @@ pub fn run(args: &Args) -> Result<()> {
     let runner = FloatRunner::new(&float)?;
     let mut session = Session::new(&model, SessionOptions::default())?;
 
-    let samples = data::samples(&float.graph, args.source.data.as_deref(), args.source.folder.as_deref(), args.source.random, &args.images, args.limit)?;
-    let samples = samples.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let samples = data::samples(
+        &float.graph,
+        args.source.data.as_deref(),
+        args.source.folder.as_deref(),
+        args.source.random,
+        &args.images,
+        args.limit,
+    )?;
+    let samples = samples.iter().collect::<Result<Vec<_>, _>>()?;
     if samples.is_empty() {
         bail!("there are no samples to compare on");
     }
@@ -118,7 +125,9 @@ pub fn run(args: &Args) -> Result<()> {
             }
         })?;
         for ((name, columns), result) in outputs.iter().zip(&results) {
-            let Some(other) = values.get(name) else { bail!("'{}' has no output '{name}'; was it converted from '{}'?", args.quantized.display(), args.float.display()) };
+            let Some(other) = values.get(name) else {
+                bail!("'{}' has no output '{name}'; was it converted from '{}'?", args.quantized.display(), args.float.display())
+            };
             if !args.layers {
                 agreements.entry(name.clone()).or_default().add(&result.data, other);
             }

@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let keep = if args.report.is_some() { MEASURED } else { 1 };
     let bar = ui::progress("calibrate", count);
-    let watched = samples.into_iter().inspect(|sample: &Result<Sample, CalibrateError>| {
+    let watched = samples.iter().inspect(|sample: &Result<Sample, CalibrateError>| {
         if let Ok(sample) = sample
             && kept.len() < keep
         {

@@ -66,7 +66,7 @@ struct NodeRow {
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let bytes = crate::data::file_size(&args.file)?;
-    let summary = match crate::data::kind(&args.file)? {
+    let summary = match crate::data::kind(&args.file) {
         crate::data::Kind::Qvr => {
             let model = Model::open(&args.file)?;
             let reasons = decisions(model.metadata());

@@ -50,7 +50,8 @@ pub fn run(args: &Args) -> Result<()> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    std::fs::create_dir_all(&args.output_dir).with_context(|| format!("cannot make '{}'; choose a folder that you may write to", args.output_dir.display()))?;
+    std::fs::create_dir_all(&args.output_dir)
+        .with_context(|| format!("cannot make '{}'; choose a folder that you may write to", args.output_dir.display()))?;
     let mut table = ui::listing(&["output", "type", "shape", "file"]);
     for (name, parts) in names.iter().zip(&results) {
         let whole = data::join(parts)?;

@@ -39,7 +39,11 @@ impl Images {
     pub fn from_idx(folder: &Path) -> Result<Self> {
         let bytes = idx(folder, "t10k-images-idx3-ubyte", 16)?;
         let labels = idx(folder, "t10k-labels-idx1-ubyte", 8)?;
-        ensure!(!labels.is_empty() && bytes.len() == labels.len() * EDGE * EDGE, "the idx files in '{}' don't fit together", folder.display());
+        ensure!(
+            !labels.is_empty() && bytes.len() == labels.len() * EDGE * EDGE,
+            "the idx files in '{}' don't fit together",
+            folder.display()
+        );
         Ok(Self { bytes, labels })
     }
 

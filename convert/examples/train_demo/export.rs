@@ -148,7 +148,8 @@ fn ints(name: &str, ints: Vec<i64>) -> AttributeProto {
 fn port(name: &str, extents: &[i64]) -> ValueInfoProto {
     use tensor_shape_proto::{Dimension, dimension::Value};
     let fixed = extents.iter().map(|&d| Value::DimValue(d));
-    let dim = std::iter::once(Value::DimParam("N".into())).chain(fixed).map(|v| Dimension { value: Some(v), ..Dimension::default() }).collect();
+    let dim =
+        std::iter::once(Value::DimParam("N".into())).chain(fixed).map(|v| Dimension { value: Some(v), ..Dimension::default() }).collect();
     let tensor = type_proto::Tensor { elem_type: tensor_proto::DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
     let r#type = Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() });
     ValueInfoProto { name: name.into(), r#type, ..ValueInfoProto::default() }

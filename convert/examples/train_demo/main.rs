@@ -122,7 +122,8 @@ fn accuracy(network: &Network, images: &Images, range: std::ops::Range<usize>) -
 fn write_images(args: &Args, train: &Images, test: &Images) -> Result<()> {
     let first: Vec<usize> = (0..TEST_IMAGES).collect();
     test.mosaic(&first, 40, &args.out.join("fashion-test.png"))?;
-    let labels: Vec<String> = test.labels[..TEST_IMAGES].chunks(40).map(|row| row.iter().map(u8::to_string).collect::<Vec<_>>().join(" ")).collect();
+    let labels: Vec<String> =
+        test.labels[..TEST_IMAGES].chunks(40).map(|row| row.iter().map(u8::to_string).collect::<Vec<_>>().join(" ")).collect();
     std::fs::write(args.out.join("fashion-test-labels.txt"), labels.join("\n") + "\n")?;
     // Every class in turn, so that calibration sees each about equally often.
     let mut queues: Vec<_> = (0..10u8).map(|class| (0..train.labels.len()).filter(move |&i| train.labels[i] == class)).collect();

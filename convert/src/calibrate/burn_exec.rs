@@ -263,7 +263,8 @@ pub fn on_burn(op: &Op, operands: &[HostTensor]) -> bool {
         Op::Conv(_) | Op::Gemm | Op::Transpose { .. } => true,
         Op::ConvTranspose(c) => c.window.pads_begin == c.window.pads_end,
         Op::Binary { function } => {
-            matches!(function, BinaryFn::Add | BinaryFn::Sub | BinaryFn::Mul | BinaryFn::Div) && operands[0].shape.len() == operands[1].shape.len()
+            matches!(function, BinaryFn::Add | BinaryFn::Sub | BinaryFn::Mul | BinaryFn::Div)
+                && operands[0].shape.len() == operands[1].shape.len()
         }
         Op::Unary { function } => {
             matches!(function, F::Relu | F::Sigmoid | F::Tanh | F::Exp | F::Sqrt | F::Erf | F::Gelu | F::Clip { .. } | F::Silu)
@@ -302,10 +303,8 @@ fn at_shape(network: &Network, node: &Node, operands: &[HostTensor]) -> Op {
 
 fn reference(op: &Op, operands: &[HostTensor], shape: Vec<usize>) -> HostTensor {
     let mut data = vec![0f32; element_count(&shape).unwrap_or_default()];
-    let inputs: Option<Vec<Operand<'_>>> = operands
-        .iter()
-        .map(|t| Some(Operand { view: TensorView::from_slice(&t.shape, &t.data)?, quant: None, constant: None }))
-        .collect();
+    let inputs: Option<Vec<Operand<'_>>> =
+        operands.iter().map(|t| Some(Operand { view: TensorView::from_slice(&t.shape, &t.data)?, quant: None, constant: None })).collect();
     if let (Some(inputs), Some(view)) = (inputs, TensorViewMut::new(DType::F32, &shape, bytemuck::cast_slice_mut(&mut data))) {
         Reference.run(op, &inputs, &mut OutputMut { view, quant: None });
     }

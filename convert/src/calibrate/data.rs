@@ -80,7 +80,9 @@ pub enum DataError {
         path: String,
     },
     /// An input that no image fits.
-    #[error("input '{input}' has shape {shape}, which is no image; it should be [N,3,H,W], [N,1,H,W] or [N,H,W,3] (give samples as .npz instead)")]
+    #[error(
+        "input '{input}' has shape {shape}, which is no image; it should be [N,3,H,W], [N,1,H,W] or [N,H,W,3] (give samples as .npz instead)"
+    )]
     NotAnImageInput {
         /// The input.
         input: String,
@@ -395,11 +397,12 @@ mod tests {
     }
 
     fn write_npz(path: &Path, name: &str, shape: &[u64], data: &[f64]) {
+        use npyz::WriterBuilder;
         let mut npz = npyz::npz::NpzWriter::create(path).expect("creates");
-        let options = npyz::npz::zip::write::FileOptions::default();
-        let mut writer = npz.array(name, options).expect("starts").default_dtype().shape(shape).begin_nd().expect("begins");
-        npyz::NpyWriter::extend(&mut writer, data.iter().copied()).expect("writes");
-        npyz::NpyWriter::finish(writer).expect("finishes");
+        let builder = npz.array(name, Default::default()).expect("starts");
+        let mut writer = builder.default_dtype().shape(shape).begin_nd().expect("begins");
+        writer.extend(data.iter().copied()).expect("writes");
+        writer.finish().expect("finishes");
     }
 
     #[test]

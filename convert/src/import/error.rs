@@ -38,7 +38,9 @@ pub enum ImportError {
     #[error("this is not an ONNX model, or it is damaged: {0}")]
     Parse(String),
     /// A version of the operator set.
-    #[error("the model uses opset {got}; 7 to 21 can be read (export it again with another opset, or convert it with onnx.version_converter)")]
+    #[error(
+        "the model uses opset {got}; 7 to 21 can be read (export it again with another opset, or convert it with onnx.version_converter)"
+    )]
     Opset {
         /// The version.
         got: i64,

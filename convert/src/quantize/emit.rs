@@ -311,7 +311,8 @@ impl<'a> Emitter<'a> {
         // What the accumulator is requantized to: the output, or what the fused table is applied to.
         let target = match (group.table, output_affine) {
             (Some((_, before)), Some(_)) => {
-                let (min, max) = (self.plan.range)(before.index()).ok_or_else(|| QuantizeError::NoRange { value: self.name(before).to_owned() })?;
+                let (min, max) =
+                    (self.plan.range)(before.index()).ok_or_else(|| QuantizeError::NoRange { value: self.name(before).to_owned() })?;
                 Some(Affine::from_range(min, max, self.plan.q_max))
             }
             (_, affine) => affine,

@@ -53,7 +53,10 @@ pub fn fuse(graph: &Graph, regions: &Regions) -> Groups {
                 group.output = graph.nodes[c].outputs[0];
             }
         }
-        if regions.quantized[i] && matches!(regions.kinds[i], Kind::Heavy | Kind::Light) && !matches!(node.op, Op::Unary { .. } | Op::Softmax { .. }) {
+        if regions.quantized[i]
+            && matches!(regions.kinds[i], Kind::Heavy | Kind::Light)
+            && !matches!(node.op, Op::Unary { .. } | Op::Softmax { .. })
+        {
             while let Some(c) = only_consumer(group.output) {
                 let Op::Unary { function } = graph.nodes[c].op else { break };
                 let limits = match function {

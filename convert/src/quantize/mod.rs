@@ -35,7 +35,9 @@ pub enum QuantizeError {
         value: String,
     },
     /// An accumulator that could overflow.
-    #[error("node '{node}' sums {k} products, whose 8-bit form could overflow 32 bits; keep it in float with a qconfig entry ([names.\"{node}\"] scheme = \"float\")")]
+    #[error(
+        "node '{node}' sums {k} products, whose 8-bit form could overflow 32 bits; keep it in float with a qconfig entry ([names.\"{node}\"] scheme = \"float\")"
+    )]
     TooLong {
         /// The node.
         node: String,
@@ -93,7 +95,11 @@ pub struct Quantized {
 ///
 /// # Errors
 /// [`QuantizeError`].
-pub fn quantize(network: &Network, mapping: &QConfigMapping, range: &dyn Fn(usize) -> Option<(f32, f32)>) -> Result<Quantized, QuantizeError> {
+pub fn quantize(
+    network: &Network,
+    mapping: &QConfigMapping,
+    range: &dyn Fn(usize) -> Option<(f32, f32)>,
+) -> Result<Quantized, QuantizeError> {
     let graph = &network.graph;
     mapping.check(graph)?;
     let configs: Vec<_> = graph.nodes.iter().map(|n| mapping.of(n)).collect();

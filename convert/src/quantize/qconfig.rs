@@ -127,7 +127,9 @@ pub enum QConfigError {
     #[error("the qconfig mapping cannot be read: {0}")]
     Parse(String),
     /// A `[names]` entry without a node.
-    #[error("the qconfig mapping names node '{name}', which the simplified network doesn't have; did you mean '{nearest}'? (`quaver inspect` lists them)")]
+    #[error(
+        "the qconfig mapping names node '{name}', which the simplified network doesn't have; did you mean '{nearest}'? (`quaver inspect` lists them)"
+    )]
     UnknownName {
         /// The entry.
         name: String,

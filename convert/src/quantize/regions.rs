@@ -55,7 +55,9 @@ pub fn decide(graph: &Graph, configs: &[NodeConfig]) -> Regions {
         here[i] = able(i) && (matches!(kinds[i], Kind::Heavy | Kind::Mean) || leads[output]);
         wanted[output] = !consumers[output].is_empty()
             && !graph.outputs.contains(&node.outputs[0])
-            && consumers[output].iter().all(|&c| here[c] && (kinds[c] == Kind::Heavy || (kinds[c] == Kind::Move && wanted_output(graph, &wanted, c))));
+            && consumers[output]
+                .iter()
+                .all(|&c| here[c] && (kinds[c] == Kind::Heavy || (kinds[c] == Kind::Move && wanted_output(graph, &wanted, c))));
         if here[i] {
             for input in activations(graph, node) {
                 leads[input] = true;
@@ -108,7 +110,11 @@ fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
     }
     match &node.op {
         Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm => {
-            if constant(1) && constant(2) { Kind::Heavy } else { Kind::Never("its weights are not constant") }
+            if constant(1) && constant(2) {
+                Kind::Heavy
+            } else {
+                Kind::Never("its weights are not constant")
+            }
         }
         Op::Pool(p) if p.function == PoolFn::Average => Kind::Mean,
         Op::Reduce { function: ReduceFn::Mean, .. } => Kind::Mean,

@@ -72,11 +72,7 @@ pub fn quantize(
         sums[i % channels] += i64::from(q);
     }
     let padded = shape.padded_channels();
-    let mut out = QuantizedWeights {
-        packed: shape.pack(&integers).unwrap_or_default(),
-        bias: vec![0; padded],
-        scales: vec![0.0; padded],
-    };
+    let mut out = QuantizedWeights { packed: shape.pack(&integers).unwrap_or_default(), bias: vec![0; padded], scales: vec![0.0; padded] };
     for n in 0..channels {
         let at = shape.channel(n / shape.output_channels, n % shape.output_channels);
         let own = libm::rint(bias_of(n) / (x_scale * scales[n])) as i64;

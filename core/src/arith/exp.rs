@@ -3,7 +3,7 @@
 /// Bits of e⁰ in the table.
 pub const BITS: u32 = 23;
 
-/// e[d] = rint(2²³·exp(−scale·d)) for the distance d of a byte from its row's largest. In f64, by the converter.
+/// `e[d]` = rne(2²³·exp(−scale·d)) for the distance d of a byte from its row's largest. In f64, by the converter.
 pub fn build(scale: f32) -> [i32; 256] {
     let one = f64::from(1u32 << BITS);
     std::array::from_fn(|d| libm::rint(one * libm::exp(-f64::from(scale) * d as f64)) as i32)

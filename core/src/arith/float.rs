@@ -166,20 +166,18 @@ mod tests {
 
     #[test]
     fn functions_are_as_near_as_they_say() {
-        // NaN would be lost in the maximum, so that no value is NaN is a test of its own.
-        let largest = f32::MAX;
-        let bounds: [(fn(f32) -> f32, fn(f64) -> f64, f32, f32, f64); 5] = [
-            (exp, libm::exp, -largest, 88.72, 1.1),
-            (ln, libm::log, 1e-45, largest, 1.0),
-            (tanh, libm::tanh, -largest, largest, 1.5),
-            (erf, libm::erf, -largest, largest, 2.0),
-            (sigmoid, |x| 1.0 / (1.0 + libm::exp(-x)), -87.0, largest, 2.5),
-        ];
-        for (i, (f, exact, from, to, bound)) in bounds.into_iter().enumerate() {
+        let check = |name: &str, f: fn(f32) -> f32, exact: fn(f64) -> f64, [from, to]: [f32; 2], bound: f64| {
             let worst = worst(f, exact, from, to);
-            assert!(worst > 0.1 && worst < bound, "function {i}: {worst} u, but {bound} u are stated");
-            assert!((-2000..2000).map(|i| i as f32 * 0.05).filter(|x| (from..=to).contains(x)).all(|x| !f(x).is_nan()));
-        }
+            // A function that is better by far than it says was not measured.
+            assert!(worst > bound / 4.0 && worst < bound, "{name}: {worst} u, but {bound} u are stated");
+            // The maximum passes over NaN.
+            assert!((-2000..2000).map(|i| i as f32 * 0.05).filter(|x| (from..=to).contains(x)).all(|x| !f(x).is_nan()), "{name}");
+        };
+        check("exp", exp, libm::exp, [f32::MIN, 88.72], 1.1);
+        check("ln", ln, libm::log, [1e-45, f32::MAX], 1.0);
+        check("tanh", tanh, libm::tanh, [f32::MIN, f32::MAX], 1.5);
+        check("erf", erf, libm::erf, [f32::MIN, f32::MAX], 2.0);
+        check("sigmoid", sigmoid, |x| 1.0 / (1.0 + libm::exp(-x)), [-87.0, f32::MAX], 2.5);
     }
 
     #[test]

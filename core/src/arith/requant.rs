@@ -118,12 +118,43 @@ impl Mean {
 mod tests {
     use super::*;
     use crate::graph::op::Residual;
+    use proptest::prelude::*;
 
     #[test]
     fn ties_and_extremes() {
         let e = Epilogue { zero_point: 10, lo: 10, hi: 200, residual: None, table: false };
         for (acc, m, q) in [(1, 0.5, 10), (3, 0.5, 12), (-9, 1.0, 10), (i32::MAX, 1.0, 200), (i32::MIN, 1.0, 10), (5, f32::NAN, 10)] {
             assert_eq!(requantize(acc, m, None, &e), q, "{acc} {m}");
+        }
+    }
+
+    #[test]
+    fn multipliers_are_rounded_once() {
+        let affine = |scale: f32| Affine { scale, zero_point: 0, q_max: 255 };
+        let (a, b, y) = (affine(0.1), affine(0.3), affine(0.7));
+        // (0.1·0.3)/0.7 in f32 steps is another number.
+        let exact = f64::from(0.1f32) * f64::from(0.3f32) / f64::from(0.7f32);
+        assert_eq!(MulU8::new(a, b, y).multiplier, exact as f32);
+        assert_eq!(Mean::new(a, y, 49).multiplier, (f64::from(0.1f32) / (f64::from(0.7f32) * 49.0)) as f32);
+        assert_eq!(Mean::real(a, 49), (f64::from(0.1f32) / 49.0) as f32);
+    }
+
+    proptest! {
+        #[test]
+        fn requantize_equals_its_formula_in_f64(
+            acc: i32, exponent in -40i32..4, fraction in 1.0f32..2.0, z: u8, limits: (u8, u8), r: Option<u8>, z_r: u8, m_r in 1e-3f32..30.0,
+        ) {
+            let m = fraction * f32::powi(2.0, exponent);
+            let (lo, hi) = (limits.0.min(limits.1), limits.0.max(limits.1));
+            let residual = r.map(|_| Residual { zero_point: z_r, multiplier: m_r });
+            let q = requantize(acc, m, r, &Epilogue { zero_point: z, lo, hi, residual, table: false });
+            // f64 holds a product of two f32 exactly, so that one rounding to f32 is left.
+            let mut t = (f64::from(acc as f32) * f64::from(m)) as f32;
+            if let Some(r) = r {
+                t = (f64::from(t) + f64::from((f64::from(i32::from(r) - i32::from(z_r)) * f64::from(m_r)) as f32)) as f32;
+            }
+            let exact = (f64::from(t).round_ties_even() + f64::from(z)).clamp(f64::from(lo), f64::from(hi));
+            prop_assert_eq!(f64::from(q), exact);
         }
     }
 

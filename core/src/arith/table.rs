@@ -203,7 +203,9 @@ pub fn unary_f64(function: UnaryFn, x: f64) -> f64 {
     }
 }
 
-/// The table of y = f(x) between two affine encodings: saturating, NaN at the zero point.
+/// The table of y = f(x) between two affine encodings: rounded to nearest even, saturated, the zero point where f is NaN.
+///
+/// Every byte has its entry, those above `from.q_max` too.
 pub fn build(f: impl Fn(f64) -> f64, from: Affine, to: Affine) -> [u8; 256] {
     std::array::from_fn(|q| {
         let x = f64::from(from.scale) * (q as f64 - f64::from(from.zero_point));
@@ -269,6 +271,64 @@ mod tests {
                 let (a, b) = (f64::from(unary_f32(f, x)), unary_f64(f, f64::from(x)));
                 assert!((a - b).abs() <= 2e-6 * b.abs().max(1.0), "{} of {x}: {a} {b}", f.name());
             }
+        }
+    }
+
+    #[test]
+    fn functions_of_a_part_of_the_numbers_agree_there() {
+        use UnaryFn as F;
+        let domains: [(&[F], f32, f32); 4] = [
+            (&[F::Log, F::Sqrt, F::Reciprocal], 0.01, 90.0),
+            (&[F::Asin, F::Acos, F::Atanh], -0.999, 0.999),
+            (&[F::Acosh], 1.0, 90.0),
+            (&[F::Tan], -1.5, 1.5),
+        ];
+        for (functions, from, to) in domains {
+            for (&f, i) in functions.iter().flat_map(|f| (0..1000).map(move |i| (f, i))) {
+                let x = from + (to - from) * (i as f32 / 1000.0);
+                let (a, b) = (f64::from(unary_f32(f, x)), unary_f64(f, f64::from(x)));
+                assert!((a - b).abs() <= 1e-6 * b.abs().max(1.0), "{} of {x}: {a} {b}", f.name());
+            }
+        }
+    }
+
+    #[test]
+    fn known_values() {
+        use UnaryFn as F;
+        let known = [
+            (F::LeakyRelu { alpha: 0.25 }, -2.0, -0.5),
+            (F::Clip { lo: -1.0, hi: 6.0 }, 7.0, 6.0),
+            (F::Sigmoid, 2.0, 0.880_797_077_977_882),
+            (F::HardSigmoid { alpha: 0.25, beta: 0.5 }, 1.0, 0.75),
+            (F::HardSwish, 1.0, 2.0 / 3.0),
+            (F::Silu, -1.0, -0.268_941_421_369_995),
+            (F::Gelu, 1.0, 0.841_344_746_068_543),
+            (F::GeluTanh, 1.0, 0.841_191_990_608_276),
+            (F::Mish, 1.0, 0.865_098_388_267_310),
+            (F::Elu { alpha: 2.0 }, -1.0, -1.264_241_117_657_115),
+            (F::Selu { alpha: 2.0, gamma: 0.5 }, -1.0, -0.632_120_558_828_558),
+            (F::Celu { alpha: 2.0 }, -2.0, -1.264_241_117_657_115),
+            (F::Softplus, 0.0, std::f64::consts::LN_2),
+            (F::Softsign, -3.0, -0.75),
+            (F::ThresholdedRelu { alpha: 1.0 }, 1.0, 0.0),
+            (F::Shrink { lambda: 0.5, bias: 0.25 }, -0.75, -0.5),
+            (F::Sign, -3.0, -1.0),
+            (F::Round, 2.5, 2.0),
+            (F::Erf, 0.5, 0.520_499_877_813_047),
+        ];
+        for (f, x, y) in known {
+            assert!((unary_f64(f, x) - y).abs() < 1e-14, "{}: {}", f.name(), unary_f64(f, x));
+            assert!((f64::from(unary_f32(f, x as f32)) - y).abs() < 3e-7, "{}: {}", f.name(), unary_f32(f, x as f32));
+        }
+    }
+
+    #[test]
+    fn nan_stays_and_large_numbers_have_limits() {
+        use UnaryFn as F;
+        let kept = [F::Relu, F::Clip { lo: 0.0, hi: 6.0 }, F::HardSwish, F::Silu, F::Gelu, F::Mish, F::Elu { alpha: 1.0 }, F::Softplus];
+        assert!(kept.iter().all(|&f| unary_f32(f, f32::NAN).is_nan()));
+        for (f, low, high) in [(F::Sigmoid, 0.0, 1.0), (F::Tanh, -1.0, 1.0), (F::Softplus, 0.0, 200.0), (F::Gelu, 0.0, 200.0)] {
+            assert_eq!((unary_f32(f, -200.0), unary_f32(f, 200.0)), (low, high), "{}", f.name());
         }
     }
 

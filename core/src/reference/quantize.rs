@@ -20,3 +20,32 @@ pub(super) fn dequantize(inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
         *y = affine.dequantize(q);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::Op;
+    use crate::quant::Affine;
+    use crate::reference::testing::{Rng, Tensor, call};
+    use crate::tensor::DType;
+
+    const AFFINE: Affine = Affine { scale: 0.031, zero_point: 77, q_max: 200 };
+
+    #[test]
+    fn every_byte_in_use_survives() {
+        let bytes: Vec<u8> = (0..=AFFINE.q_max).collect();
+        let real = call(&Op::Dequantize, &[&Tensor::quantized(&[201], &bytes, AFFINE)], DType::F32, None);
+        assert!(real.data::<f32>().iter().zip(&bytes).all(|(&x, &q)| x == (f32::from(q) - 77.0) * 0.031));
+        assert_eq!(call(&Op::Quantize, &[&real], DType::U8, Some(AFFINE)).data::<u8>(), bytes);
+    }
+
+    #[test]
+    fn real_numbers_are_rounded_then_limited() {
+        let mut x = Rng(21).floats(5000);
+        x.extend([f32::NAN, f32::NEG_INFINITY, f32::INFINITY, 1e30, -1e30, -0.0]);
+        let y = call(&Op::Quantize, &[&Tensor::new(&[x.len()], &x)], DType::U8, Some(AFFINE));
+        for (&x, &q) in x.iter().zip(y.data::<u8>()) {
+            let exact = f64::from(x / 0.031).round_ties_even() + 77.0;
+            assert_eq!(q, if x.is_nan() { 0 } else { exact.clamp(0.0, 200.0) as u8 }, "{x}");
+        }
+    }
+}

@@ -74,7 +74,7 @@ impl Source {
 fn follows_a_name(chars: &[char], at: usize) -> bool {
     let before = |back: usize| at.checked_sub(back).and_then(|i| chars.get(i)).is_some_and(|c| c.is_alphanumeric() || *c == '_');
     let byte = at.checked_sub(1).and_then(|i| chars.get(i)).is_some_and(|c| matches!(c, 'b' | 'c'));
-    before(1) && !(byte && !before(2))
+    before(1) && (!byte || before(2))
 }
 
 /// The number of `#` of a raw string that begins here, behind its `r`.
@@ -98,23 +98,31 @@ mod tests {
 
     #[test]
     fn layers_are_told_apart() {
+        // Below each text, what its characters are: code, comment, or part of a literal.
         let cases = [
-            ("a // b \" c\nd", "a         \nd", "  // b \" c\nd"),
-            ("a \"// b\" c", "a        c", ""),
-            ("a /* /* b */ \" */ c", "a                  c", "  /* /* b */ \" */"),
-            ("r#\"x\" // \"# y", "             y", ""),
-            ("'\"' z '\\'' w", "    z      w", ""),
-            ("<'a> // q", "<'a>     ", "     // q"),
-            ("\"\\\"\" k", "     k", ""),
-            ("br\"\\\" k", "b     k", ""),
-            ("bar \"k\"", "bar    ", ""),
+            ("a // b ' c", "__////////"),
+            ("a /* /* b */ ' */ c", "__///////////////__"),
+            (r#"a "// b" c"#, r#"__""""""__"#),
+            (r#"a "\"" c"#, r#"__""""__"#),
+            (r##"r#"x" // "# y"##, r##""""""""""""__"##),
+            (r#"br"\" k"#, r#"_""""__"#),
+            (r#"bar "k""#, r#"____""""#),
+            (r#"'"' z '\'' w"#, r#""""___""""__"#),
+            ("<'a> // q", "_____////"),
         ];
-        for (text, code, comments) in cases {
+        for (text, kinds) in cases {
+            assert_eq!(text.chars().count(), kinds.chars().count(), "the case {text:?}");
+            let layer = |kind: char| text.chars().zip(kinds.chars()).map(|(c, k)| if k == kind { c } else { ' ' }).collect::<String>();
             let source = Source::new(text);
-            assert_eq!(source.code.trim_end(), code.trim_end(), "code of {text:?}");
-            let expected = if comments.contains('\n') { "  // b \" c\n" } else { comments };
-            assert_eq!(source.comments.trim_end(), expected.trim_end(), "comments of {text:?}");
-            assert_eq!(source.code.chars().count(), text.chars().count(), "length of {text:?}");
+            assert_eq!(source.code, layer('_'), "code of {text:?}");
+            assert_eq!(source.comments, layer('/'), "comments of {text:?}");
         }
+    }
+
+    #[test]
+    fn lines_stay_lines() {
+        let source = Source::new("a // b\nc \"\n\" /*\n*/ d");
+        assert_eq!(source.code.lines().map(str::trim).collect::<Vec<_>>(), ["a", "c", "", "d"]);
+        assert_eq!(source.comments.lines().map(str::trim).collect::<Vec<_>>(), ["// b", "", "/*", "*/"]);
     }
 }

@@ -191,8 +191,8 @@ mod tests {
         let mut data = normal(100_000);
         data.push(100.0);
         o.observe(&data);
-        let (lo, hi) = o.range(255);
-        assert!(lo < -3.0 && (3.0..60.0).contains(&hi), "{lo} {hi}");
+        let (lo, hi) = o.range(15);
+        assert!(lo < -1.0 && (1.0..60.0).contains(&hi), "{lo} {hi}");
     }
 
     #[test]

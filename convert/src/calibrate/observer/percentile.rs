@@ -22,11 +22,12 @@ impl Observer for Percentile {
         let outside = |from_end: bool| {
             let mut sum = 0.0;
             let at = |i: usize| if from_end { BINS - 1 - i } else { i };
-            (0..BINS).take_while(|&i| {
-                sum += h.counts[at(i)];
-                sum <= cut
-            })
-            .count()
+            (0..BINS)
+                .take_while(|&i| {
+                    sum += h.counts[at(i)];
+                    sum <= cut
+                })
+                .count()
         };
         let lo = h.lo + outside(false) as f64 * h.width();
         let hi = h.hi - outside(true) as f64 * h.width();

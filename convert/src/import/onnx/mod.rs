@@ -56,7 +56,9 @@ pub fn parse(bytes: &[u8], folder: Option<&Path>, options: &ImportOptions) -> Re
     }
     // A model exported at batch 1 runs at any batch, if each of its nodes treats samples alike.
     match Importer::new(graph, folder, opset, options, true)?.run(&order) {
-        Ok(network) if network.graph.outputs.iter().all(|&id| network.graph.value(id).shape.first().is_some_and(|d| d.is_batch())) => Ok(network),
+        Ok(network) if network.graph.outputs.iter().all(|&id| network.graph.value(id).shape.first().is_some_and(|d| d.is_batch())) => {
+            Ok(network)
+        }
         Err(error @ ImportError::Unsupported(_)) => Err(error),
         _ => plain(),
     }
@@ -71,7 +73,8 @@ fn check_types(graph: &GraphProto) -> Result<(), ImportError> {
         .enumerate()
         .filter(|(_, n)| foreign(n) || !ops::SUPPORTED.contains(&n.op_type.as_str()))
         .map(|(i, n)| {
-            let what = if foreign(n) { format!("domain '{}' is not supported", n.domain) } else { "this operation is not supported".to_owned() };
+            let what =
+                if foreign(n) { format!("domain '{}' is not supported", n.domain) } else { "this operation is not supported".to_owned() };
             Unsupported { node: node_name(n, i), op: n.op_type.clone(), what }
         })
         .collect();
@@ -196,7 +199,13 @@ fn invalid<T>(what: impl Into<String>) -> Result<T, NodeError> {
 }
 
 impl<'a> Importer<'a> {
-    fn new(graph: &'a GraphProto, folder: Option<&'a Path>, opset: i64, options: &ImportOptions, promote: bool) -> Result<Self, ImportError> {
+    fn new(
+        graph: &'a GraphProto,
+        folder: Option<&'a Path>,
+        opset: i64,
+        options: &ImportOptions,
+        promote: bool,
+    ) -> Result<Self, ImportError> {
         let name = if graph.name.is_empty() { "model" } else { &graph.name };
         let mut importer = Self {
             graph,
@@ -271,7 +280,11 @@ impl<'a> Importer<'a> {
                         None => open.to_owned(),
                     };
                     let all = |open: &str| dims.iter().enumerate().map(|(i, d)| text(i, d, open)).collect::<Vec<_>>().join(",");
-                    return Err(ImportError::OpenShape { input: value.name.clone(), shape: format!("[{}]", all("?")), example: all("224") });
+                    return Err(ImportError::OpenShape {
+                        input: value.name.clone(),
+                        shape: format!("[{}]", all("?")),
+                        example: all("224"),
+                    });
                 }
             }
         }

@@ -23,7 +23,9 @@ impl Importer<'_> {
                 Some(Val::Ints { data, .. }) => Ok(Some(scalar(Sym::Num(data.len() as i64)))),
                 _ => Ok(None),
             },
-            "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Min" | "Max" | "Equal" | "Less" | "Greater" if inputs.len() == 2 => binary(op, get(0), get(1)),
+            "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Min" | "Max" | "Equal" | "Less" | "Greater" if inputs.len() == 2 => {
+                binary(op, get(0), get(1))
+            }
             "Where" => Ok(choose(get(0), get(1), get(2))),
             "Cast" => cast(get(0), attrs),
             "Floor" | "Ceil" | "Identity" | "Neg" | "Abs" => Ok(unary(op, get(0))),
@@ -31,11 +33,10 @@ impl Importer<'_> {
             "ConstantOfShape" => constant_of_shape(get(0), attrs),
             "Range" => Ok(range(get(0), get(1), get(2))),
             "ReduceProd" => Ok(match get(0) {
-                Some(Val::Ints { data, shape }) if shape.len() <= 1 => {
-                    data.iter().try_fold(Sym::Num(1), |p, &x| Sym::apply("Mul", p, x)).map(|p| {
-                        if attrs.flag("keepdims", true).unwrap_or(true) { Val::ints(vec![p]) } else { scalar(p) }
-                    })
-                }
+                Some(Val::Ints { data, shape }) if shape.len() <= 1 => data
+                    .iter()
+                    .try_fold(Sym::Num(1), |p, &x| Sym::apply("Mul", p, x))
+                    .map(|p| if attrs.flag("keepdims", true).unwrap_or(true) { Val::ints(vec![p]) } else { scalar(p) }),
                 _ => None,
             }),
             "Expand" => match (get(0), get(1)) {
@@ -89,21 +90,23 @@ fn binary(op: &str, a: Option<&Val>, b: Option<&Val>) -> Evaluated {
                 None => return invalid(format!("{op} of shape values that depend on the batch size gives no number or multiple of it")),
             }
         }
-        (Some(Val::Floats { shape: sa, data: a }), Some(Val::Floats { shape: sb, data: b })) => pairs((sa, a), (sb, b)).and_then(|(shape, pairs)| {
-            let f = |(a, b): (f32, f32)| {
-                Some(match op {
-                    "Add" => a + b,
-                    "Sub" => a - b,
-                    "Mul" => a * b,
-                    "Div" => a / b,
-                    "Min" => a.min(b),
-                    "Max" => a.max(b),
-                    _ => return None,
-                })
-            };
-            let data: Option<Vec<f32>> = pairs.into_iter().map(f).collect();
-            data.map(|data| Val::floats(shape, data))
-        }),
+        (Some(Val::Floats { shape: sa, data: a }), Some(Val::Floats { shape: sb, data: b })) => {
+            pairs((sa, a), (sb, b)).and_then(|(shape, pairs)| {
+                let f = |(a, b): (f32, f32)| {
+                    Some(match op {
+                        "Add" => a + b,
+                        "Sub" => a - b,
+                        "Mul" => a * b,
+                        "Div" => a / b,
+                        "Min" => a.min(b),
+                        "Max" => a.max(b),
+                        _ => return None,
+                    })
+                };
+                let data: Option<Vec<f32>> = pairs.into_iter().map(f).collect();
+                data.map(|data| Val::floats(shape, data))
+            })
+        }
         _ => None,
     })
 }

@@ -22,11 +22,8 @@ pub(super) fn decode(tensor: &TensorProto, folder: Option<&Path>) -> Result<Val,
     } else {
         &tensor.raw_data
     };
-    let typed = tensor.float_data.len()
-        + tensor.int32_data.len()
-        + tensor.int64_data.len()
-        + tensor.double_data.len()
-        + tensor.uint64_data.len();
+    let typed =
+        tensor.float_data.len() + tensor.int32_data.len() + tensor.int64_data.len() + tensor.double_data.len() + tensor.uint64_data.len();
     let width = width(kind).ok_or_else(|| fail(format!("elements of type {kind:?} are not supported")))?;
     let fits = if raw.is_empty() { typed == count } else { count.checked_mul(width) == Some(raw.len()) };
     if !fits {

@@ -44,7 +44,11 @@ impl Importer<'_> {
 
     fn check_image(&self, ctx: &Ctx<'_>, x: ValueId, kernel: &[usize]) -> Result<(), NodeError> {
         let rank = self.dims(x).len();
-        if rank == kernel.len() + 2 { Ok(()) } else { invalid(format!("'{}' has rank {rank}, but the kernel has {} dimensions", ctx.node.input[0], kernel.len())) }
+        if rank == kernel.len() + 2 {
+            Ok(())
+        } else {
+            invalid(format!("'{}' has rank {rank}, but the kernel has {} dimensions", ctx.node.input[0], kernel.len()))
+        }
     }
 
     pub(super) fn conv(&mut self, ctx: &Ctx<'_>) -> Outputs {
@@ -150,7 +154,10 @@ impl Importer<'_> {
         for i in 1..5 {
             let (shape, data) = self.floats(ctx, i)?;
             if data.len() != channels {
-                return invalid(format!("operand '{}' of shape {shape:?} should have one number for each of {channels} channels", ctx.node.input[i]));
+                return invalid(format!(
+                    "operand '{}' of shape {shape:?} should have one number for each of {channels} channels",
+                    ctx.node.input[i]
+                ));
             }
             parts.push(data);
         }

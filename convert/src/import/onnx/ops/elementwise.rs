@@ -39,7 +39,11 @@ impl Importer<'_> {
         for i in 1..count {
             let b = self.real(ctx, i)?;
             let op = Op::Binary { function };
-            value = if i + 1 == count && !mean { self.net.push(op, &[value, b], ctx.name, ctx.out(0))? } else { self.helper(ctx, "part", op, &[value, b])? };
+            value = if i + 1 == count && !mean {
+                self.net.push(op, &[value, b], ctx.name, ctx.out(0))?
+            } else {
+                self.helper(ctx, "part", op, &[value, b])?
+            };
         }
         if !mean {
             return Ok(vec![Val::Tensor(value)]);

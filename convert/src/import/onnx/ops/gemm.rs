@@ -18,7 +18,9 @@ impl Importer<'_> {
             a = self.helper(ctx, "a", Op::Transpose { perm: vec![1, 0] }, &[a])?;
         }
         if let Some(Some(Val::Floats { shape, data })) = ctx.inputs.get(1) {
-            let [rows, columns] = shape[..] else { return invalid(format!("'{}' of shape {shape:?} should be a matrix", ctx.node.input[1])) };
+            let [rows, columns] = shape[..] else {
+                return invalid(format!("'{}' of shape {shape:?} should be a matrix", ctx.node.input[1]));
+            };
             let (k, n) = if trans_b { (columns, rows) } else { (rows, columns) };
             let at = |i: usize| if trans_b { i % n * k + i / n } else { i };
             let weights: Vec<f32> = (0..k * n).map(|i| alpha * data[at(i)]).collect();

@@ -81,7 +81,9 @@ impl Importer<'_> {
             "Add" | "Sub" | "Mul" | "Div" | "Pow" => self.binary(ctx),
             "Min" | "Max" | "Sum" | "Mean" => self.variadic(ctx),
             "Softmax" | "LogSoftmax" => self.softmax(ctx),
-            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare" => self.reduce(ctx),
+            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare" => {
+                self.reduce(ctx)
+            }
             "Concat" => self.concat(ctx),
             "Split" => self.split(ctx),
             "Slice" => self.slice(ctx),

@@ -25,7 +25,8 @@ impl Importer<'_> {
         if axes.is_empty() && no_op {
             return Ok(vec![Val::Tensor(x)]);
         }
-        let mut axes = if axes.is_empty() { (0..rank).collect() } else { axes.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()? };
+        let mut axes =
+            if axes.is_empty() { (0..rank).collect() } else { axes.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()? };
         axes.sort_unstable();
         axes.dedup();
         if axes.iter().any(|&a| self.dims(x)[a].is_batch()) {

@@ -67,7 +67,9 @@ impl Importer<'_> {
         let known: Vec<Dim> = shape.iter().flatten().copied().collect();
         let Some(product) = Dim::product(&known) else { return invalid("the target's extents overflow") };
         let rest = match (total, product) {
-            (Dim::Fixed(a), Dim::Fixed(b)) | (Dim::Batch { times: a }, Dim::Batch { times: b }) if b > 0 && a % b == 0 => Some(Dim::Fixed(a / b)),
+            (Dim::Fixed(a), Dim::Fixed(b)) | (Dim::Batch { times: a }, Dim::Batch { times: b }) if b > 0 && a % b == 0 => {
+                Some(Dim::Fixed(a / b))
+            }
             (Dim::Batch { times: a }, Dim::Fixed(b)) if b > 0 && a % b == 0 => Some(Dim::Batch { times: a / b }),
             _ => None,
         };
@@ -99,7 +101,8 @@ impl Importer<'_> {
     pub(super) fn squeeze(&mut self, ctx: &Ctx<'_>) -> Outputs {
         let axes = self.ints_of(ctx, "axes", 1)?;
         let remove = ctx.node.op_type == "Squeeze";
-        let shape = |from: &[Dim]| if remove { squeezed(from, axes.as_deref()) } else { unsqueezed(from, axes.as_deref().unwrap_or_default()) };
+        let shape =
+            |from: &[Dim]| if remove { squeezed(from, axes.as_deref()) } else { unsqueezed(from, axes.as_deref().unwrap_or_default()) };
         let known = |from: &[usize]| -> Result<Vec<usize>, NodeError> {
             let from: Vec<Dim> = from.iter().map(|&d| d.into()).collect();
             Ok(shape(&from)?.iter().filter_map(|d| d.fixed()).collect())
