@@ -27,7 +27,7 @@ pub fn report(error: &anyhow::Error) {
 /// A table with a header; all columns but the first are right-aligned.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
     for i in 1..header.len() {
         if let Some(column) = table.column_mut(i) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -39,7 +39,7 @@ pub fn table(header: &[&str]) -> Table {
 /// A table whose columns are all left-aligned.
 pub fn listing(header: &[&str]) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.load_style(presets::UTF8_FULL_CONDENSED).set_header(header);
     table
 }
 

@@ -1,3 +1,4 @@
 //! The one test binary: a module for each promise.
 
 mod format;
+mod onnx_nodes;

@@ -132,8 +132,13 @@ def quantize_ort(path, out, name, data):
         quant_pre_process(prepared, prepared, skip_symbolic_shape=True)
     except Exception as error:
         print(f"  (ONNX Runtime's pre-processing failed: {error})", file=sys.stderr)
-    quantize_static(prepared, str(out), Reader(), quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8,
-                    weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax)
+    scheme = dict(quant_format=QuantFormat.QDQ, per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+                  calibrate_method=CalibrationMethod.MinMax)
+    try:
+        quantize_static(prepared, str(out), Reader(), **scheme)
+    except ValueError:
+        # Its adjustment of weights to biases fails on biases that are not vectors.
+        quantize_static(prepared, str(out), Reader(), extra_options={"QDQDisableWeightAdjustForInt32Bias": True}, **scheme)
 
 
 def sqnr(f, q):

@@ -10,7 +10,8 @@ mod tidy;
 mod toolchain;
 mod wasm;
 
-use anyhow::Result;
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Quaver's set-up, builds and tests.
@@ -33,11 +34,19 @@ enum Command {
     Wasm,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
         Command::Setup => setup::run(),
         Command::Test => test::run(),
         Command::Tidy => tidy::run(),
         Command::Wasm => wasm::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not by `main`'s own result, which would bury the message under a backtrace where RUST_BACKTRACE is set.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

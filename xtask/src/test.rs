@@ -1,38 +1,104 @@
 //! `cargo xtask test`: everything that must hold before a commit, cheapest first.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::process::{cargo, run as run_program};
 use crate::{setup, table, tidy, wasm};
 
 /// A step: its name and its work.
-type Step = (&'static str, fn() -> Result<()>);
+type Step = (&'static str, fn(&mut Counts) -> Result<()>);
 
 /// The wasm build comes before the tests, which load its modules.
 const STEPS: [Step; 6] = [
-    ("setup", setup::run),
-    ("format", || run_program(cargo().args(["fmt", "--all", "--check"]))),
-    ("tidy", tidy::run),
-    ("clippy", || run_program(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))),
-    ("wasm", wasm::run),
-    ("tests", || run_program(cargo().args(["test", "--workspace", "--locked"]))),
+    ("setup", |_| setup::run()),
+    ("format", |_| run_program(cargo().args(["fmt", "--all", "--check"]))),
+    ("tidy", |_| tidy::run()),
+    ("clippy", |_| run_program(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))),
+    ("wasm", |_| wasm::run()),
+    ("tests", tests),
 ];
 
-/// Runs the steps up to the first that fails, and prints what each took.
+/// Tests of all test programs together.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+/// Runs the steps up to the first that fails, prints what each took, and closes with the number of tests.
 pub fn run() -> Result<()> {
+    let mut counts = Counts::default();
     let mut times = Vec::new();
     let mut outcome = Ok(());
     for (name, step) in STEPS {
         println!("test: {name}");
         let start = Instant::now();
-        outcome = step().with_context(|| format!("step '{name}' failed"));
+        outcome = step(&mut counts).with_context(|| format!("step '{name}' failed"));
         times.push([name.to_owned(), format!("{:.1}", start.elapsed().as_secs_f64())]);
         if outcome.is_err() {
             break;
         }
     }
     table::print(["step", "seconds"], times);
+    println!("{} passed, {} failed, {} ignored", counts.passed, counts.failed, counts.ignored);
     outcome
+}
+
+/// All tests, also those of the documentation; a test that fails doesn't keep others from running.
+fn tests(counts: &mut Counts) -> Result<()> {
+    let mut command = cargo();
+    command.args(["test", "--workspace", "--no-fail-fast", "--locked"]).stdout(Stdio::piped());
+    let mut child = command.spawn().context("cannot start cargo test")?;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line.context("cannot read what cargo test prints")?;
+            counts.add(&line);
+            println!("{line}");
+        }
+    }
+    let status = child.wait().context("cargo test was lost")?;
+    ensure!(status.success(), "cargo test failed: {status}");
+    ensure!(counts.passed > 0, "cargo test reports no test that passed");
+    Ok(())
+}
+
+impl Counts {
+    /// Adds what a test program says in its closing line, `test result: ok. 3 passed; 0 failed; 1 ignored; …`.
+    fn add(&mut self, line: &str) {
+        let Some(result) = line.strip_prefix("test result: ") else { return };
+        let words: Vec<&str> = result.split([' ', ';']).collect();
+        for pair in words.windows(2) {
+            let (Some(count), Some(what)) = (pair.first().and_then(|n| n.parse::<u64>().ok()), pair.last()) else { continue };
+            match *what {
+                "passed" => self.passed += count,
+                "failed" => self.failed += count,
+                "ignored" => self.ignored += count,
+                _ => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Counts;
+
+    #[test]
+    fn results_add_up() {
+        let mut counts = Counts::default();
+        for line in [
+            "running 3 tests",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 2 filtered out; finished in 0.00s",
+            "test 7 passed ... ok",
+            "test result: FAILED. 10 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.20s",
+        ] {
+            counts.add(line);
+        }
+        assert_eq!(counts, Counts { passed: 13, failed: 2, ignored: 1 });
+    }
 }

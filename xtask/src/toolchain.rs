@@ -73,7 +73,7 @@ impl Toolchain {
         }
     }
 
-    /// A `cargo build` for the target, without a package or features yet.
+    /// A `cargo rustc` for the target, without a package or features yet.
     pub fn build(&self) -> Command {
         let mut command = match self {
             Self::Installed => process::cargo(),
@@ -85,7 +85,7 @@ impl Toolchain {
                 command
             }
         };
-        command.args(["build", "--target", TARGET]);
+        command.args(["rustc", "--target", TARGET]);
         if let Self::Debian { .. } = self {
             command.arg("-Zbuild-std=std,panic_abort");
         }

@@ -4,10 +4,12 @@
 //! * `wasm/npm/dist/`: the npm package's code: the module through wasm-bindgen, and its TypeScript, compiled
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use flate2::{Compression, write::GzEncoder};
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::process::{root, run as run_program};
@@ -25,11 +27,12 @@ pub fn run() -> Result<()> {
     let target = root().join("target");
     let abi = target.join("wasm/quaver_abi.wasm");
     fs::create_dir_all(target.join("wasm"))?;
-    copy(&compile(&toolchain, &[])?, &abi)?;
+    // wasm-bindgen reads the names that this drops, so it is for this module only.
+    copy(&compile(&toolchain, &[], &["-C", "link-arg=--strip-all"])?, &abi)?;
 
     let package = root().join("wasm/npm");
     let dist = package.join("dist");
-    let module = compile(&toolchain, &["js"])?;
+    let module = compile(&toolchain, &["js"], &[])?;
     if dist.is_dir() {
         // What an earlier build left may be no part of this one.
         fs::remove_dir_all(&dist).with_context(|| format!("cannot empty {}", dist.display()))?;
@@ -47,13 +50,14 @@ pub fn run() -> Result<()> {
     sizes([abi, dist.join("wasm/quaver_bg.wasm"), dist.join("wasm/quaver.js"), dist.join("index.js")])
 }
 
-/// Builds `quaver-wasm` with `features` and returns the module's path, which the next build overwrites.
-fn compile(toolchain: &Toolchain, features: &[&str]) -> Result<PathBuf> {
+/// Builds `quaver-wasm` with `features`, that crate alone with `rustc`'s flags, and returns the module's path, which the
+/// next build overwrites.
+fn compile(toolchain: &Toolchain, features: &[&str], rustc: &[&str]) -> Result<PathBuf> {
     // Apart from the other builds, whose locks and outputs it would fight over.
     let target = root().join("target/wasm-build");
     let mut command = toolchain.build();
     command.args(["--quiet", "--locked", "--package", "quaver-wasm", "--lib", "--profile", PROFILE]);
-    command.args(["--features", &features.join(",")]).arg("--target-dir").arg(&target);
+    command.args(["--features", &features.join(",")]).arg("--target-dir").arg(&target).arg("--").args(rustc);
     command.env("CARGO_ENCODED_RUSTFLAGS", flags().join("\u{1f}"));
     run_program(&mut command)?;
     Ok(target.join(TARGET).join(PROFILE).join("quaver_wasm.wasm"))
@@ -76,10 +80,14 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn sizes(files: impl IntoIterator<Item = PathBuf>) -> Result<()> {
     let mut rows = Vec::new();
     for file in files {
-        let size = file.metadata().with_context(|| format!("the build made no {}", file.display()))?.len();
+        let bytes = fs::read(&file).with_context(|| format!("the build made no {}", file.display()))?;
+        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+        packed.write_all(&bytes)?;
+        let sizes = [bytes.len(), packed.finish()?.len()].map(|size| format!("{:.1}", size as f64 / 1e3));
         let name = file.strip_prefix(root()).unwrap_or(&file).display().to_string();
-        rows.push([name, format!("{:.1}", size as f64 / 1e3)]);
+        let [plain, packed] = sizes;
+        rows.push([name, plain, packed]);
     }
-    table::print(["file", "kB"], rows);
+    table::print(["file", "kB", "kB, gzip"], rows);
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use quaver_core::arith::{exp, table};
 use quaver_core::format::weights::PackedShape;
-use quaver_core::graph::op::{BinaryFn, Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
+use quaver_core::graph::op::{BinaryFn, Epilogue, QConv, QConvTranspose, QGemm, Residual, UnaryFn, Window};
 use quaver_core::graph::{Graph, Network, Node, Op, ValueId};
 use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
@@ -310,9 +310,10 @@ impl<'a> Emitter<'a> {
         let output_affine = if self.plan.regions.is_u8[node.outputs[0].index()] { Some(self.affine(group.output)?) } else { None };
         // What the accumulator is requantized to: the output, or what the fused table is applied to.
         let target = match (group.table, output_affine) {
-            (Some((_, before)), Some(_)) => {
+            (Some((function, before)), Some(after)) => {
                 let (min, max) =
                     (self.plan.range)(before.index()).ok_or_else(|| QuantizeError::NoRange { value: self.name(before).to_owned() })?;
+                let (min, max) = trim(function, min, max, after.scale);
                 Some(Affine::from_range(min, max, self.plan.q_max))
             }
             (_, affine) => affine,
@@ -382,6 +383,18 @@ fn limits(group: Group, target: Affine) -> (u8, u8) {
     (target.quantize(lo), target.quantize(hi))
 }
 
+/// Cuts off the ends of a range on which `function` stays within a quarter of a step of its value at the end: those inputs
+/// clamp to the same output, and the integers are spent on inputs that matter (hard-swish below −3, sigmoid beyond ±6).
+fn trim(function: UnaryFn, min: f32, max: f32, step: f32) -> (f32, f32) {
+    const POINTS: usize = 1024;
+    let (lo, hi) = (f64::from(min), f64::from(max));
+    let at = |i: usize| lo + (hi - lo) * i as f64 / POINTS as f64;
+    let flat = |a: f64, b: f64| (table::unary_f64(function, a) - table::unary_f64(function, b)).abs() <= f64::from(step) / 4.0;
+    let first = (0..POINTS).take_while(|&i| flat(lo, at(i + 1))).count();
+    let last = (first..POINTS).rev().take_while(|&i| flat(hi, at(i))).count();
+    (at(first) as f32, at(POINTS - last) as f32)
+}
+
 fn apply(function: BinaryFn, a: f64, b: f64) -> f64 {
     match function {
         BinaryFn::Add => a + b,
@@ -391,5 +404,19 @@ fn apply(function: BinaryFn, a: f64, b: f64) -> f64 {
         BinaryFn::Min => a.min(b),
         BinaryFn::Max => a.max(b),
         BinaryFn::Pow => libm::pow(a, b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flat_ends_are_cut_off() {
+        let (lo, hi) = trim(UnaryFn::HardSwish, -20.0, 5.0, 0.02);
+        assert!((-3.1..-2.9).contains(&lo) && hi == 5.0, "{lo} {hi}");
+        let (lo, hi) = trim(UnaryFn::Sigmoid, -30.0, 30.0, 1.0 / 255.0);
+        assert!((-7.5..-6.0).contains(&lo) && (6.0..7.5).contains(&hi), "{lo} {hi}");
+        assert_eq!(trim(UnaryFn::Tanh, -0.5, 0.25, 0.001), (-0.5, 0.25));
     }
 }

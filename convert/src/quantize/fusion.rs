@@ -30,7 +30,10 @@ pub fn fuse(graph: &Graph, regions: &Regions) -> Groups {
     let consumers = graph.consumers();
     let mut absorbed = vec![false; graph.nodes.len()];
     // The node index from which a value is there, once groups are formed.
-    let mut ready: Vec<usize> = vec![0; graph.values.len()];
+    let mut ready: Vec<usize> = vec![usize::MAX; graph.values.len()];
+    for input in &graph.inputs {
+        ready[input.index()] = 0;
+    }
     let mut groups = Vec::with_capacity(graph.nodes.len());
     for (i, node) in graph.nodes.iter().enumerate() {
         if absorbed[i] {
@@ -46,7 +49,7 @@ pub fn fuse(graph: &Graph, regions: &Regions) -> Groups {
         if regions.quantized[i] && heavy {
             if let Some((c, residual)) = only_consumer(group.output).and_then(|c| Some((c, residual_of(graph, c, group.output)?)))
                 && regions.is_u8[residual.index()]
-                && ready[residual.index()] < i
+                && ready[residual.index()] <= i
             {
                 absorbed[c] = true;
                 group.residual = Some(residual);

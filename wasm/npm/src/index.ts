@@ -2,4 +2,4 @@
 export { QuaverError, type ErrorCode } from "./error.js";
 export type { ModuleOptions } from "./module.js";
 export { InferenceSession, type Port, type Tensors } from "./session.js";
-export { Tensor, type DType, type TensorTypes } from "./tensor.js";
+export { Tensor, type DType, type NameOf, type TensorTypes, type TypeAliases } from "./tensor.js";

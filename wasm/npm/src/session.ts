@@ -39,6 +39,9 @@ export class InferenceSession {
   static async create(model: string | URL | ArrayBuffer | Uint8Array, options: ModuleOptions = {}): Promise<InferenceSession> {
     await load(options);
     const source = typeof model === "string" || model instanceof URL ? await read(model) : model;
+    if (!(source instanceof ArrayBuffer || source instanceof Uint8Array)) {
+      throw new QuaverError("model", "a model is given as its address, or as an ArrayBuffer or Uint8Array of its bytes");
+    }
     const bytes = source instanceof Uint8Array ? source : new Uint8Array(source);
     return new InferenceSession(rethrown(() => new Session(bytes)));
   }
@@ -85,7 +88,8 @@ export class InferenceSession {
     if (session === undefined) {
       throw new QuaverError("state", "the session is released; create another one");
     }
-    const unknown = Object.keys(inputs).find((name) => !this.inputNames.includes(name));
+    // Callers without types may pass nothing at all.
+    const unknown = Object.keys(inputs ?? {}).find((name) => !this.inputNames.includes(name));
     if (unknown !== undefined) {
       throw new QuaverError("input", `the model has no input '${unknown}'; it takes ${this.inputNames.join(", ")}`);
     }
@@ -111,7 +115,7 @@ export class InferenceSession {
 }
 
 function given(inputs: Tensors, port: Port): Tensor {
-  const tensor = Object.hasOwn(inputs, port.name) ? inputs[port.name] : undefined;
+  const tensor = Object.hasOwn(inputs ?? {}, port.name) ? inputs[port.name] : undefined;
   if (!(tensor instanceof Tensor)) {
     throw new QuaverError("input", `input '${port.name}' (${port.dtype}[${port.dims.join(",")}]) is not given as a Tensor`);
   }

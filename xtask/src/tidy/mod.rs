@@ -23,6 +23,9 @@ const UNSAFE_FILES: [(&str, &str); 3] = [
 /// Files that may be longer than [`LINES`], with the reason.
 const LONG_FILES: [(&str, &str); 2] =
     [("core/src/graph/op.rs", "the list of all operations"), ("core/src/graph/shape.rs", "one rule for each of the operations")];
+/// The page that defines the file format, and the code that must say the same version.
+const FORMAT_PAGE: &str = "core/FORMAT.md";
+const FORMAT_CODE: &str = "core/src/format/mod.rs";
 const LINES: usize = 500;
 /// Directories without sources of ours.
 const SKIPPED: [&str; 4] = ["target", "node_modules", "dist", ".git"];
@@ -51,6 +54,8 @@ pub fn run() -> Result<()> {
     for name in SAFE_CRATES.into_iter().filter(|name| !root().join(name).is_file()) {
         findings.push(Finding { path: name.to_owned(), line: 1, message: "should exist; if it moved, tell tidy".to_owned() });
     }
+    let [page, code] = [FORMAT_PAGE, FORMAT_CODE].map(|path| (path, fs::read_to_string(root().join(path)).unwrap_or_default()));
+    findings.extend(format_version(&page.1, &code.1));
     findings.sort();
     for Finding { path, line, message } in &findings {
         println!("{path}:{line}: {message}");
@@ -120,6 +125,24 @@ fn check(path: &str, text: &str, findings: &mut Vec<Finding>) {
     }
 }
 
+/// What is wrong where the version of the page is not that of the code: both the page's table of metadata and the last line
+/// of its history name it.
+fn format_version(page: &str, code: &str) -> Option<Finding> {
+    let finding = |path: &str, line, message| Some(Finding { path: path.to_owned(), line, message });
+    let Some(version) = code.split_once("pub const VERSION: &str = \"").and_then(|(_, rest)| Some(rest.split_once('"')?.0)) else {
+        return finding(FORMAT_CODE, 1, "should have `pub const VERSION`; if it moved, tell tidy".to_owned());
+    };
+    let rows = || (1..).zip(page.lines()).filter(|(_, line)| line.starts_with('|'));
+    let stated = rows().find(|(_, row)| row.contains("`quaver.format`"));
+    let stale = match (stated, rows().last()) {
+        (Some((line, row)), _) if !row.contains(&format!("`{version}`")) => line,
+        (Some(_), Some((line, row))) if !row.starts_with(&format!("| {version} |")) => line,
+        (Some(_), Some(_)) => return None,
+        _ => 1,
+    };
+    finding(FORMAT_PAGE, stale, format!("should say version {version}, as {FORMAT_CODE} does"))
+}
+
 /// Where each attribute begins, and what stands between its brackets.
 fn attributes(code: &str) -> impl Iterator<Item = (usize, &str)> {
     code.match_indices('#').filter_map(|(at, _)| {
@@ -140,7 +163,7 @@ fn has_word(text: &str, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Finding, check};
+    use super::{Finding, check, format_version};
 
     fn lines(path: &str, text: &str) -> Vec<usize> {
         let mut findings: Vec<Finding> = Vec::new();
@@ -165,6 +188,18 @@ mod tests {
         }
         assert_eq!(lines("a/src/b.rs", &format!("//! x\n{}", "\n".repeat(600))), [500]);
         assert_eq!(lines("core/src/lib.rs", "//! x\n"), [1]);
+    }
+
+    #[test]
+    fn page_and_code_name_one_version() {
+        let code = "/// Version.\npub const VERSION: &str = \"2\";";
+        let page = |stated: u8, last: u8| format!("| `quaver.format` | version: `{stated}` |\n\n| 1 | first |\n| {last} | more |\n");
+        let line = |page: &str, code: &str| format_version(page, code).map(|finding| (finding.path, finding.line));
+        assert_eq!(line(&page(2, 2), code), None);
+        assert_eq!(line(&page(1, 2), code), Some(("core/FORMAT.md".to_owned(), 1)));
+        assert_eq!(line(&page(2, 3), code), Some(("core/FORMAT.md".to_owned(), 4)));
+        assert_eq!(line("", code), Some(("core/FORMAT.md".to_owned(), 1)));
+        assert_eq!(line(&page(2, 2), ""), Some(("core/src/format/mod.rs".to_owned(), 1)));
     }
 
     #[test]

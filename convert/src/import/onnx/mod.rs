@@ -64,14 +64,20 @@ pub fn parse(bytes: &[u8], folder: Option<&Path>, options: &ImportOptions) -> Re
     }
 }
 
+/// Operation types that can be imported, those aside that are only evaluated on shapes and constants.
+pub fn supported_operations() -> &'static [&'static str] {
+    ops::SUPPORTED
+}
+
 /// Operation types without an importer, all of them at once.
 fn check_types(graph: &GraphProto) -> Result<(), ImportError> {
+    let known = |op: &str| ops::SUPPORTED.contains(&op) || ops::ON_SHAPES.contains(&op);
     let foreign = |n: &NodeProto| !(n.domain.is_empty() || n.domain == "ai.onnx");
     let unsupported: Vec<Unsupported> = graph
         .node
         .iter()
         .enumerate()
-        .filter(|(_, n)| foreign(n) || !ops::SUPPORTED.contains(&n.op_type.as_str()))
+        .filter(|(_, n)| foreign(n) || !known(&n.op_type))
         .map(|(i, n)| {
             let what =
                 if foreign(n) { format!("domain '{}' is not supported", n.domain) } else { "this operation is not supported".to_owned() };

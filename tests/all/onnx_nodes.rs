@@ -1,0 +1,187 @@
+//! ONNX's own node tests: import and float execution give the expected outputs.
+//!
+//! The cases are those of Debian's `libonnx-testdata`, or of the folder that `QUAVER_ONNX_NODE_TESTS` names. Every case whose
+//! operation types are all supported has to pass, on the definition in `core::reference` and on burn; those left out stand in
+//! `onnx_nodes_excluded.toml` with the reason, and have to fail.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+use quaver_convert::calibrate::HostTensor;
+use quaver_convert::calibrate::burn_exec::FloatRunner;
+use quaver_convert::import::onnx::proto::{ModelProto, TensorProto, tensor_proto::DataType};
+use quaver_convert::import::onnx::{parse, supported_operations};
+use quaver_convert::import::{ImportError, ImportOptions};
+use quaver_core::exec::Executor;
+use quaver_core::graph::Network;
+use quaver_core::plan::Plan;
+use quaver_core::reference::Reference;
+use quaver_core::tensor::{DType, TensorView};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Exclusions {
+    exclude: Vec<Exclusion>,
+}
+
+#[derive(Deserialize)]
+struct Exclusion {
+    reason: String,
+    cases: Vec<String>,
+}
+
+#[test]
+fn every_case_of_a_supported_operation_passes() {
+    let Some(folder) = folder() else {
+        println!("skipped: no ONNX node tests; `cargo xtask setup` installs them");
+        return;
+    };
+    let text = include_str!("../onnx_nodes_excluded.toml");
+    let excluded: Exclusions = toml::from_str(text).expect("the list of exclusions is TOML");
+    let excluded: BTreeMap<&str, &str> =
+        excluded.exclude.iter().flat_map(|e| e.cases.iter().map(|c| (c.as_str(), e.reason.as_str()))).collect();
+    let mut table: BTreeMap<String, [usize; 3]> = BTreeMap::new();
+    let mut failures = Vec::new();
+    let mut seen = BTreeSet::new();
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(&folder).expect("readable").map(|e| e.expect("readable").path()).collect();
+    cases.sort();
+    for case in cases {
+        let name = case.file_name().expect("a folder").to_string_lossy().into_owned();
+        let Ok(bytes) = std::fs::read(case.join("model.onnx")) else { continue };
+        let model = ModelProto::decode(&*bytes).expect("ONNX's own models are valid");
+        let ops: BTreeSet<String> = model.graph.iter().flat_map(|g| &g.node).map(|n| n.op_type.clone()).collect();
+        if !ops.iter().all(|op| supported_operations().contains(&op.as_str())) {
+            continue;
+        }
+        seen.insert(name.clone());
+        let row = table.entry(ops.into_iter().collect::<Vec<_>>().join("+")).or_default();
+        row[0] += 1;
+        match (run(&case, &model), excluded.get(name.as_str())) {
+            (Ok(()), None) => row[1] += 1,
+            (Err(_), Some(_)) => row[2] += 1,
+            (Ok(()), Some(reason)) => failures.push(format!("{name} passes, but is excluded ({reason})")),
+            (Err(error), None) => failures.push(format!("{name}: {error}")),
+        }
+    }
+    for name in excluded.keys().filter(|n| !seen.contains(**n)) {
+        failures.push(format!("{name} is excluded, but is no case of a supported operation"));
+    }
+    println!("{:40} {:>6} {:>6} {:>8}", "operation", "cases", "passed", "excluded");
+    for (op, [cases, passed, excluded]) in &table {
+        println!("{op:40} {cases:>6} {passed:>6} {excluded:>8}");
+    }
+    let total = |i: usize| table.values().map(|r| r[i]).sum::<usize>();
+    println!("{:40} {:>6} {:>6} {:>8}", "all", total(0), total(1), total(2));
+    assert!(failures.is_empty(), "{} cases:\n{}", failures.len(), failures.join("\n"));
+    assert!(total(1) > 0, "no case ran");
+}
+
+fn folder() -> Option<PathBuf> {
+    let folder = std::env::var_os("QUAVER_ONNX_NODE_TESTS").map_or(PathBuf::from("/usr/share/libonnx-testdata/data/node"), PathBuf::from);
+    folder.is_dir().then_some(folder)
+}
+
+fn read(path: &Path) -> Option<TensorProto> {
+    TensorProto::decode(&*std::fs::read(path).ok()?).ok()
+}
+
+/// Runs a case on every data set that it has.
+fn run(case: &Path, model: &ModelProto) -> Result<(), String> {
+    let mut sets = 0;
+    while case.join(format!("test_data_set_{sets}")).is_dir() {
+        run_set(&case.join(format!("test_data_set_{sets}")), model)?;
+        sets += 1;
+    }
+    if sets == 0 { Err("no data".to_owned()) } else { Ok(()) }
+}
+
+fn run_set(set: &Path, model: &ModelProto) -> Result<(), String> {
+    let inputs: Vec<TensorProto> = (0..).map_while(|i| read(&set.join(format!("input_{i}.pb")))).collect();
+    let outputs: Vec<TensorProto> = (0..).map_while(|i| read(&set.join(format!("output_{i}.pb")))).collect();
+    // Weights, shapes and the like are inputs in these models; in real ones they are constants. Integers always are; where
+    // that doesn't do, everything but the first input.
+    let whole = |t: &TensorProto| t.data_type != DataType::Float as i32 && t.data_type != DataType::Double as i32;
+    let attempts = [bind(model, &inputs, |_, t| whole(t)), bind(model, &inputs, |i, _| i > 0)];
+    let mut last = String::new();
+    for model in attempts {
+        match parse(&model.encode_to_vec(), None, &ImportOptions { fixed_batch: true, ..ImportOptions::default() }) {
+            Ok(network) => return compare(&network, &model, &inputs, &outputs),
+            Err(error @ ImportError::Unsupported(_)) => last = error.to_string(),
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Err(last)
+}
+
+/// The model with some of its inputs as constants.
+fn bind(model: &ModelProto, inputs: &[TensorProto], constant: impl Fn(usize, &TensorProto) -> bool) -> ModelProto {
+    let mut model = model.clone();
+    let Some(graph) = &mut model.graph else { return model };
+    let names: Vec<String> = graph.input.iter().map(|v| v.name.clone()).collect();
+    for (i, (name, tensor)) in names.iter().zip(inputs).enumerate() {
+        if constant(i, tensor) {
+            graph.initializer.push(TensorProto { name: name.clone(), ..tensor.clone() });
+            graph.input.retain(|v| &v.name != name);
+        }
+    }
+    model
+}
+
+fn floats(tensor: &TensorProto) -> Option<HostTensor> {
+    let shape = tensor.dims.iter().map(|&d| d as usize).collect();
+    let data = match DataType::try_from(tensor.data_type).ok()? {
+        DataType::Float if tensor.raw_data.is_empty() => tensor.float_data.clone(),
+        DataType::Float => tensor.raw_data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        DataType::Double => tensor.raw_data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+        _ => return None,
+    };
+    Some(HostTensor { shape, data })
+}
+
+fn compare(network: &Network, model: &ModelProto, inputs: &[TensorProto], outputs: &[TensorProto]) -> Result<(), String> {
+    let graph = &network.graph;
+    let original = model.graph.as_ref().map(|g| &g.input).ok_or("no graph")?;
+    let mut feeds = Vec::new();
+    for &id in &graph.inputs {
+        let name = &graph.value(id).name;
+        // `bind` took the constants out, so the remaining inputs are found by name.
+        let index = original.iter().position(|v| &v.name == name).ok_or("an unknown input")?;
+        let tensor = inputs.iter().filter(|t| !t.name.is_empty()).find(|t| &t.name == name).or(inputs.get(index)).ok_or("no data")?;
+        feeds.push(floats(tensor).ok_or("an input of integers")?);
+    }
+    let views: Vec<TensorView<'_>> =
+        feeds.iter().map(|t| TensorView::from_slice(&t.shape, &t.data).ok_or("an input's size")).collect::<Result<_, _>>()?;
+    let plan = Plan::new(graph, 1, 1 << 30).map_err(|e| e.to_string())?;
+    let mut executor = Executor::new(plan).map_err(|e| e.to_string())?;
+    executor.run(graph, network, &Reference, &views, None).map_err(|e| e.to_string())?;
+    for (i, expected) in outputs.iter().enumerate() {
+        let view = executor.output(graph, i).ok_or("an output is missing")?;
+        if view.dtype() != DType::F32 {
+            return Err(format!("an output of {}", view.dtype()));
+        }
+        let expected = floats(expected).ok_or("an output of integers")?;
+        close(view.as_slice().unwrap_or_default(), view.shape(), &expected).map_err(|e| format!("reference, output {i}: {e}"))?;
+    }
+    let runner = FloatRunner::new(network).map_err(|e| e.to_string())?;
+    let results = runner.run(&feeds, &mut |_, _, _| {}).map_err(|e| e.to_string())?;
+    for (i, (result, expected)) in results.iter().zip(outputs).enumerate() {
+        let expected = floats(expected).ok_or("an output of integers")?;
+        close(&result.data, &result.shape, &expected).map_err(|e| format!("burn, output {i}: {e}"))?;
+    }
+    Ok(())
+}
+
+/// The tolerance of ONNX's own runner.
+fn close(got: &[f32], shape: &[usize], expected: &HostTensor) -> Result<(), String> {
+    if shape != expected.shape {
+        return Err(format!("shape {shape:?} instead of {:?}", expected.shape));
+    }
+    for (i, (&g, &e)) in got.iter().zip(&expected.data).enumerate() {
+        let same = g == e || (g.is_nan() && e.is_nan()) || (g - e).abs() <= 1e-5 + 1e-3 * e.abs();
+        if !same {
+            return Err(format!("element {i} is {g} instead of {e}"));
+        }
+    }
+    Ok(())
+}
