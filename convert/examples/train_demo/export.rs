@@ -34,7 +34,6 @@ pub fn onnx(network: &Network) -> Vec<u8> {
         initializer: graph.initializers,
         input: vec![port("image", &[1, 28, 28])],
         output: vec![port("logits", &[10])],
-        ..GraphProto::default()
     };
     let model = ModelProto {
         ir_version: IR_VERSION,
@@ -152,5 +151,5 @@ fn port(name: &str, extents: &[i64]) -> ValueInfoProto {
         std::iter::once(Value::DimParam("N".into())).chain(fixed).map(|v| Dimension { value: Some(v), ..Dimension::default() }).collect();
     let tensor = type_proto::Tensor { elem_type: tensor_proto::DataType::Float as i32, shape: Some(TensorShapeProto { dim }) };
     let r#type = Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() });
-    ValueInfoProto { name: name.into(), r#type, ..ValueInfoProto::default() }
+    ValueInfoProto { name: name.into(), r#type }
 }

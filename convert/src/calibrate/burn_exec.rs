@@ -26,6 +26,9 @@ pub struct HostTensor {
     pub data: Vec<f32>,
 }
 
+/// Called with a value, its elements and its shape.
+pub type Observe<'a> = &'a mut dyn FnMut(ValueId, &[f32], &[usize]);
+
 /// Why a float run failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -104,7 +107,7 @@ impl<B: Backend> FloatRunner<B> {
     ///
     /// # Errors
     /// [`RunError`] where an input doesn't fit or the device fails.
-    pub fn run(&self, inputs: &[HostTensor], observe: &mut dyn FnMut(ValueId, &[f32], &[usize])) -> Result<Vec<HostTensor>, RunError> {
+    pub fn run(&self, inputs: &[HostTensor], observe: Observe<'_>) -> Result<Vec<HostTensor>, RunError> {
         let graph = &self.network.graph;
         self.check_inputs(inputs)?;
         let mut values: Vec<Option<HostTensor>> = vec![None; graph.values.len()];

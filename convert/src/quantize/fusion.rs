@@ -46,15 +46,15 @@ pub fn fuse(graph: &Graph, regions: &Regions) -> Groups {
             [c] if regions.quantized[c] && !graph.outputs.contains(&value) && regions.is_u8[value.index()] => Some(c),
             _ => None,
         };
-        if regions.quantized[i] && heavy {
-            if let Some((c, residual)) = only_consumer(group.output).and_then(|c| Some((c, residual_of(graph, c, group.output)?)))
-                && regions.is_u8[residual.index()]
-                && ready[residual.index()] <= i
-            {
-                absorbed[c] = true;
-                group.residual = Some(residual);
-                group.output = graph.nodes[c].outputs[0];
-            }
+        if regions.quantized[i]
+            && heavy
+            && let Some((c, residual)) = only_consumer(group.output).and_then(|c| Some((c, residual_of(graph, c, group.output)?)))
+            && regions.is_u8[residual.index()]
+            && ready[residual.index()] <= i
+        {
+            absorbed[c] = true;
+            group.residual = Some(residual);
+            group.output = graph.nodes[c].outputs[0];
         }
         if regions.quantized[i]
             && matches!(regions.kinds[i], Kind::Heavy | Kind::Light)

@@ -370,7 +370,11 @@ fn resize(input: &[Dim], resize: &Resize) -> Result<Shape> {
 }
 
 fn check_groups(groups: usize, input_channels: usize, output_channels: usize, shape: &[Dim]) -> Result<()> {
-    let valid = groups > 0 && input_channels > 0 && output_channels > 0 && input_channels % groups == 0 && output_channels % groups == 0;
+    let valid = groups > 0
+        && input_channels > 0
+        && output_channels > 0
+        && input_channels.is_multiple_of(groups)
+        && output_channels.is_multiple_of(groups);
     if valid { Ok(()) } else { Err(attribute("groups", groups, shape)) }
 }
 

@@ -12,7 +12,7 @@ pub struct Arena {
 
 impl Arena {
     /// Bytes that the arena needs.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.len
     }
 

@@ -99,7 +99,7 @@ impl Plan {
                 }
             });
         }
-        let arena_len = placement.len();
+        let arena_len = placement.size();
         if arena_len > limit {
             return Err(too_large(arena_len));
         }

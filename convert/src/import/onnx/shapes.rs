@@ -68,8 +68,11 @@ fn scalar(x: Sym) -> Val {
     Val::Ints { shape: Vec::new(), data: vec![x] }
 }
 
+/// A shape and the pairs of elements at each of its positions.
+type Paired<A, B> = (Vec<usize>, Vec<(A, B)>);
+
 /// Broadcasting of operands where one has a single element, or both have the same shape.
-fn pairs<A: Copy, B: Copy>(a: (&[usize], &[A]), b: (&[usize], &[B])) -> Option<(Vec<usize>, Vec<(A, B)>)> {
+fn pairs<A: Copy, B: Copy>(a: (&[usize], &[A]), b: (&[usize], &[B])) -> Option<Paired<A, B>> {
     if a.0 == b.0 {
         return Some((a.0.to_vec(), a.1.iter().copied().zip(b.1.iter().copied()).collect()));
     }

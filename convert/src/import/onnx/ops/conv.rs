@@ -65,14 +65,14 @@ impl Importer<'_> {
             let (tap, ci, co) = (at % taps, at / taps % i, at / taps / i);
             hwio[(tap * i + ci) * o + co] = v;
         }
-        let image = self.to_nhwc(ctx, x)?;
+        let image = self.nhwc(ctx, x)?;
         let window = self.window(ctx, &w.kernel, &self.dims(image))?;
         let groups = w.groups;
         let weights = self.net.constant(ctx.node.input[1].clone(), &[kh, kw, i, o], &hwio);
         let mut inputs = vec![image, weights];
         inputs.extend(self.bias(ctx)?);
         let y = self.net.push(Op::Conv(Conv { window, groups }), &inputs, ctx.name, "")?;
-        self.from_nhwc(ctx, y, rank)
+        self.nchw_output(ctx, y, rank)
     }
 
     pub(super) fn conv_transpose(&mut self, ctx: &Ctx<'_>) -> Outputs {
@@ -91,7 +91,7 @@ impl Importer<'_> {
             let (tap, co, ci) = (at % taps, at / taps % ocg, at / taps / ocg);
             hwio[(tap * icg + ci % icg) * o + ci / icg * ocg + co] = v;
         }
-        let image = self.to_nhwc(ctx, x)?;
+        let image = self.nhwc(ctx, x)?;
         let extents = self.dims(image);
         let auto_pad = ctx.attrs.string("auto_pad", "NOTSET")?;
         let mut output_padding = match ctx.attrs.ints("output_padding")? {
@@ -132,7 +132,7 @@ impl Importer<'_> {
         inputs.extend(self.bias(ctx)?);
         let op = Op::ConvTranspose(ConvTranspose { window, groups, output_padding });
         let y = self.net.push(op, &inputs, ctx.name, "")?;
-        self.from_nhwc(ctx, y, rank)
+        self.nchw_output(ctx, y, rank)
     }
 
     /// y = x·scale + shift with one pair a channel: γ/√(σ² + ε), β − μ·γ/√(σ² + ε), in f64, rounded once.

@@ -179,7 +179,7 @@ impl Importer<'_> {
     }
 
     /// An NCHW image (or NCW row) as NHWC.
-    fn to_nhwc(&mut self, ctx: &Ctx<'_>, x: ValueId) -> Result<ValueId, NodeError> {
+    fn nhwc(&mut self, ctx: &Ctx<'_>, x: ValueId) -> Result<ValueId, NodeError> {
         let dims = self.dims(x);
         let x = match dims[..] {
             [n, c, w] => self.helper(ctx, "row", Op::Reshape { shape: vec![n, c, Dim::Fixed(1), w] }, &[x])?,
@@ -190,7 +190,7 @@ impl Importer<'_> {
     }
 
     /// An NHWC image back as NCHW (or NCW), as the node's output.
-    fn from_nhwc(&mut self, ctx: &Ctx<'_>, y: ValueId, rank: usize) -> Outputs {
+    fn nchw_output(&mut self, ctx: &Ctx<'_>, y: ValueId, rank: usize) -> Outputs {
         let back = Op::Transpose { perm: vec![0, 3, 1, 2] };
         if rank == 4 {
             return Ok(vec![Val::Tensor(self.net.push(back, &[y], &format!("{}/nchw", ctx.name), ctx.out(0))?)]);

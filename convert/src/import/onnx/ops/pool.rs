@@ -23,10 +23,10 @@ impl Importer<'_> {
         let kernel = positive(ctx, "kernel_shape", rank - 2, 1)?;
         let ceil_mode = ctx.attrs.flag("ceil_mode", false)?;
         let count_include_pad = function == PoolFn::Average && ctx.attrs.flag("count_include_pad", false)?;
-        let image = self.to_nhwc(ctx, x)?;
+        let image = self.nhwc(ctx, x)?;
         let window = self.window(ctx, &kernel, &self.dims(image))?;
         let y = self.net.push(Op::Pool(Pool { function, window, ceil_mode, count_include_pad }), &[image], ctx.name, "")?;
-        self.from_nhwc(ctx, y, rank)
+        self.nchw_output(ctx, y, rank)
     }
 
     pub(super) fn global_pool(&mut self, ctx: &Ctx<'_>) -> Outputs {

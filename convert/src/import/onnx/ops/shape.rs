@@ -296,9 +296,9 @@ impl Importer<'_> {
             };
             Op::DepthToSpace { block, order }
         };
-        let image = self.to_nhwc(ctx, x)?;
+        let image = self.nhwc(ctx, x)?;
         let y = self.net.push(op, &[image], ctx.name, "")?;
-        self.from_nhwc(ctx, y, 4)
+        self.nchw_output(ctx, y, 4)
     }
 }
 
