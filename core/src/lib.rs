@@ -9,7 +9,7 @@
 //! | [`format`](mod@format) | the `.qvr` file, `FORMAT.md` |
 //! | [`plan`] | a place in one arena for every value |
 //! | [`backend`] | the interface that kernels stand behind |
-//! | [`reference`] | the scalar backend: the definition of every result |
+//! | [`mod@reference`] | the scalar backend: the definition of every result |
 //! | [`exec`] | runs a plan over a backend |
 //!
 //! No I/O, no threads, no instruction set, no `unsafe`: those are the backends'.

@@ -120,7 +120,7 @@ pub enum Op {
     Dequantize,
 
     // ---- u8 ---------------------------------------------------------------------------------------------------------
-    /// `x u8, table u8[256] → y u8`: y = table[x]. Every unary function, and any change of affine parameters.
+    /// `x u8, table u8[256] → y u8`: y = `table[x]`. Every unary function, and any change of affine parameters.
     #[serde(deserialize_with = "no_attributes")]
     Table,
     /// `x u8[N,H,W,C], w i8 packed, bias i32, multiplier f32 (, residual u8) (, table u8[256]) → y u8 or f32 [N,H′,W′,O]`.
