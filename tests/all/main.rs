@@ -2,3 +2,4 @@
 
 mod format;
 mod onnx_nodes;
+mod same_bytes;

@@ -100,7 +100,7 @@ pub fn run(args: &Args) -> Result<()> {
     let spinner = ui::spinner("read and simplify");
     let options = ImportOptions { input_shapes: data::input_shapes(&args.input_shape)?, ..ImportOptions::default() };
     let options = data::shapes_from_npz(options, args.calibration.calibrate.as_deref(), &args.input)?;
-    let float = quaver_convert::load(&args.input, &options)?;
+    let float = quaver_convert::load(&args.input, &options).with_context(|| format!("cannot read '{}'", args.input.display()))?;
     spinner.finish_and_clear();
 
     let samples = data::samples(
