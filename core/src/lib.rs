@@ -7,6 +7,7 @@
 //! | [`arith`] | the arithmetic contract, `ARITHMETIC.md` |
 //! | [`graph`] | operations, shape inference, validation |
 //! | [`format`](mod@format) | the `.qvr` file, `FORMAT.md` |
+//! | [`kernel`] | how operations are computed, generic over a vector vocabulary |
 //! | [`plan`] | a place in one arena for every value |
 //! | [`backend`] | the interface that kernels stand behind |
 //! | [`mod@reference`] | the scalar backend: the definition of every result |
@@ -21,6 +22,7 @@ pub mod backend;
 pub mod exec;
 pub mod format;
 pub mod graph;
+pub mod kernel;
 pub mod plan;
 pub mod quant;
 pub mod reference;

@@ -32,6 +32,8 @@
 mod backend;
 mod cpu;
 mod error;
+#[doc(hidden)]
+pub mod isa;
 mod model;
 mod options;
 mod session;

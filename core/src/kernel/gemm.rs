@@ -1,0 +1,211 @@
+//! The matrix kernel: rows of activations times packed weights.
+//!
+//! An output row is a position; its activations are a few *segments*, runs of quads at fixed distances from the row's base.
+//! A matrix product has one segment, a convolution one for each kernel row (or tap). So no activation is copied to be
+//! multiplied, and one body serves products, 1×1 and k×k convolutions, the first layer, groups and transposed ones. Padding
+//! is the caller's: where a window leaves the image, the source is a padded copy.
+
+use std::ops::Range;
+
+use super::epilogue::{Finish, Rows, Sums, finish};
+use super::simd::{Kernel, Simd, Tile};
+
+/// Bytes of weights that a core keeps at hand while it walks over rows; more, and it walks over channels first.
+const WEIGHTS_AT_HAND: usize = 768 * 1024;
+
+/// Where activations are.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The bytes. From the last quad of the last row, up to 3 may not belong to it: they meet zero weights.
+    pub bytes: &'a [u8],
+    /// Of each segment, the distance from a row's base.
+    pub segments: &'a [usize],
+    /// Quads of a segment.
+    pub quads: usize,
+    /// Where bases are.
+    pub bases: Bases,
+}
+
+/// From an output row to its base: rows count images, then image rows, then columns.
+#[derive(Debug, Clone, Copy)]
+pub struct Bases {
+    /// The base of row 0.
+    pub start: usize,
+    /// Rows and columns of an output image.
+    pub extents: [usize; 2],
+    /// Distance of two images, two rows, two columns.
+    pub steps: [usize; 3],
+}
+
+impl Bases {
+    /// Rows of a matrix whose rows are `pitch` bytes apart.
+    pub fn matrix(rows: usize, pitch: usize) -> Self {
+        Self { start: 0, extents: [1, rows.max(1)], steps: [0, 0, pitch] }
+    }
+
+    /// The bases of `to.len()` rows from `row` on.
+    #[inline(always)]
+    fn fill(&self, row: usize, to: &mut [usize]) {
+        let [height, width] = self.extents;
+        let (mut line, mut column) = (row / width, row % width);
+        for to in to {
+            let (image, y) = if height == 1 { (line, 0) } else { (line / height, line % height) };
+            *to = self.start + image * self.steps[0] + y * self.steps[1] + column * self.steps[2];
+            column += 1;
+            if column == width {
+                (line, column) = (line + 1, 0);
+            }
+        }
+    }
+}
+
+/// The constants of a packed operation's group.
+#[derive(Debug, Clone, Copy)]
+pub struct Weights<'a> {
+    /// `[N/16][K/4]` rows of 16 channels × 4.
+    pub packed: &'a [[i8; 64]],
+    /// Sums start with these.
+    pub bias: &'a [[i32; 16]],
+    /// Of the requantization.
+    pub multiplier: &'a [[f32; 16]],
+    /// Quads of K.
+    pub quads: usize,
+    /// Output channels.
+    pub channels: usize,
+}
+
+/// A part of a product: output rows × blocks of 16 channels.
+#[derive(Debug)]
+pub struct Gemm<'a, R> {
+    /// Activations.
+    pub source: Source<'a>,
+    /// Weights.
+    pub weights: Weights<'a>,
+    /// Epilogue.
+    pub finish: Finish<'a>,
+    /// The output rows to compute.
+    pub rows: Range<usize>,
+    /// The blocks to compute.
+    pub blocks: Range<usize>,
+    /// Channels of the output before this group's.
+    pub channel: usize,
+    /// Elements of a row of the output.
+    pub width: usize,
+    /// The output.
+    pub to: R,
+}
+
+impl<R: Rows> Kernel for Gemm<'_, R> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        match S::TILE {
+            Tile::Rows14Blocks2 => self.walk::<S, 14, 2>(s),
+            Tile::Rows6Blocks1 => self.walk::<S, 6, 1>(s),
+            Tile::Rows4Blocks1 => self.walk::<S, 4, 1>(s),
+            Tile::Rows2Blocks1 => self.walk::<S, 2, 1>(s),
+        }
+    }
+}
+
+impl<R: Rows> Gemm<'_, R> {
+    /// All tiles: over rows first where the weights stay in cache, else over channels first.
+    #[inline(always)]
+    fn walk<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S) {
+        let tiles = self.rows.len().div_ceil(MR);
+        let panels = self.blocks.len().div_ceil(NB);
+        let rows_first = self.blocks.len() * self.weights.quads * 64 <= WEIGHTS_AT_HAND;
+        let (outer, inner) = if rows_first { (tiles, panels) } else { (panels, tiles) };
+        let mut base = [0; MR];
+        for o in 0..outer {
+            for i in 0..inner {
+                let (tile, panel) = if rows_first { (o, i) } else { (i, o) };
+                // Tiles of nearly equal height: none is left over that is too low to hide the latency.
+                let row = self.rows.start + self.rows.len() * tile / tiles;
+                let end = self.rows.start + self.rows.len() * (tile + 1) / tiles;
+                if !rows_first || i == 0 {
+                    self.source.bases.fill(row, &mut base[..end - row]);
+                }
+                let block = self.blocks.start + panel * NB;
+                if block + NB <= self.blocks.end {
+                    self.tile::<S, MR, NB>(s, &base[..end - row], row, block);
+                } else {
+                    self.tile::<S, MR, 1>(s, &base[..end - row], row, block);
+                }
+            }
+        }
+    }
+
+    /// One tile of up to `MR` rows.
+    #[inline(always)]
+    fn tile<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S, base: &[usize], row: usize, block: usize) {
+        let mut acc = [[[0i32; 16]; NB]; MR];
+        macro_rules! heights {
+            ($($n:literal)*) => {
+                match base.len() {
+                    $($n if $n <= MR => {
+                        if let Some((base, acc)) = base.first_chunk::<$n>().zip(acc.first_chunk_mut::<$n>()) {
+                            self.sums::<S, $n, NB>(s, base, block, acc);
+                        }
+                    })*
+                    _ => {}
+                }
+            };
+        }
+        heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+        let channel = block * 16;
+        let sums = Sums {
+            acc: &acc[..base.len()],
+            row,
+            channel: self.channel + channel,
+            channels: (self.weights.channels - channel).min(NB * 16),
+            multiplier: std::array::from_fn(|n| &self.weights.multiplier[block + n]),
+            width: self.width,
+        };
+        finish(s, &sums, &self.finish, &mut self.to);
+    }
+
+    /// The sums of a tile of exactly `MR` rows.
+    #[inline(always)]
+    fn sums<S: Simd, const MR: usize, const NB: usize>(&self, s: S, base: &[usize; MR], block: usize, to: &mut [[[i32; 16]; NB]; MR]) {
+        let Weights { packed, bias, quads, .. } = self.weights;
+        let Source { bytes, segments, quads: run, .. } = self.source;
+        let bias: [S::I; NB] = std::array::from_fn(
+            #[inline(always)]
+            |n| s.load_i32(&bias[block + n]),
+        );
+        let mut acc = [bias; MR];
+        for (i, &segment) in segments.iter().enumerate() {
+            let a: [&[[u8; 4]]; MR] = base.map(
+                #[inline(always)]
+                |base| bytes[base + segment..][..run * 4].as_chunks::<4>().0,
+            );
+            let a = a.map(
+                #[inline(always)]
+                |a| &a[..run],
+            );
+            let w: [&[[i8; 64]]; NB] = std::array::from_fn(
+                #[inline(always)]
+                |n| &packed[(block + n) * quads + i * run..][..run],
+            );
+            for k in 0..run {
+                let w: [S::W; NB] = std::array::from_fn(
+                    #[inline(always)]
+                    |n| s.weights(&w[n][k]),
+                );
+                for m in 0..MR {
+                    let quad = s.quad(a[m][k]);
+                    for n in 0..NB {
+                        acc[m][n] = s.dot4(acc[m][n], quad, w[n]);
+                    }
+                }
+            }
+        }
+        for m in 0..MR {
+            for n in 0..NB {
+                s.store_i32(acc[m][n], &mut to[m][n]);
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The vector vocabulary that kernel bodies are written in: [`Simd`], and [`Kernel`], a body to run with it.
+//!
+//! The unit is sixteen 32-bit lanes and 64 bytes on every instruction set, whether that is one register, two or four: so a
+//! body has one shape, its operands are arrays of a fixed size, and nothing in it is `unsafe`. An implementation is a token
+//! that only detection can make; holding it is the proof that its instructions exist.
+//!
+//! Implementations mark every method `#[inline(always)]`: a method that is not inlined into the one function that enables
+//! the instruction set turns each intrinsic into a call.
+
+/// Tile of the matrix kernel that suits an instruction set's registers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tile {
+    /// 14 rows × 32 channels: 28 of 32 registers of 16 lanes are sums.
+    Rows14Blocks2,
+    /// 6 rows × 16 channels: 12 of 16 registers of 8 lanes are sums.
+    Rows6Blocks1,
+    /// 4 rows × 16 channels: 8 of 16 registers of 8 lanes are sums, where quads and weights need two registers each.
+    Rows4Blocks1,
+    /// 2 rows × 16 channels: 8 of 16 registers of 4 lanes are sums.
+    Rows2Blocks1,
+}
+
+impl Tile {
+    /// Most rows of a tile.
+    pub const fn rows(self) -> usize {
+        match self {
+            Tile::Rows14Blocks2 => 14,
+            Tile::Rows6Blocks1 => 6,
+            Tile::Rows4Blocks1 => 4,
+            Tile::Rows2Blocks1 => 2,
+        }
+    }
+
+    /// Blocks of 16 channels of a tile.
+    pub const fn blocks(self) -> usize {
+        match self {
+            Tile::Rows14Blocks2 => 2,
+            Tile::Rows6Blocks1 | Tile::Rows4Blocks1 | Tile::Rows2Blocks1 => 1,
+        }
+    }
+}
+
+/// A set of vector instructions.
+///
+/// *Interleaved order*: four vectors v = 0 … 3 of 16 lanes hold 64 channels such that lane 4l + i of vector v is channel
+/// 16l + 4v + i. It is what unpacking 64 bytes twice gives on every instruction set, and what packing undoes.
+pub trait Simd: Copy + Send + Sync {
+    /// 16 × i32.
+    type I: Copy;
+    /// 16 × f32.
+    type F: Copy;
+    /// 64 bytes.
+    type B: Copy;
+    /// Four activations, ready to meet weights in every lane.
+    type Quad: Copy;
+    /// 16 channels × 4 weights, ready for a dot product.
+    type W: Copy;
+    /// A zero point and limits, ready for [`Simd::narrow`].
+    type Limits: Copy;
+
+    /// The tile for the matrix kernel.
+    const TILE: Tile;
+
+    /// Runs a kernel with this instruction set enabled.
+    fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// All lanes `x`.
+    fn splat_i32(self, x: i32) -> Self::I;
+    /// Sixteen integers.
+    fn load_i32(self, x: &[i32; 16]) -> Self::I;
+    /// Their sum, wrapping.
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    /// Sixteen bytes as integers.
+    fn widen(self, x: &[u8; 16]) -> Self::I;
+    /// The integers in memory.
+    fn store_i32(self, v: Self::I, to: &mut [i32; 16]);
+
+    /// All lanes `x`.
+    fn splat_f32(self, x: f32) -> Self::F;
+    /// Sixteen numbers.
+    fn load_f32(self, x: &[f32; 16]) -> Self::F;
+    /// a + b, rounded.
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    /// a · b, rounded; never contracted with an addition.
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    /// a / b, rounded.
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The nearest numbers.
+    fn to_f32(self, v: Self::I) -> Self::F;
+    /// The numbers as little-endian bytes.
+    fn store_f32(self, v: Self::F, to: &mut [u8; 64]);
+    /// rne(min(t, hi)), where |hi| ≤ 2²². NaN and what is below −2³¹ become any integer below −2¹⁶.
+    fn round_below(self, t: Self::F, hi: Self::F) -> Self::I;
+
+    /// The bytes.
+    fn load_b(self, x: &[u8; 64]) -> Self::B;
+    /// All bytes `x`.
+    fn splat_b(self, x: u8) -> Self::B;
+    /// The bytes in memory.
+    fn store_b(self, v: Self::B, to: &mut [u8; 64]);
+    /// Bytes 16j .. 16j + 16 in memory.
+    fn store_quarter(self, v: Self::B, j: usize, to: &mut [u8; 16]);
+    /// The larger of each pair, unsigned.
+    fn max_b(self, a: Self::B, b: Self::B) -> Self::B;
+    /// Four rows of 64 channels become quads: in interleaved order, byte k of a lane is row k's.
+    fn interleave(self, rows: [Self::B; 4]) -> [Self::B; 4];
+
+    /// A zero point z and limits lo ≤ hi of bytes.
+    fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Self::Limits;
+    /// clamp(v + z, lo, hi), the sum saturating, for v in −2³¹ ..= 2²²: byte 16j + i is lane i of vector j.
+    fn narrow(self, v: [Self::I; 4], limits: Self::Limits) -> Self::B;
+    /// As [`Simd::narrow`], from interleaved order: byte c is channel c.
+    fn narrow_interleaved(self, v: [Self::I; 4], limits: Self::Limits) -> Self::B;
+
+    /// The quad in every lane.
+    fn quad(self, x: [u8; 4]) -> Self::Quad;
+    /// 16 channels of four weights, as the file holds them.
+    fn weights(self, w: &[i8; 64]) -> Self::W;
+    /// acc + Σ x·w over the four products of each lane, exactly.
+    fn dot4(self, acc: Self::I, x: Self::Quad, w: Self::W) -> Self::I;
+    /// As [`Simd::dot4`], each lane with activations of its own.
+    fn dot4_lanes(self, acc: Self::I, x: Self::B, w: Self::W) -> Self::I;
+
+    /// Replaces each byte q by `table[q]`. The one method that is not inlined.
+    fn lookup(self, table: &[u8; 256], bytes: &mut [u8]);
+}
+
+/// A kernel body: what [`Simd::vectorize`] runs. `run` is `#[inline(always)]`.
+pub trait Kernel {
+    /// What it returns.
+    type Output;
+    /// Runs it.
+    fn run<S: Simd>(self, isa: S) -> Self::Output;
+}

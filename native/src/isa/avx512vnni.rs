@@ -1,0 +1,282 @@
+//! AVX-512 with VNNI: one register of 16 lanes, `vpdpbusd`; tables by VBMI where there is that.
+
+use core::arch::x86_64::*;
+
+use quaver_core::kernel::simd::{Kernel, Simd, Tile};
+
+/// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI.
+#[derive(Debug, Clone, Copy)]
+pub struct Avx512Vnni {
+    /// Proof of VBMI, where true.
+    vbmi: bool,
+}
+
+impl Avx512Vnni {
+    /// The token, where the processor has the instructions.
+    pub fn detect() -> Option<Self> {
+        let base = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        base.then(|| Self { vbmi: is_x86_feature_detected!("avx512vbmi") })
+    }
+}
+
+/// Limits of a narrowing.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    zero_point: __m512i,
+    lo: __m512i,
+    hi: __m512i,
+}
+
+// In every method below, `self` is the proof that the processor has the instructions, and what is loaded or stored is
+// covered by a reference to an array of that size; unaligned forms are used throughout.
+impl Simd for Avx512Vnni {
+    type I = __m512i;
+    type F = __m512;
+    type B = __m512i;
+    type Quad = __m512i;
+    type W = __m512i;
+    type Limits = Limits;
+
+    const TILE: Tile = Tile::Rows14Blocks2;
+
+    #[inline(always)]
+    fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+        fn enabled<K: Kernel>(isa: Avx512Vnni, kernel: K) -> K::Output {
+            kernel.run(isa)
+        }
+        // SAFETY: `self` proves the features that `enabled` enables.
+        unsafe { enabled(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_set1_epi32(x) }
+    }
+
+    #[inline(always)]
+    fn load_i32(self, x: &[i32; 16]) -> __m512i {
+        // SAFETY: `self` proves the feature; the reference covers 64 bytes.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn add_i32(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn widen(self, x: &[u8; 16]) -> __m512i {
+        // SAFETY: `self` proves the feature; the reference covers 16 bytes.
+        unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn store_i32(self, v: __m512i, to: &mut [i32; 16]) {
+        // SAFETY: `self` proves the feature; the reference covers 64 bytes.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), v) }
+    }
+
+    #[inline(always)]
+    fn splat_f32(self, x: f32) -> __m512 {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_set1_ps(x) }
+    }
+
+    #[inline(always)]
+    fn load_f32(self, x: &[f32; 16]) -> __m512 {
+        // SAFETY: `self` proves the feature; the reference covers 64 bytes.
+        unsafe { _mm512_loadu_ps(x.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: __m512i) -> __m512 {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_cvtepi32_ps(v) }
+    }
+
+    #[inline(always)]
+    fn store_f32(self, v: __m512, to: &mut [u8; 64]) {
+        // SAFETY: `self` proves the feature; the reference covers 64 bytes.
+        unsafe { _mm512_storeu_ps(to.as_mut_ptr().cast(), v) }
+    }
+
+    #[inline(always)]
+    fn round_below(self, t: __m512, hi: __m512) -> __m512i {
+        // `vminps` gives its second operand where one is NaN, and the conversion gives −2³¹ for NaN and what is below.
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_cvtps_epi32(_mm512_min_ps(hi, t)) }
+    }
+
+    #[inline(always)]
+    fn load_b(self, x: &[u8; 64]) -> __m512i {
+        // SAFETY: `self` proves the feature; the reference covers 64 bytes.
+        unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_b(self, x: u8) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_set1_epi8(x as i8) }
+    }
+
+    #[inline(always)]
+    fn store_b(self, v: __m512i, to: &mut [u8; 64]) {
+        // SAFETY: `self` proves the feature; the reference covers 64 bytes.
+        unsafe { _mm512_storeu_si512(to.as_mut_ptr().cast(), v) }
+    }
+
+    #[inline(always)]
+    fn store_quarter(self, v: __m512i, j: usize, to: &mut [u8; 16]) {
+        // SAFETY: `self` proves the feature; the reference covers 16 bytes.
+        unsafe {
+            let quarter = match j {
+                0 => _mm512_castsi512_si128(v),
+                1 => _mm512_extracti32x4_epi32::<1>(v),
+                2 => _mm512_extracti32x4_epi32::<2>(v),
+                _ => _mm512_extracti32x4_epi32::<3>(v),
+            };
+            _mm_storeu_si128(to.as_mut_ptr().cast(), quarter);
+        }
+    }
+
+    #[inline(always)]
+    fn max_b(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_max_epu8(a, b) }
+    }
+
+    #[inline(always)]
+    fn interleave(self, [a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+        // SAFETY: `self` proves the feature.
+        unsafe {
+            let (ab_lo, ab_hi) = (_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b));
+            let (cd_lo, cd_hi) = (_mm512_unpacklo_epi8(c, d), _mm512_unpackhi_epi8(c, d));
+            [
+                _mm512_unpacklo_epi16(ab_lo, cd_lo),
+                _mm512_unpackhi_epi16(ab_lo, cd_lo),
+                _mm512_unpacklo_epi16(ab_hi, cd_hi),
+                _mm512_unpackhi_epi16(ab_hi, cd_hi),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Limits {
+        // SAFETY: `self` proves the feature.
+        let zero_point = unsafe { _mm512_set1_epi16(i16::from(zero_point)) };
+        Limits { zero_point, lo: self.splat_b(lo), hi: self.splat_b(hi) }
+    }
+
+    #[inline(always)]
+    fn narrow(self, v: [__m512i; 4], limits: Limits) -> __m512i {
+        let bytes = self.narrow_interleaved(v, limits);
+        // Word 4l + j of the packed bytes is word l of vector j.
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes) }
+    }
+
+    #[inline(always)]
+    fn narrow_interleaved(self, [a, b, c, d]: [__m512i; 4], limits: Limits) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe {
+            let ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), limits.zero_point);
+            let cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), limits.zero_point);
+            _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(ab, cd), limits.lo), limits.hi)
+        }
+    }
+
+    #[inline(always)]
+    fn quad(self, x: [u8; 4]) -> __m512i {
+        self.splat_i32(i32::from_le_bytes(x))
+    }
+
+    #[inline(always)]
+    fn weights(self, w: &[i8; 64]) -> __m512i {
+        // SAFETY: `self` proves the feature; the reference covers 64 bytes.
+        unsafe { _mm512_loadu_si512(w.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn dot4(self, acc: __m512i, x: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_dpbusd_epi32(acc, x, w) }
+    }
+
+    #[inline(always)]
+    fn dot4_lanes(self, acc: __m512i, x: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_dpbusd_epi32(acc, x, w) }
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 256], bytes: &mut [u8]) {
+        if self.vbmi {
+            // SAFETY: `vbmi` proves that feature, `self` the other.
+            unsafe { lookup_vbmi(table, bytes) }
+        } else {
+            lookup_each(table, bytes);
+        }
+    }
+}
+
+/// Four registers hold the table; each half is indexed by seven bits, and the eighth chooses.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
+fn lookup_vbmi(table: &[u8; 256], bytes: &mut [u8]) {
+    // SAFETY: the reference covers 256 bytes.
+    let part = |i: usize| unsafe { _mm512_loadu_si512(table.as_ptr().add(64 * i).cast()) };
+    let (t0, t1, t2, t3) = (part(0), part(1), part(2), part(3));
+    let look = |q: __m512i| {
+        let low = _mm512_permutex2var_epi8(t0, q, t1);
+        let high = _mm512_permutex2var_epi8(t2, q, t3);
+        _mm512_mask_blend_epi8(_mm512_movepi8_mask(q), low, high)
+    };
+    let (whole, rest) = bytes.as_chunks_mut::<64>();
+    for chunk in whole {
+        // SAFETY: the reference covers 64 bytes.
+        unsafe {
+            let q = _mm512_loadu_si512(chunk.as_ptr().cast());
+            _mm512_storeu_si512(chunk.as_mut_ptr().cast(), look(q));
+        }
+    }
+    if !rest.is_empty() {
+        let mask = (1u64 << rest.len()) - 1;
+        // SAFETY: the mask leaves out what is behind the slice.
+        unsafe {
+            let q = _mm512_maskz_loadu_epi8(mask, rest.as_ptr().cast());
+            _mm512_mask_storeu_epi8(rest.as_mut_ptr().cast(), mask, look(q));
+        }
+    }
+}
+
+#[inline(never)]
+fn lookup_each(table: &[u8; 256], bytes: &mut [u8]) {
+    for q in bytes {
+        *q = table[usize::from(*q)];
+    }
+}
