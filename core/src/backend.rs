@@ -13,7 +13,19 @@ pub struct Operand<'a> {
     pub quant: Option<Affine>,
     /// Which constant it is, for backends that keep something about it.
     pub constant: Option<ConstantId>,
+    /// The view's bytes and what may be read behind them: [`SLACK`] bytes of any content, or none.
+    pub with_slack: &'a [u8],
 }
+
+impl<'a> Operand<'a> {
+    /// An operand of which nothing is known but its elements and affine parameters.
+    pub fn new(view: TensorView<'a>, quant: Option<Affine>) -> Self {
+        Self { view, quant, constant: None, with_slack: view.bytes() }
+    }
+}
+
+/// Bytes behind every value in the arena that may be read, so that loads of a few bytes need not stop at its end.
+pub const SLACK: usize = 4;
 
 /// Where a node's result goes.
 #[derive(Debug)]
@@ -32,6 +44,7 @@ pub trait Backend {
     /// The name in reports: an ISA, or `reference`.
     fn name(&self) -> &str;
 
-    /// Computes one node: writes every element of `output`.
-    fn run(&self, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>);
+    /// Computes node number `node`: writes every element of `output`. `scratch` is the executor's, of any content, aligned
+    /// to 64 bytes, and as long as was asked for when the executor was made.
+    fn run(&self, node: usize, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]);
 }

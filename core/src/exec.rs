@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use crate::backend::{Backend, Operand, OutputMut};
+use crate::backend::{Backend, Operand, OutputMut, SLACK};
 use crate::graph::{Constants, Graph, Node, ValueId};
 use crate::plan::{Location, Plan, PlanError};
 use crate::tensor::{AlignedBytes, DType, TensorView, TensorViewMut};
@@ -51,19 +51,20 @@ pub type Observer<'a> = &'a mut dyn FnMut(usize, ValueId, TensorView<'_>);
 pub struct Executor {
     plan: Plan,
     arena: AlignedBytes,
+    scratch: AlignedBytes,
 }
 
 /// Most operands that are gathered without a heap allocation.
 const OPERANDS: usize = 16;
 
 impl Executor {
-    /// Allocates the arena of `plan`.
+    /// Allocates the arena of `plan`, and `scratch` bytes for the backend.
     ///
     /// # Errors
     /// [`ExecError::Memory`].
-    pub fn new(plan: Plan) -> Result<Self, ExecError> {
-        let arena = AlignedBytes::zeroed(plan.arena_len).ok_or(ExecError::Memory { bytes: plan.arena_len })?;
-        Ok(Self { plan, arena })
+    pub fn new(plan: Plan, scratch: usize) -> Result<Self, ExecError> {
+        let allocate = |bytes| AlignedBytes::zeroed(bytes).ok_or(ExecError::Memory { bytes });
+        Ok(Self { arena: allocate(plan.arena_len)?, scratch: allocate(scratch)?, plan })
     }
 
     /// The plan.
@@ -87,12 +88,12 @@ impl Executor {
         let mut next = 0;
         for (index, node) in graph.nodes.iter().enumerate() {
             if self.plan.steps.get(next) == Some(&index) {
-                step(&self.plan, &mut self.arena, graph, constants, backend, inputs, node);
+                step(&self.plan, (&mut self.arena, &mut self.scratch), graph, constants, backend, inputs, (index, node));
                 next += 1;
             }
             if let Some(observe) = &mut observer {
                 for &id in &node.outputs {
-                    observe(index, id, view(&self.plan, graph, (&self.arena, &[], usize::MAX), constants, inputs, id));
+                    observe(index, id, view(&self.plan, graph, (&self.arena, &[], usize::MAX), constants, inputs, id).0);
                 }
             }
         }
@@ -142,12 +143,12 @@ type Parts<'a> = (&'a [u8], &'a [u8], usize);
 
 fn step(
     plan: &Plan,
-    arena: &mut [u8],
+    (arena, scratch): (&mut [u8], &mut [u8]),
     graph: &Graph,
     constants: &dyn Constants,
     backend: &dyn Backend,
     inputs: &[TensorView<'_>],
-    node: &Node,
+    (index, node): (usize, &Node),
 ) {
     let output = node.outputs[0];
     let Location::Arena(range) = &plan.locations[output.index()] else {
@@ -156,10 +157,9 @@ fn step(
     let (before, rest) = arena.split_at_mut(range.start);
     let (bytes, behind) = rest.split_at_mut(range.len());
     let parts: Parts<'_> = (before, behind, range.end);
-    let operand = |id: ValueId| Operand {
-        view: view(plan, graph, parts, constants, inputs, id),
-        quant: graph.value(id).quant,
-        constant: graph.value(id).constant,
+    let operand = |id: ValueId| {
+        let (view, with_slack) = view(plan, graph, parts, constants, inputs, id);
+        Operand { view, quant: graph.value(id).quant, constant: graph.value(id).constant, with_slack }
     };
     let value = graph.value(output);
     let view = TensorViewMut::new(value.dtype, &plan.shapes[output.index()], bytes).expect("the plan sized this range");
@@ -171,13 +171,14 @@ fn step(
         }
         let first = gathered[0].expect("every operation has an operand");
         let gathered = gathered.map(|slot| slot.unwrap_or(first));
-        backend.run(&node.op, &gathered[..node.inputs.len()], &mut result);
+        backend.run(index, &node.op, &gathered[..node.inputs.len()], &mut result, scratch);
     } else {
         let gathered: Vec<Operand<'_>> = node.inputs.iter().map(|&id| operand(id)).collect();
-        backend.run(&node.op, &gathered, &mut result);
+        backend.run(index, &node.op, &gathered, &mut result, scratch);
     }
 }
 
+/// A value's elements, and its bytes with the slack behind them.
 fn view<'a>(
     plan: &'a Plan,
     graph: &Graph,
@@ -185,15 +186,20 @@ fn view<'a>(
     constants: &'a dyn Constants,
     inputs: &[TensorView<'a>],
     id: ValueId,
-) -> TensorView<'a> {
-    let bytes = match &plan.locations[id.index()] {
-        Location::Input(i) => inputs[*i].bytes(),
-        Location::Constant(c) => constants.bytes_of(*c),
-        Location::Arena(range) if range.end <= before.len() => &before[range.clone()],
-        Location::Arena(range) => &behind[range.start - behind_start..range.end - behind_start],
-        Location::Unused => &[],
+) -> (TensorView<'a>, &'a [u8]) {
+    // Every value in the arena has its slack before the next one starts.
+    let (bytes, with_slack) = match &plan.locations[id.index()] {
+        Location::Input(i) => (inputs[*i].bytes(), inputs[*i].bytes()),
+        Location::Constant(c) => (constants.bytes_of(*c), constants.bytes_of(*c)),
+        Location::Arena(range) if range.end <= before.len() => (&before[range.clone()], &before[range.start..range.end + SLACK]),
+        Location::Arena(range) => {
+            let (start, end) = (range.start - behind_start, range.end - behind_start);
+            (&behind[start..end], &behind[start..end + SLACK])
+        }
+        Location::Unused => (&[][..], &[][..]),
     };
-    TensorView::new(graph.value(id).dtype, &plan.shapes[id.index()], bytes).expect("the plan and the file's check sized this value")
+    let view = TensorView::new(graph.value(id).dtype, &plan.shapes[id.index()], bytes);
+    (view.expect("the plan and the file's check sized this value"), with_slack)
 }
 
 #[cfg(test)]
@@ -223,7 +229,7 @@ mod tests {
 
     fn executor(net: &Network, batch: usize) -> Executor {
         crate::graph::check::check(&net.graph).expect("valid");
-        Executor::new(Plan::new(&net.graph, batch, usize::MAX).expect("fits")).expect("memory")
+        Executor::new(Plan::new(&net.graph, batch, usize::MAX).expect("fits"), 0).expect("memory")
     }
 
     #[test]

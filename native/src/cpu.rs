@@ -28,7 +28,7 @@ impl Isa {
     /// All of them, ascending.
     pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx];
     /// Those that this build has kernels for, ascending.
-    pub const AVAILABLE: &'static [Isa] = &[Isa::Scalar];
+    pub const AVAILABLE: &'static [Isa] = &[Isa::Scalar, Isa::Avx512Vnni];
 
     /// The name in `QUAVER_ISA`, in reports, and on the command line.
     pub const fn name(self) -> &'static str {
@@ -48,8 +48,11 @@ impl fmt::Display for Isa {
     }
 }
 
-/// The instruction set to use: that of `QUAVER_ISA`, or the best there is.
-pub(crate) fn isa() -> Result<Isa, Error> {
+/// The instruction set to use: the one asked for, else that of `QUAVER_ISA`, else the best there is.
+pub(crate) fn isa(asked: Option<Isa>) -> Result<Isa, Error> {
+    if let Some(isa) = asked {
+        return choose(Some(isa.name()));
+    }
     match env::var("QUAVER_ISA") {
         Ok(value) => choose(Some(&value)),
         Err(VarError::NotPresent) => choose(None),

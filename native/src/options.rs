@@ -1,5 +1,7 @@
 //! How a session runs.
 
+use crate::Isa;
+
 /// Options of a [`Session`](crate::Session).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionOptions {
@@ -7,11 +9,14 @@ pub struct SessionOptions {
     pub threads: usize,
     /// Most bytes that the activations of one run may take.
     pub max_memory: usize,
+    /// The instruction set to use, before the environment variable `QUAVER_ISA`; `None` leaves it to that, or takes the best
+    /// there is.
+    pub isa: Option<Isa>,
 }
 
 impl Default for SessionOptions {
     /// One thread, 4 GiB (2 GiB where addresses have 32 bits).
     fn default() -> Self {
-        Self { threads: 1, max_memory: usize::try_from(4u64 << 30).unwrap_or(isize::MAX as usize) }
+        Self { threads: 1, max_memory: usize::try_from(4u64 << 30).unwrap_or(isize::MAX as usize), isa: None }
     }
 }

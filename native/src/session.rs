@@ -16,9 +16,8 @@ pub struct Session {
     model: Model,
     options: SessionOptions,
     isa: Isa,
-    backend: Native,
     /// By batch size, the one used last at the end.
-    executors: Vec<Executor>,
+    executors: Vec<(Executor, Native)>,
 }
 
 /// Batch sizes whose memory a session keeps.
@@ -35,8 +34,8 @@ impl Session {
         if options.threads == 0 {
             return Err(Error::Threads { threads: 0 });
         }
-        let isa = cpu::isa()?;
-        Ok(Self { model: model.clone(), options, isa, backend: Native::new(isa), executors: Vec::new() })
+        let isa = cpu::isa(options.isa)?;
+        Ok(Self { model: model.clone(), options, isa, executors: Vec::new() })
     }
 
     /// The model.
@@ -81,17 +80,17 @@ impl Session {
         let batch = batch_size(self.model.inputs(), &ordered)?;
         let views: Vec<TensorView<'_>> = ordered.iter().filter_map(|t| t.view()).collect();
         self.prepare(batch)?;
-        let (Some(executor), graph) = (self.executors.last_mut(), self.model.graph()) else {
+        let (Some((executor, backend)), graph) = (self.executors.last_mut(), self.model.graph()) else {
             unreachable!("`prepare` leaves the batch's executor at the end")
         };
-        executor.run(graph, self.model.constants(), &self.backend, &views, observer)?;
+        executor.run(graph, self.model.constants(), backend, &views, observer)?;
         let tensors = (0..graph.outputs.len()).filter_map(|i| executor.output(graph, i)).map(Tensor::copy_of);
         Ok(Outputs { tensors: self.model.outputs().iter().map(|p| p.name.clone()).zip(tensors).collect() })
     }
 
     /// Puts the executor of that batch size at the end, making it where there is none.
     fn prepare(&mut self, batch: usize) -> Result<(), Error> {
-        if let Some(at) = self.executors.iter().position(|e| e.plan().batch == batch) {
+        if let Some(at) = self.executors.iter().position(|(e, _)| e.plan().batch == batch) {
             self.executors[at..].rotate_left(1);
             return Ok(());
         }
@@ -99,7 +98,8 @@ impl Session {
         if self.executors.len() == KEPT {
             self.executors.remove(0);
         }
-        self.executors.push(Executor::new(plan)?);
+        let backend = Native::new(self.isa, self.model.graph(), &plan);
+        self.executors.push((Executor::new(plan, backend.scratch())?, backend));
         Ok(())
     }
 }

@@ -69,7 +69,7 @@ fn attempt(file: &[u8]) -> Outcome {
     let views = graph.inputs.iter().zip(&shapes).zip(&buffers);
     let views: Vec<TensorView<'_>> =
         views.map(|((&id, shape), bytes)| TensorView::new(graph.value(id).dtype, shape, bytes).expect("sized")).collect();
-    let mut executor = Executor::new(plan).expect("memory");
+    let mut executor = Executor::new(plan, 0).expect("memory");
     executor.run(graph, &model, &Reference, &views, None).expect("inputs are as the graph says");
     for (index, &id) in graph.outputs.iter().enumerate() {
         let output = executor.output(graph, index).expect("an output");

@@ -170,7 +170,7 @@ fn compare(network: &Network, model: &ModelProto, inputs: &[TensorProto], output
     let views: Vec<TensorView<'_>> =
         feeds.iter().map(|t| TensorView::from_slice(&t.shape, &t.data).ok_or("an input's size")).collect::<Result<_, _>>()?;
     let plan = Plan::new(graph, 1, 1 << 30).map_err(|e| e.to_string())?;
-    let mut executor = Executor::new(plan).map_err(|e| e.to_string())?;
+    let mut executor = Executor::new(plan, 0).map_err(|e| e.to_string())?;
     executor.run(graph, network, &Reference, &views, None).map_err(|e| e.to_string())?;
     for (i, expected) in outputs.iter().enumerate() {
         let view = executor.output(graph, i).ok_or("an output is missing")?;

@@ -200,7 +200,7 @@ impl Session {
             slot => {
                 // The old arena goes first, so that both need never fit at once.
                 *slot = None;
-                slot.insert(Executor::new(Plan::new(graph, batch, Self::MAX_MEMORY)?)?)
+                slot.insert(Executor::new(Plan::new(graph, batch, Self::MAX_MEMORY)?, 0)?)
             }
         };
         executor.run(graph, &self.model, &Reference, &views, None)?;

@@ -210,7 +210,7 @@ pub fn reference_values(network: &Network) -> impl FnMut(&[HostTensor]) -> Resul
     move |sample| {
         let graph = &network.graph;
         let plan = Plan::new(graph, 1, isize::MAX as usize)?;
-        let mut executor = Executor::new(plan)?;
+        let mut executor = Executor::new(plan, 0)?;
         let views = sample.iter().map(|t| TensorView::from_slice(&t.shape, &t.data).context("a sample's shape fits its data"));
         let views = views.collect::<Result<Vec<_>>>()?;
         let mut values = NamedValues::new();

@@ -9,7 +9,7 @@ use burn_backend::ops::{ConvOptions, ConvTransposeOptions};
 use burn_backend::tensor::FloatTensor;
 use burn_backend::{Backend, Shape, TensorData, try_read_sync};
 use burn_flex::Flex;
-use quaver_core::backend::{Backend as _, Operand, OutputMut};
+use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::graph::op::{BinaryFn, Pool, PoolFn, ReduceFn, UnaryFn};
 use quaver_core::graph::shape::infer;
 use quaver_core::graph::{Dim, Network, Node, Op, ValueId};
@@ -307,9 +307,9 @@ fn at_shape(network: &Network, node: &Node, operands: &[HostTensor]) -> Op {
 fn reference(op: &Op, operands: &[HostTensor], shape: Vec<usize>) -> HostTensor {
     let mut data = vec![0f32; element_count(&shape).unwrap_or_default()];
     let inputs: Option<Vec<Operand<'_>>> =
-        operands.iter().map(|t| Some(Operand { view: TensorView::from_slice(&t.shape, &t.data)?, quant: None, constant: None })).collect();
+        operands.iter().map(|t| Some(Operand::new(TensorView::from_slice(&t.shape, &t.data)?, None))).collect();
     if let (Some(inputs), Some(view)) = (inputs, TensorViewMut::new(DType::F32, &shape, bytemuck::cast_slice_mut(&mut data))) {
-        Reference.run(op, &inputs, &mut OutputMut { view, quant: None });
+        Reference.compute(op, &inputs, &mut OutputMut { view, quant: None });
     }
     HostTensor { shape, data }
 }

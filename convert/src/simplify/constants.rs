@@ -1,6 +1,6 @@
 //! Constant folding: what depends on constants alone is computed now, by the reference backend.
 
-use quaver_core::backend::{Backend, Operand, OutputMut};
+use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::graph::{Network, Node};
 use quaver_core::reference::Reference;
 use quaver_core::tensor::{AlignedBytes, TensorView, TensorViewMut, byte_count};
@@ -47,12 +47,12 @@ fn evaluate(net: &Network, node: &Node) -> Option<(Vec<usize>, AlignedBytes)> {
         .map(|(&id, shape)| {
             let value = net.graph.value(id);
             let view = TensorView::new(value.dtype, shape, constant_data(net, id)?)?;
-            Some(Operand { view, quant: None, constant: value.constant })
+            Some(Operand { constant: value.constant, ..Operand::new(view, None) })
         })
         .collect();
     let mut bytes = AlignedBytes::zeroed(size)?;
     let mut result = OutputMut { view: TensorViewMut::new(output.dtype, &shape, &mut bytes)?, quant: None };
-    Reference.run(&node.op, &operands?, &mut result);
+    Reference.compute(&node.op, &operands?, &mut result);
     Some((shape, bytes))
 }
 

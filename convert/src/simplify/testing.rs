@@ -19,7 +19,7 @@ pub(super) fn run(net: &Network) -> Vec<Vec<f32>> {
     let shapes: Vec<Vec<usize>> = net.graph.inputs.iter().map(|id| plan.shapes[id.index()].clone()).collect();
     let data: Vec<Vec<f32>> = shapes.iter().map(|s| ramp(s.iter().product::<usize>()).into_iter().map(|x| 4.0 * x).collect()).collect();
     let inputs: Vec<TensorView<'_>> = std::iter::zip(&shapes, &data).map(|(s, d)| TensorView::from_slice(s, d).expect("sized")).collect();
-    let mut executor = Executor::new(plan).expect("memory");
+    let mut executor = Executor::new(plan, 0).expect("memory");
     executor.run(&net.graph, net, &Reference, &inputs, None).expect("runs");
     let output = |i| executor.output(&net.graph, i).and_then(|v| v.as_slice::<f32>().map(<[f32]>::to_vec)).expect("f32");
     (0..net.graph.outputs.len()).map(output).collect()

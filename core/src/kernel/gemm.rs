@@ -10,6 +10,8 @@ use std::ops::Range;
 use super::epilogue::{Finish, Rows, Sums, finish};
 use super::simd::{Kernel, Simd, Tile};
 
+/// Rows of the highest tile, and three.
+const MOST_ROWS: usize = 17;
 /// Bytes of weights that a core keeps at hand while it walks over rows; more, and it walks over channels first.
 const WEIGHTS_AT_HAND: usize = 768 * 1024;
 
@@ -118,6 +120,8 @@ impl<R: Rows> Gemm<'_, R> {
         let rows_first = self.blocks.len() * self.weights.quads * 64 <= WEIGHTS_AT_HAND;
         let (outer, inner) = if rows_first { (tiles, panels) } else { (panels, tiles) };
         let mut base = [0; MR];
+        // Rows are written out by four vectors at a time, so there is room for three more.
+        let mut sums = ([[[0; 16]; NB]; MOST_ROWS], [[[0; 16]; 1]; MOST_ROWS]);
         for o in 0..outer {
             for i in 0..inner {
                 let (tile, panel) = if rows_first { (o, i) } else { (i, o) };
@@ -129,9 +133,9 @@ impl<R: Rows> Gemm<'_, R> {
                 }
                 let block = self.blocks.start + panel * NB;
                 if block + NB <= self.blocks.end {
-                    self.tile::<S, MR, NB>(s, &base[..end - row], row, block);
+                    self.tile::<S, MR, NB>(s, &base[..end - row], row, block, &mut sums.0);
                 } else {
-                    self.tile::<S, MR, 1>(s, &base[..end - row], row, block);
+                    self.tile::<S, MR, 1>(s, &base[..end - row], row, block, &mut sums.1);
                 }
             }
         }
@@ -139,8 +143,14 @@ impl<R: Rows> Gemm<'_, R> {
 
     /// One tile of up to `MR` rows.
     #[inline(always)]
-    fn tile<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S, base: &[usize], row: usize, block: usize) {
-        let mut acc = [[[0i32; 16]; NB]; MR];
+    fn tile<S: Simd, const MR: usize, const NB: usize>(
+        &mut self,
+        s: S,
+        base: &[usize],
+        row: usize,
+        block: usize,
+        acc: &mut [[[i32; 16]; NB]; MOST_ROWS],
+    ) {
         macro_rules! heights {
             ($($n:literal)*) => {
                 match base.len() {
@@ -156,11 +166,12 @@ impl<R: Rows> Gemm<'_, R> {
         heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
         let channel = block * 16;
         let sums = Sums {
-            acc: &acc[..base.len()],
+            acc,
             row,
+            rows: base.len(),
             channel: self.channel + channel,
             channels: (self.weights.channels - channel).min(NB * 16),
-            multiplier: std::array::from_fn(|n| &self.weights.multiplier[block + n]),
+            multiplier: &self.weights.multiplier[block..block + NB],
             width: self.width,
         };
         finish(s, &sums, &self.finish, &mut self.to);
@@ -171,33 +182,33 @@ impl<R: Rows> Gemm<'_, R> {
     fn sums<S: Simd, const MR: usize, const NB: usize>(&self, s: S, base: &[usize; MR], block: usize, to: &mut [[[i32; 16]; NB]; MR]) {
         let Weights { packed, bias, quads, .. } = self.weights;
         let Source { bytes, segments, quads: run, .. } = self.source;
-        let bias: [S::I; NB] = std::array::from_fn(
-            #[inline(always)]
-            |n| s.load_i32(&bias[block + n]),
-        );
-        let mut acc = [bias; MR];
+        // Loops instead of `array::map`: closures in there are not reliably inlined, and a call costs all registers.
+        let mut acc = [[s.splat_i32(0); NB]; MR];
+        for n in 0..NB {
+            let bias = s.load_i32(&bias[block + n]);
+            for row in &mut acc {
+                row[n] = bias;
+            }
+        }
         for (i, &segment) in segments.iter().enumerate() {
-            let a: [&[[u8; 4]]; MR] = base.map(
-                #[inline(always)]
-                |base| bytes[base + segment..][..run * 4].as_chunks::<4>().0,
-            );
-            let a = a.map(
-                #[inline(always)]
-                |a| &a[..run],
-            );
-            let w: [&[[i8; 64]]; NB] = std::array::from_fn(
-                #[inline(always)]
-                |n| &packed[(block + n) * quads + i * run..][..run],
-            );
+            let mut a: [&[[u8; 4]]; MR] = [&[]; MR];
+            for m in 0..MR {
+                // The last slicing tells the compiler that all lengths are one.
+                a[m] = &bytes[base[m] + segment..][..run * 4].as_chunks::<4>().0[..run];
+            }
+            let mut w: [&[[i8; 64]]; NB] = [&[]; NB];
+            for n in 0..NB {
+                w[n] = &packed[(block + n) * quads + i * run..][..run];
+            }
             for k in 0..run {
-                let w: [S::W; NB] = std::array::from_fn(
-                    #[inline(always)]
-                    |n| s.weights(&w[n][k]),
-                );
+                let mut weights = [s.weights(&w[0][k]); NB];
+                for n in 1..NB {
+                    weights[n] = s.weights(&w[n][k]);
+                }
                 for m in 0..MR {
                     let quad = s.quad(a[m][k]);
                     for n in 0..NB {
-                        acc[m][n] = s.dot4(acc[m][n], quad, w[n]);
+                        acc[m][n] = s.dot4(acc[m][n], quad, weights[n]);
                     }
                 }
             }

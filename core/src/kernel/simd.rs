@@ -100,6 +100,8 @@ pub trait Simd: Copy + Send + Sync {
     fn store_b(self, v: Self::B, to: &mut [u8; 64]);
     /// Bytes 16j .. 16j + 16 in memory.
     fn store_quarter(self, v: Self::B, j: usize, to: &mut [u8; 16]);
+    /// Bytes 32j .. 32j + 32 in memory.
+    fn store_half(self, v: Self::B, j: usize, to: &mut [u8; 32]);
     /// The larger of each pair, unsigned.
     fn max_b(self, a: Self::B, b: Self::B) -> Self::B;
     /// Four rows of 64 channels become quads: in interleaved order, byte k of a lane is row k's.

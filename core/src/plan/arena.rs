@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::backend::SLACK;
 use crate::tensor::ALIGNMENT;
 
 /// An arena under construction.
@@ -51,6 +52,7 @@ impl Arena {
     }
 }
 
+/// A size with [`SLACK`] behind it, up to the next place where a value can start.
 fn padded(size: usize) -> usize {
-    size.max(1).checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX)
+    size.saturating_add(SLACK).checked_next_multiple_of(ALIGNMENT).unwrap_or(usize::MAX)
 }

@@ -18,7 +18,14 @@ impl Backend for Reference {
         "reference"
     }
 
-    fn run(&self, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
+    fn run(&self, _node: usize, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, _scratch: &mut [u8]) {
+        self.compute(op, inputs, output);
+    }
+}
+
+impl Reference {
+    /// Computes one operation: writes every element of `output`.
+    pub fn compute(&self, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
         let quantized = inputs[0].view.dtype() == DType::U8;
         match op {
             Op::Reshape { .. } => layout::reshape(inputs, output),

@@ -1,7 +1,7 @@
 //! What the tests of this module share: owned tensors, one call of an operation, random numbers from a seed.
 
 use super::Reference;
-use crate::backend::{Backend, Operand, OutputMut};
+use crate::backend::{Operand, OutputMut};
 use crate::graph::shape::infer;
 use crate::graph::{Dim, Op};
 use crate::quant::Affine;
@@ -40,12 +40,10 @@ pub(super) fn call(op: &Op, inputs: &[&Tensor], dtype: DType, quant: Option<Affi
     let shape: Vec<usize> = shape.iter().map(|d| d.fixed().expect("a number")).collect();
     let mut bytes = AlignedBytes::zeroed(byte_count(dtype, &shape).expect("small")).expect("memory");
     bytes.fill(0xA5);
-    let operands: Vec<Operand<'_>> = inputs
-        .iter()
-        .map(|t| Operand { view: TensorView::new(t.dtype, &t.shape, &t.bytes).expect("sized"), quant: t.quant, constant: None })
-        .collect();
+    let operands: Vec<Operand<'_>> =
+        inputs.iter().map(|t| Operand::new(TensorView::new(t.dtype, &t.shape, &t.bytes).expect("sized"), t.quant)).collect();
     let view = TensorViewMut::new(dtype, &shape, &mut bytes).expect("sized");
-    Reference.run(op, &operands, &mut OutputMut { view, quant });
+    Reference.compute(op, &operands, &mut OutputMut { view, quant });
     Tensor { dtype, shape, bytes, quant }
 }
 

@@ -1,0 +1,225 @@
+//! Where a convolution finds its activations: the segments and bases that [`super::gemm`] walks, and the padded copy.
+//!
+//! Where no window leaves the image, the image is read where it lies. Elsewhere, and where pixels are no whole quads in a
+//! window of several taps, it is copied once into a frame of padding with pixels of whole quads, so that a kernel row is one
+//! segment and the kernel knows no edges. A transposed convolution is a convolution of a frame with holes.
+
+use std::ops::Range;
+
+use super::gemm::{Bases, Source};
+use crate::format::weights::K_BLOCK;
+use crate::graph::op::Window;
+
+/// Most bytes of images that are copied and multiplied at once.
+const CHUNK: usize = 1 << 20;
+
+/// The geometry of one convolution at one input shape.
+#[derive(Debug, Clone)]
+pub struct Geometry {
+    frame: Option<Frame>,
+    segments: Vec<usize>,
+    quads: usize,
+    bases: Bases,
+    /// Distance of two groups' activations.
+    group: usize,
+    /// Images that are multiplied at once.
+    chunk: usize,
+}
+
+/// A copy of images with padding around them.
+#[derive(Debug, Clone)]
+struct Frame {
+    /// Rows, columns, channels of an image.
+    from: [usize; 3],
+    groups: usize,
+    /// Rows and columns of the copy.
+    to: [usize; 2],
+    /// Bytes of a pixel of the copy.
+    pixel: usize,
+    /// Where the image's first row and column are.
+    origin: [isize; 2],
+    /// Distance of two rows and columns of the image in the copy.
+    steps: [usize; 2],
+    pad: u8,
+}
+
+impl Geometry {
+    /// A matrix product of rows of `k` bytes.
+    pub fn matrix(rows: usize, k: usize) -> Self {
+        let quads = k.div_ceil(K_BLOCK);
+        Self { frame: None, segments: vec![0], quads, bases: Bases::matrix(rows, k), group: 0, chunk: 1 }
+    }
+
+    /// A convolution of images of rows, columns and channels `from` to rows and columns `to`; padding holds `pad`. `images` is
+    /// how many there are. Where `slack` is false, no byte behind the input may be read.
+    pub fn conv(window: &Window, groups: usize, images: usize, from: [usize; 3], to: [usize; 2], pad: u8, slack: bool) -> Self {
+        let [height, width, channels] = from;
+        let ic = channels / groups;
+        let quads = ic.div_ceil(K_BLOCK);
+        let taps = window.kernel[0] * window.kernel[1];
+        let inside = |d: usize| window.pads_begin[d] == 0 && (to[d].max(1) - 1) * window.strides[d] + window.reach(d) <= from[d];
+        let whole = ic % K_BLOCK == 0;
+        if inside(0) && inside(1) && (whole || (taps == 1 && slack)) {
+            let pitch = [height * width * channels, width * channels, channels];
+            return Self::windows(window, None, groups, images, to, pitch, quads, ic);
+        }
+        let extent = |d: usize| (to[d].max(1) - 1) * window.strides[d] + window.reach(d);
+        let frame = Frame {
+            from,
+            groups,
+            to: [extent(0), extent(1)],
+            pixel: groups * quads * K_BLOCK,
+            origin: [window.pads_begin[0] as isize, window.pads_begin[1] as isize],
+            steps: [1, 1],
+            pad,
+        };
+        let pitch = [frame.image(), frame.to[1] * frame.pixel, frame.pixel];
+        Self::windows(window, Some(frame), groups, images, to, pitch, quads, quads * K_BLOCK)
+    }
+
+    /// A transposed convolution: output o sees input i through tap k where i·stride = o + pad − k·dilation.
+    pub fn transposed(window: &Window, groups: usize, images: usize, from: [usize; 3], to: [usize; 2], pad: u8) -> Self {
+        let quads = (from[2] / groups).div_ceil(K_BLOCK);
+        // The frame's row 0 is what output 0 sees through its last tap.
+        let origin = |d: usize| (window.reach(d) - 1) as isize - window.pads_begin[d] as isize;
+        let extent = |d: usize| to[d].max(1) - 1 + window.reach(d);
+        let pixel = groups * quads * K_BLOCK;
+        let frame = Frame { from, groups, to: [extent(0), extent(1)], pixel, origin: [origin(0), origin(1)], steps: window.strides, pad };
+        let pitch = [frame.image(), frame.to[1] * pixel, pixel];
+        let backwards = |d: usize, k: usize| (window.kernel[d] - 1 - k) * window.dilations[d];
+        let taps = (0..window.kernel[0]).flat_map(|y| (0..window.kernel[1]).map(move |x| (y, x)));
+        let segments = taps.map(|(y, x)| backwards(0, y) * pitch[1] + backwards(1, x) * pitch[2]).collect();
+        let bases = Bases { start: 0, extents: to, steps: pitch };
+        let chunk = chunk(images, pitch[0]);
+        Self { frame: Some(frame), segments, quads, bases, group: quads * K_BLOCK, chunk }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the two callers differ in each of them")]
+    fn windows(
+        window: &Window,
+        frame: Option<Frame>,
+        groups: usize,
+        images: usize,
+        to: [usize; 2],
+        pitch: [usize; 3],
+        quads: usize,
+        group: usize,
+    ) -> Self {
+        let row = |y: usize| y * window.dilations[0] * pitch[1];
+        // The taps of a row are one run where they and their pixels leave no gap.
+        let run = groups == 1 && window.dilations[1] == 1 && pitch[2] == quads * K_BLOCK;
+        let (segments, quads) = if run {
+            ((0..window.kernel[0]).map(row).collect(), quads * window.kernel[1])
+        } else {
+            let columns = |y: usize| (0..window.kernel[1]).map(move |x| row(y) + x * window.dilations[1] * pitch[2]);
+            ((0..window.kernel[0]).flat_map(columns).collect(), quads)
+        };
+        let steps = [pitch[0], window.strides[0] * pitch[1], window.strides[1] * pitch[2]];
+        let chunk = if frame.is_some() { chunk(images, pitch[0]) } else { images.max(1) };
+        Self { frame, segments, quads, bases: Bases { start: 0, extents: to, steps }, group, chunk }
+    }
+
+    /// Bytes that the copy takes; 0 where there is none.
+    pub fn scratch(&self) -> usize {
+        self.frame.as_ref().map_or(0, |frame| frame.image() * self.chunk)
+    }
+
+    /// Images that are multiplied at once; more are a matter of more calls.
+    pub fn chunk(&self) -> usize {
+        self.chunk
+    }
+
+    /// Lines of the copy of `images` images, for [`Geometry::copy`]; 0 where there is no copy.
+    pub fn lines(&self, images: usize) -> usize {
+        self.frame.as_ref().map_or(0, |frame| images * frame.to[0])
+    }
+
+    /// Bytes of a line of the copy.
+    pub fn line(&self) -> usize {
+        self.frame.as_ref().map_or(0, |frame| frame.to[1] * frame.pixel)
+    }
+
+    /// Writes the lines `lines` of the copy of `from`; `to` is these lines.
+    pub fn copy(&self, from: &[u8], lines: Range<usize>, to: &mut [u8]) {
+        let Some(frame) = &self.frame else { return };
+        for (line, to) in lines.zip(to.chunks_exact_mut(self.line().max(1))) {
+            frame.line(from, line, to);
+        }
+    }
+
+    /// Activations of group `group`, given the images or, where there is one, their copy.
+    pub fn source<'a>(&'a self, bytes: &'a [u8], group: usize) -> Source<'a> {
+        let bases = Bases { start: group * self.group, ..self.bases };
+        Source { bytes, segments: &self.segments, quads: self.quads, bases }
+    }
+}
+
+fn chunk(images: usize, bytes: usize) -> usize {
+    (CHUNK / bytes.max(1)).clamp(1, images.max(1))
+}
+
+impl Frame {
+    /// Bytes of an image's copy.
+    fn image(&self) -> usize {
+        self.to[0] * self.to[1] * self.pixel
+    }
+
+    /// One line of the copy.
+    fn line(&self, from: &[u8], line: usize, to: &mut [u8]) {
+        let [height, width, channels] = self.from;
+        let (image, row) = (line / self.to[0], line % self.to[0]);
+        let Some(y) = place(row, self.origin[0], self.steps[0], height) else {
+            return to.fill(self.pad);
+        };
+        let from = &from[(image * height + y) * width * channels..][..width * channels];
+        if self.steps[1] != 1 {
+            to.fill(self.pad);
+            for (column, to) in to.chunks_exact_mut(self.pixel).enumerate() {
+                if let Some(x) = place(column, self.origin[1], self.steps[1], width) {
+                    self.pixel(&from[x * channels..][..channels], to);
+                }
+            }
+            return;
+        }
+        // Columns of the image that the copy holds, and where.
+        let skipped = usize::try_from(-self.origin[1]).unwrap_or(0).min(width);
+        let left = usize::try_from(self.origin[1]).unwrap_or(0).min(self.to[1]);
+        let count = (width - skipped).min(self.to[1] - left);
+        let (head, rest) = to.split_at_mut(left * self.pixel);
+        let (middle, tail) = rest.split_at_mut(count * self.pixel);
+        head.fill(self.pad);
+        tail.fill(self.pad);
+        let from = &from[skipped * channels..][..count * channels];
+        match (channels, self.pixel) {
+            (c, pixel) if c == pixel => middle.copy_from_slice(from),
+            (3, 4) => three_to_four(from, middle),
+            _ => from.chunks_exact(channels).zip(middle.chunks_exact_mut(self.pixel)).for_each(|(from, to)| self.pixel(from, to)),
+        }
+    }
+
+    /// One pixel, each group's channels filled up to whole quads.
+    fn pixel(&self, from: &[u8], to: &mut [u8]) {
+        let (ic, padded) = (from.len() / self.groups, to.len() / self.groups);
+        for (from, to) in from.chunks_exact(ic).zip(to.chunks_exact_mut(padded)) {
+            to[..ic].copy_from_slice(from);
+            to[ic..].fill(self.pad);
+        }
+    }
+}
+
+/// Pixels of three bytes become four, the last of any content: one load and store each.
+fn three_to_four(from: &[u8], to: &mut [u8]) {
+    let (to, _) = to.as_chunks_mut::<4>();
+    for (i, to) in to.iter_mut().enumerate() {
+        match from.get(3 * i..3 * i + 4) {
+            Some(pixel) => to.copy_from_slice(pixel),
+            None => to[..3].copy_from_slice(&from[3 * i..]),
+        }
+    }
+}
+
+/// The index in 0 .. extent that lies at `at`, where index i lies at `origin` + i·`step`.
+fn place(at: usize, origin: isize, step: usize, extent: usize) -> Option<usize> {
+    let distance = usize::try_from(at as isize - origin).ok()?;
+    (distance % step == 0).then_some(distance / step).filter(|&i| i < extent)
+}
