@@ -25,15 +25,18 @@
 //! | `options` | [`SessionOptions`] |
 //! | `cpu` | [`Isa`], the environment variable `QUAVER_ISA` |
 //! | `backend` | from an operation to its kernel |
+//! | `pool` | threads that share the parts of an operation |
 //! | `error` | [`Error`] |
 //!
-//! `unsafe` occurs in one place, the mapping in `model`.
+//! `unsafe` occurs in two places: the mapping in `model`, and `pool`, which lends borrowed work to threads.
 
 mod backend;
 mod cpu;
 mod error;
 mod model;
 mod options;
+#[doc(hidden)]
+pub mod pool;
 mod session;
 mod tensor;
 
