@@ -25,9 +25,11 @@
 //! | `options` | [`SessionOptions`] |
 //! | `cpu` | [`Isa`], the environment variable `QUAVER_ISA` |
 //! | `backend` | from an operation to its kernel |
+//! | `pool` | threads that share the parts of an operation |
+//! | `profile` | [`Profile`]: where the time of runs goes |
 //! | `error` | [`Error`] |
 //!
-//! `unsafe` occurs in one place, the mapping in `model`.
+//! `unsafe` occurs in two places: the mapping in `model`, and `pool`, which lends borrowed work to threads.
 
 mod backend;
 mod cpu;
@@ -36,6 +38,9 @@ mod error;
 pub mod isa;
 mod model;
 mod options;
+#[doc(hidden)]
+pub mod pool;
+mod profile;
 mod session;
 mod tensor;
 
@@ -43,6 +48,7 @@ pub use cpu::Isa;
 pub use error::Error;
 pub use model::{Model, Port};
 pub use options::SessionOptions;
+pub use profile::{NodeSummary, NodeTime, Profile};
 pub use session::{Outputs, Session};
 pub use tensor::{Tensor, TensorElement};
 
