@@ -109,6 +109,15 @@ pub enum Error {
         /// Threads asked for.
         threads: usize,
     },
+    /// The system gives no more threads.
+    #[error("cannot start {threads} threads: {source}; ask for fewer")]
+    Spawn {
+        /// Threads asked for.
+        threads: usize,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// `QUAVER_ISA` names nothing.
     #[error("QUAVER_ISA is '{value}', which is none of {known}")]
     UnknownIsa {

@@ -17,6 +17,7 @@
 //! it reads the job after the claim. So no generation counter is needed.
 
 mod options;
+mod rows;
 mod spin;
 mod split;
 
@@ -33,6 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 pub use options::PoolOptions;
+pub use rows::{Rectangle, rectangles};
 use spin::Spin;
 pub use split::{Split, split};
 

@@ -1,5 +1,7 @@
 //! A session: one caller's runs of a model.
 
+use std::sync::Arc;
+
 use quaver_core::exec::{Executor, Observer};
 use quaver_core::graph::dim::display;
 use quaver_core::graph::{Dim, ValueId};
@@ -8,6 +10,7 @@ use quaver_core::tensor::TensorView;
 
 use crate::backend::Native;
 use crate::model::Port;
+use crate::pool::Pool;
 use crate::{Error, Isa, Model, SessionOptions, Tensor, cpu};
 
 /// Runs a [`Model`]. A session belongs to one thread at a time and keeps the memory of its runs; sessions share the model.
@@ -16,6 +19,7 @@ pub struct Session {
     model: Model,
     options: SessionOptions,
     isa: Isa,
+    pool: Arc<Pool>,
     /// By batch size, the one used last at the end.
     executors: Vec<(Executor, Native)>,
 }
@@ -35,7 +39,8 @@ impl Session {
             return Err(Error::Threads { threads: 0 });
         }
         let isa = cpu::isa(options.isa)?;
-        Ok(Self { model: model.clone(), options, isa, executors: Vec::new() })
+        let pool = Arc::new(Pool::new(options.threads).map_err(|source| Error::Spawn { threads: options.threads, source })?);
+        Ok(Self { model: model.clone(), options, isa, pool, executors: Vec::new() })
     }
 
     /// The model.
@@ -48,9 +53,9 @@ impl Session {
         self.isa.name()
     }
 
-    /// Threads that runs use: one, as no operation is split yet.
+    /// Threads that runs use, the caller's included.
     pub fn threads(&self) -> usize {
-        self.options.threads.min(1)
+        self.pool.threads()
     }
 
     /// Runs the model on named inputs, in any order. The batch size is that of their shapes, where the model leaves it open.
@@ -98,7 +103,7 @@ impl Session {
         if self.executors.len() == KEPT {
             self.executors.remove(0);
         }
-        let backend = Native::new(self.isa, self.model.graph(), &plan);
+        let backend = Native::new(self.isa, &self.pool, self.model.graph(), &plan);
         self.executors.push((Executor::new(plan, backend.scratch())?, backend));
         Ok(())
     }

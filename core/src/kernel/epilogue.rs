@@ -66,6 +66,13 @@ pub trait Rows {
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8];
 }
 
+impl<R: Rows> Rows for &mut R {
+    #[inline(always)]
+    fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8] {
+        R::at(self, row, from, len)
+    }
+}
+
 /// An output in one piece.
 #[derive(Debug)]
 pub struct SliceRows<'a> {

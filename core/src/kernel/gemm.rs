@@ -111,6 +111,14 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
     }
 }
 
+impl<'a> Gemm<'a, ()> {
+    /// The same with a place to write to.
+    pub fn onto<R: Rows>(self, to: R) -> Gemm<'a, R> {
+        let Self { source, weights, finish, rows, blocks, channel, width, to: () } = self;
+        Gemm { source, weights, finish, rows, blocks, channel, width, to }
+    }
+}
+
 /// What a tile works on.
 #[derive(Debug, Clone, Copy)]
 struct Tiled<'a> {

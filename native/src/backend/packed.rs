@@ -1,8 +1,10 @@
 //! Convolutions, transposed ones and matrix products with packed weights, all but depthwise: the matrix kernel over a
 //! [`Geometry`].
 
+use std::ops::Range;
+
 use quaver_core::backend::{Operand, OutputMut};
-use quaver_core::format::weights::{PackedShape, is_depthwise};
+use quaver_core::format::weights::{N_BLOCK, PackedShape, is_depthwise};
 use quaver_core::graph::op::Epilogue;
 use quaver_core::graph::{Graph, Node, Op};
 use quaver_core::kernel::conv::Geometry;
@@ -10,7 +12,8 @@ use quaver_core::kernel::epilogue::{Finish, Requantize, Residual, SliceRows};
 use quaver_core::kernel::gemm::{Gemm, Weights};
 use quaver_core::plan::{Location, Plan};
 
-use crate::isa::Token;
+use super::{Machine, parts};
+use crate::pool::{rectangles, split};
 
 /// A bound node.
 #[derive(Debug)]
@@ -64,38 +67,62 @@ impl Packed {
     }
 
     /// Runs the node.
-    pub(super) fn run(&self, token: Token, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]) {
+    pub(super) fn run(&self, machine: &Machine, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]) {
         let finish = finish_of(op, inputs);
-        let width = self.shape.groups * self.shape.output_channels;
-        let row = width * finish.size();
+        let pitch = self.shape.groups * self.shape.output_channels * finish.size();
         let image = inputs[0].view.bytes().len() / self.images.max(1);
         for first in (0..self.images).step_by(self.geometry.chunk()) {
             let count = self.geometry.chunk().min(self.images - first);
             let input = &inputs[0].with_slack[first * image..];
-            let lines = self.geometry.lines(count);
+            let (lines, line) = (self.geometry.lines(count), self.geometry.line());
             let source = if lines > 0 {
-                let copy = &mut scratch[..lines * self.geometry.line()];
-                self.geometry.copy(input, 0..lines, copy);
+                let copy = &mut scratch[..lines * line];
+                let parts = parts(machine, copy.len());
+                machine
+                    .pool
+                    .run_slices(copy, parts, line, &|range, to| self.geometry.copy(input, range.start / line..range.end / line, to));
                 &*copy
             } else {
                 input
             };
-            let rows = first * self.rows * row..(first + count) * self.rows * row;
-            let to = &mut output.view.bytes_mut()[rows.clone()];
-            let finish = finish.part(rows);
-            for group in 0..self.shape.groups {
-                let to = SliceRows { bytes: &mut *to, pitch: row };
-                token.vectorize(Gemm {
-                    source: self.geometry.source(source, group),
-                    weights: self.weights(inputs, group),
-                    finish,
-                    rows: 0..count * self.rows,
-                    blocks: 0..self.shape.n_blocks(),
-                    channel: group * self.shape.output_channels,
-                    width,
-                    to,
-                });
+            let bytes = first * self.rows * pitch..(first + count) * self.rows * pitch;
+            let finish = finish.part(bytes.clone());
+            self.multiply(machine, source, inputs, finish, &mut output.view.bytes_mut()[bytes]);
+        }
+    }
+
+    /// The products of all groups, `to` being whole images.
+    fn multiply(&self, machine: &Machine, source: &[u8], inputs: &[Operand<'_>], finish: Finish<'_>, to: &mut [u8]) {
+        let PackedShape { groups, output_channels, .. } = self.shape;
+        let (width, blocks) = (groups * output_channels, self.shape.n_blocks());
+        let pitch = width * finish.size();
+        let rows = to.len() / pitch.max(1);
+        let gemm = |group: usize, rows: Range<usize>, blocks: Range<usize>| {
+            let weights = self.weights(inputs, group);
+            let source = self.geometry.source(source, group);
+            Gemm { source, weights, finish, rows, blocks, channel: group * output_channels, width, to: () }
+        };
+        let parts = parts(machine, rows * self.shape.k_blocks() * blocks * groups);
+        if parts == 1 {
+            for group in 0..groups {
+                machine.token.vectorize(gemm(group, 0..rows, 0..blocks).onto(SliceRows { bytes: to, pitch }));
             }
+            return;
+        }
+        // Each thread reads all of what is not cut, so the smaller operand is left whole.
+        let by_channels = groups == 1 && blocks >= 2 * parts && blocks * 16 >= rows;
+        if by_channels {
+            let cut = split(blocks, parts, 2);
+            rectangles(&machine.pool, to, pitch, split(rows, 1, rows), (cut, N_BLOCK * finish.size()), &|_, c, to| {
+                machine.token.vectorize(gemm(0, 0..rows, cut.get(c)).onto(to));
+            });
+        } else {
+            let cut = split(rows, parts, 1);
+            rectangles(&machine.pool, to, pitch, cut, (split(1, 1, 1), pitch), &|r, _, mut to| {
+                for group in 0..groups {
+                    machine.token.vectorize(gemm(group, cut.get(r), 0..blocks).onto(&mut to));
+                }
+            });
         }
     }
 
