@@ -6,7 +6,17 @@
 //! | [`simd`] | the vocabulary, and the interface between a body and an instruction set |
 //! | [`epilogue`] | requantization, residual, limits and table of what sums become |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
+//! | [`split`] | work whose output can be cut into ranges, for threads: the kernels below |
+//! | [`edge`] | loads, stores and copies where a slice ends |
+//! | [`elementwise`] | functions of one or two elements, tables |
+//! | [`quantize`] | between f32 and u8, also with the move from planes to pixels |
+//! | [`reduce`] | global average pooling |
 
+pub mod edge;
+pub mod elementwise;
 pub mod epilogue;
 pub mod gemm;
+pub mod quantize;
+pub mod reduce;
 pub mod simd;
+pub mod split;

@@ -70,7 +70,7 @@ mod resize;
 mod softmax;
 #[cfg(test)]
 mod testing;
-mod walk;
+pub(crate) mod walk;
 
 /// The operand's elements; the graph's check has made sure of their type.
 fn f32s<'a>(operand: &Operand<'a>) -> &'a [f32] {
