@@ -9,6 +9,8 @@
 //! | [`split`] | work whose output can be cut into ranges, for threads: the kernels below |
 //! | [`edge`] | loads, stores and copies where a slice ends |
 //! | [`elementwise`] | functions of one or two elements, tables |
+//! | [`layout`] | joining, cutting, shuffling, transposing |
+//! | [`pool`] | pools of u8 |
 //! | [`quantize`] | between f32 and u8, also with the move from planes to pixels |
 //! | [`reduce`] | global average pooling |
 
@@ -16,6 +18,8 @@ pub mod edge;
 pub mod elementwise;
 pub mod epilogue;
 pub mod gemm;
+pub mod layout;
+pub mod pool;
 pub mod quantize;
 pub mod reduce;
 pub mod simd;

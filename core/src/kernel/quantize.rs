@@ -168,7 +168,6 @@ impl QuantizeTransposed<'_> {
         if self.pitch == 1 {
             return edge::store(s, v.plane(s, &self.x[plane(0)..][..count]), to);
         }
-        // Channels of which there are fewer than four in a quad.
         let mut rows = [s.splat_b(self.pad); 4];
         let mut quads = [[0u8; 4]; 64];
         for first in (0..self.pitch).step_by(4) {
@@ -179,15 +178,7 @@ impl QuantizeTransposed<'_> {
                     false => s.splat_b(self.pad),
                 };
             }
-            let blocks = s.interleave(rows);
-            let (places, _) = quads.as_chunks_mut::<4>();
-            for (n, &block) in blocks.iter().enumerate() {
-                for l in 0..4 {
-                    if let Ok(place) = bytemuck::cast_slice_mut(&mut places[4 * l + n]).try_into() {
-                        s.store_quarter(block, l, place);
-                    }
-                }
-            }
+            edge::store_quads(s, s.interleave(rows), &mut quads);
             let width = (self.pitch - first).min(4);
             scatter(&quads[..count], width, &mut to[first..], self.pitch);
         }

@@ -63,7 +63,7 @@ mod elementwise;
 mod gemm;
 mod layout;
 mod packed;
-mod pool;
+pub(crate) mod pool;
 mod quantize;
 mod reduce;
 mod resize;

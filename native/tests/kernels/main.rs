@@ -2,6 +2,8 @@
 //! has and on arrays.
 
 mod elementwise;
+mod layout;
+mod pool;
 mod quantize;
 mod reduce;
 mod run;
