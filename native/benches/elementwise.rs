@@ -16,6 +16,7 @@ use quaver_core::kernel::pool::PoolU8;
 use quaver_core::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
 use quaver_core::kernel::reduce::MeanOfPixels;
 use quaver_core::kernel::simd::Simd;
+use quaver_core::kernel::softmax::{SoftmaxF32, SoftmaxU8};
 use quaver_core::kernel::split::{Part, Split};
 use quaver_core::quant::Affine;
 use quaver_core::reference::Reference;
@@ -116,6 +117,7 @@ fn main() {
     let bench = Bench { isa, filter: std::env::args().skip(1).find(|a| !a.starts_with("--")) };
     binary(&bench);
     unary(&bench);
+    softmax(&bench);
     images(&bench);
     layout(&bench);
 }
@@ -151,14 +153,14 @@ fn binary(bench: &Bench) {
 fn unary(bench: &Bench) {
     let shape = [1, 56, 56, 64];
     let (x, table) = (Tensor::u8(&shape), Tensor::u8(&[256]));
-    bench.run("Table 56x56x64", &Op::Table, &[x.operand(), table.operand()], (DType::U8, &shape), |i, o| Table::new(i, o));
+    bench.run("Table 56x56x64", &Op::Table, &[x.operand(), table.operand()], (DType::U8, &shape), Table::new);
     let real = Tensor::f32(&shape);
     for function in [UnaryFn::Relu, UnaryFn::HardSwish, UnaryFn::Exp, UnaryFn::Sigmoid, UnaryFn::Gelu, UnaryFn::Tanh, UnaryFn::Log] {
         let name = format!("{} f32 56x56x64", function.name());
         bench.run(&name, &Op::Unary { function }, &[real.operand()], (DType::F32, &shape), |i, o| UnaryF32::new(function, i, o));
     }
-    bench.run("Quantize 56x56x64", &Op::Quantize, &[real.operand()], (DType::U8, &shape), |i, o| Quantize::new(i, o));
-    bench.run("Dequantize 56x56x64", &Op::Dequantize, &[x.operand()], (DType::F32, &shape), |i, o| Dequantize::new(i, o));
+    bench.run("Quantize 56x56x64", &Op::Quantize, &[real.operand()], (DType::U8, &shape), Quantize::new);
+    bench.run("Dequantize 56x56x64", &Op::Dequantize, &[x.operand()], (DType::F32, &shape), Dequantize::new);
     let image = Tensor::f32(&[1, 3, 224, 224]);
     let transpose = Op::Transpose { perm: vec![0, 2, 3, 1] };
     bench.run("Quantize+Transpose 3x224x224", &transpose, &[image.operand()], (DType::U8, &[1, 224, 224, 3]), |i, o| {
@@ -167,6 +169,21 @@ fn unary(bench: &Bench) {
     bench.run("Quantize+Transpose 3>4x224x224", &transpose, &[image.operand()], (DType::U8, &[1, 224, 224, 4]), |i, _| {
         QuantizeTransposed::with_pitch(&i[0], Q, Some(4), Q.zero_point)
     });
+}
+
+fn softmax(bench: &Bench) {
+    let op = Op::Softmax { axis: 1 };
+    for shape in [[1, 1000], [768, 197]] {
+        let (x, table) = (Tensor::u8(&shape), quaver_core::arith::exp::build(Q.scale));
+        let table =
+            Tensor { dtype: DType::I32, shape: vec![256], bytes: AlignedBytes::copy_of(bytemuck::cast_slice(&table)).expect("memory") };
+        let name = |what: &str| format!("Softmax {what} {}x{}", shape[0], shape[1]);
+        let inputs = [x.operand(), table.operand()];
+        bench.run(&name("u8"), &op, &inputs, (DType::U8, &shape), |i, o| SoftmaxU8::new(1, i, o));
+        bench.run(&name("u8>f32"), &op, &inputs, (DType::F32, &shape), |i, o| SoftmaxU8::new(1, i, o));
+        let real = Tensor::f32(&shape);
+        bench.run(&name("f32"), &op, &[real.operand()], (DType::F32, &shape), |i, o| SoftmaxF32::new(1, i, o));
+    }
 }
 
 fn images(bench: &Bench) {

@@ -20,7 +20,7 @@ fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
 }
 
 /// eˣ, to 1.1 u; subnormal results too. 2ⁿ·e^r with n = rne(x·log₂e), e^r = 1 + r + r²·P(r).
-#[inline]
+#[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     // Beyond, the result is 0 or ∞. The comparisons let NaN through.
@@ -43,7 +43,7 @@ fn power_of_two(n: i32) -> f32 {
 }
 
 /// Natural logarithm, to 1 u. x = 2ᵉ·(1 + f) with 1 + f in √½ .. √2, ln(1 + f) = f − f²/2 + f³·P(f).
-#[inline]
+#[inline(always)]
 pub fn ln(x: f32) -> f32 {
     // A subnormal is scaled up first.
     let (y, shift) = if x < f32::MIN_POSITIVE { (x * 8_388_608.0, 23) } else { (x, 0) };
@@ -72,7 +72,7 @@ pub fn ln(x: f32) -> f32 {
 }
 
 /// Hyperbolic tangent, to 1.5 u: x + x³·P(x²) below 0.625, else ±(1 − 2 / (e^2|x| + 1)).
-#[inline]
+#[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     let a = x.abs();
     let z = x * x;
@@ -82,7 +82,7 @@ pub fn tanh(x: f32) -> f32 {
 }
 
 /// Error function, to 2 u: x + x·P(x²) below 1, else ±(1 − e^Q(|x|)).
-#[inline]
+#[inline(always)]
 pub fn erf(x: f32) -> f32 {
     let a = x.abs();
     let z = x * x;
@@ -96,7 +96,7 @@ pub fn erf(x: f32) -> f32 {
 }
 
 /// 1 / (1 + e⁻ˣ), to 2.5 u down to x = −87; 0 below −88.8, where e⁻ˣ overflows.
-#[inline]
+#[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }

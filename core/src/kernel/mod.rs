@@ -13,6 +13,7 @@
 //! | [`pool`] | pools of u8 |
 //! | [`quantize`] | between f32 and u8, also with the move from planes to pixels |
 //! | [`reduce`] | global average pooling |
+//! | [`softmax`] | softmax along the last axis |
 
 pub mod edge;
 pub mod elementwise;
@@ -23,4 +24,5 @@ pub mod pool;
 pub mod quantize;
 pub mod reduce;
 pub mod simd;
+pub mod softmax;
 pub mod split;

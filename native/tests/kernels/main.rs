@@ -7,3 +7,4 @@ mod pool;
 mod quantize;
 mod reduce;
 mod run;
+mod softmax;

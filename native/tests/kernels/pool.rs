@@ -40,3 +40,19 @@ fn pools() {
         }
     }
 }
+
+#[test]
+fn long_lines_and_large_windows() {
+    let mut rng = Rng(14);
+    for (shape, kernel, strides) in
+        [([1, 4, 150, 130], 3, 1), ([2, 3, 900, 19], 2, 2), ([1, 12, 11, 70], 9, 1), ([1, 7, 7, 40], 7, 1), ([1, 9, 30, 5], 5, 1)]
+    {
+        let window = Window { kernel: [kernel, kernel], strides: [strides; 2], ..Window::unit() };
+        for function in [PoolFn::Max, PoolFn::Average] {
+            let pool = Pool { function, window, ceil_mode: false, count_include_pad: false };
+            let from = rng.affine();
+            let to = if function == PoolFn::Max { from } else { rng.affine() };
+            assert!(check(&Op::Pool(pool), &Of(pool), &[&Tensor::bytes(&shape, from, &mut rng)], DType::U8, Some(to)));
+        }
+    }
+}

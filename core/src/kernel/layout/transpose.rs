@@ -10,22 +10,15 @@ use crate::kernel::split::Split;
 use crate::reference::walk::{Walk, strides};
 use crate::tensor::DType;
 
-/// Columns and rows that are worked on at once, so that a line of cache is used up before it leaves.
-const TILE: usize = 64;
-
 /// `[…,rows,columns]` → `[…,columns,rows]` of u8 or f32. A unit is a row of the output.
 #[derive(Debug, Clone, Copy)]
 pub struct Transpose<'a> {
-    x: Elements<'a>,
+    x: &'a [u8],
+    /// Bytes of an element: 1 or 4.
+    size: usize,
     len: usize,
     rows: usize,
     columns: usize,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Elements<'a> {
-    U8(&'a [u8]),
-    F32(&'a [f32]),
 }
 
 impl<'a> Transpose<'a> {
@@ -48,12 +41,14 @@ impl<'a> Transpose<'a> {
         if !(matrices && row_step == columns as isize && column_step == 1) {
             return None;
         }
-        let x = match x.dtype() {
-            DType::U8 => Elements::U8(x.bytes()),
-            DType::F32 => Elements::F32(x.as_slice()?),
-            _ => return None,
-        };
-        Some(Self { x, len: walk.len(), rows, columns })
+        let applies = matches!(x.dtype(), DType::U8 | DType::F32);
+        applies.then_some(Self { x: x.bytes(), size: x.dtype().size(), len: walk.len(), rows, columns })
+    }
+
+    /// Columns of a tile: one vector.
+    #[inline(always)]
+    fn tile(&self) -> usize {
+        64 / self.size
     }
 }
 
@@ -63,14 +58,11 @@ impl Split for Transpose<'_> {
     }
 
     fn unit_bytes(&self) -> usize {
-        match self.x {
-            Elements::U8(_) => self.rows,
-            Elements::F32(_) => self.rows * 4,
-        }
+        self.rows * self.size
     }
 
     fn grain(&self) -> usize {
-        TILE.min(self.columns)
+        self.tile().min(self.columns)
     }
 
     #[inline(always)]
@@ -78,16 +70,12 @@ impl Split for Transpose<'_> {
         let mut at = units.start;
         while at < units.end {
             let (matrix, column) = (at / self.columns, at % self.columns);
-            let count = (units.end - at).min(self.columns - column).min(TILE);
+            let count = (units.end - at).min(self.columns - column).min(self.tile());
             let (part, rest) = to.split_at_mut(count * self.unit_bytes());
-            let start = matrix * self.rows * self.columns + column;
-            match self.x {
-                Elements::U8(x) => self.bytes(s, &x[start..], count, part),
-                Elements::F32(x) => {
-                    if let Ok(part) = bytemuck::try_cast_slice_mut(part) {
-                        self.words(&x[start..], count, part);
-                    }
-                }
+            let x = &self.x[(matrix * self.rows * self.columns + column) * self.size..];
+            match self.size {
+                1 => self.bytes(s, x, count, part),
+                _ => self.words(s, x, count, part),
             }
             (at, to) = (at + count, rest);
         }
@@ -95,41 +83,70 @@ impl Split for Transpose<'_> {
 }
 
 impl Transpose<'_> {
-    /// `count` columns, four rows at a time: their bytes become quads.
+    /// `count` columns of bytes, sixteen rows at a time: quads of four rows, then words of four quads.
     #[inline(always)]
     fn bytes<S: Simd>(&self, s: S, x: &[u8], count: usize, to: &mut [u8]) {
-        let mut quads = [[0u8; 4]; 64];
-        for row in (0..self.rows).step_by(4) {
-            let height = (self.rows - row).min(4);
-            let mut rows = [s.splat_b(0); 4];
-            for (k, v) in rows.iter_mut().enumerate().take(height) {
-                *v = edge::load(s, x, (row + k) * self.columns);
-            }
-            edge::store_quads(s, s.interleave(rows), &mut quads);
-            if height == 4 {
-                for (i, quad) in quads[..count].iter().enumerate() {
-                    to[i * self.rows + row..][..4].copy_from_slice(quad);
+        let height = self.rows.min(16);
+        for row in (0..self.rows).step_by(16) {
+            // The last rows overlap those before them.
+            let row = row.min(self.rows - height);
+            let mut quads = [[s.splat_b(0); 4]; 4];
+            for (g, quads) in quads.iter_mut().enumerate() {
+                for (k, rows) in quads.iter_mut().enumerate().take(height.saturating_sub(4 * g)) {
+                    *rows = edge::load(s, x, (row + 4 * g + k) * self.columns);
                 }
-            } else {
-                for (i, quad) in quads[..count].iter().enumerate() {
-                    edge::copy(&quad[..height], &mut to[i * self.rows + row..][..height]);
+                *quads = s.interleave(*quads);
+            }
+            let mut columns = [[s.splat_b(0); 4]; 4];
+            for (v, columns) in columns.iter_mut().enumerate() {
+                *columns = s.interleave_words([quads[0][v], quads[1][v], quads[2][v], quads[3][v]]);
+            }
+            for l in 0..4 {
+                for (v, columns) in columns.iter().enumerate() {
+                    for (w, &columns) in columns.iter().enumerate() {
+                        let column = 16 * l + 4 * v + w;
+                        if column < count {
+                            put(s, columns, l, &mut to[column * self.rows + row..], height);
+                        }
+                    }
                 }
             }
         }
     }
 
-    /// `count` columns, in tiles.
+    /// `count` columns of words, four rows at a time.
     #[inline(always)]
-    fn words(&self, x: &[f32], count: usize, to: &mut [f32]) {
-        for top in (0..self.rows).step_by(TILE) {
-            let height = (self.rows - top).min(TILE);
-            for column in 0..count {
-                let to = &mut to[column * self.rows + top..][..height];
-                let x = &x[top * self.columns + column..];
-                for (i, to) in to.iter_mut().enumerate() {
-                    *to = x[i * self.columns];
+    fn words<S: Simd>(&self, s: S, x: &[u8], count: usize, to: &mut [u8]) {
+        let height = self.rows.min(4);
+        for row in (0..self.rows).step_by(4) {
+            let row = row.min(self.rows - height);
+            let mut rows = [s.splat_b(0); 4];
+            for (k, rows) in rows.iter_mut().enumerate().take(height) {
+                *rows = edge::load(s, x, (row + k) * self.columns * 4);
+            }
+            let columns = s.interleave_words(rows);
+            for l in 0..4 {
+                for (w, &columns) in columns.iter().enumerate() {
+                    let column = 4 * l + w;
+                    if column < count {
+                        put(s, columns, l, &mut to[(column * self.rows + row) * 4..], height * 4);
+                    }
                 }
             }
+        }
+    }
+}
+
+/// Stores `len` bytes of quarter `l`. Where they are fewer than 16 they are a whole column, so what is stored behind them is
+/// overwritten by the next one.
+#[inline(always)]
+fn put<S: Simd>(s: S, v: S::B, l: usize, to: &mut [u8], len: usize) {
+    match to.first_chunk_mut::<16>() {
+        Some(to) => s.store_quarter(v, l, to),
+        None => {
+            let mut quarter = [0; 16];
+            s.store_quarter(v, l, &mut quarter);
+            to[..len].copy_from_slice(&quarter[..len]);
         }
     }
 }

@@ -88,7 +88,7 @@ fn down_rows<S: Simd, const R: usize>(s: S, rows: [&[u8]; R], to: &mut [u8; LINE
         }
         s.store_b(largest, &mut places[i]);
     }
-    if len % 64 > 0 {
+    if !len.is_multiple_of(64) {
         let mut largest = if more { s.load_b(&places[count]) } else { s.splat_b(0) };
         for row in rows {
             largest = s.max_b(largest, edge::load(s, row, count * 64));
