@@ -20,28 +20,30 @@ fn polynomial<const N: usize>(x: f32, coefficients: [f32; N]) -> f32 {
 }
 
 /// eˣ, to 1.1 u; subnormal results too. 2ⁿ·e^r with n = rne(x·log₂e), e^r = 1 + r + r²·P(r).
-#[inline]
+#[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     // Beyond, the result is 0 or ∞. The comparisons let NaN through.
     let t = if x < -104.0 { -104.0 } else { x };
     let t = if t > 89.0 { 89.0 } else { t };
-    let n = t * std::f32::consts::LOG2_E + ROUND - ROUND;
+    // The sum has n in its low bits, too, where a conversion would have to look out for NaN.
+    let shifted = t * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
     let r = t - n * LN2_HIGH - n * LN2_LOW;
     let p = polynomial(r, [1.381_443_3e-3, 8.368_797e-3, 4.166_832_4e-2, 1.666_652e-1, 4.999_999_4e-1]);
     let y = p * (r * r) + r + 1.0;
     // Two factors, since 2ⁿ alone can overflow or be subnormal.
-    let n = n as i32;
-    y * power_of_two(n >> 1) * power_of_two(n - (n >> 1))
+    let n = (shifted.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    y * power_of_two(n >> 1) * power_of_two(n.wrapping_sub(n >> 1))
 }
 
 #[inline(always)]
 fn power_of_two(n: i32) -> f32 {
-    f32::from_bits(((n + 127) as u32) << 23)
+    f32::from_bits((n.wrapping_add(127) as u32) << 23)
 }
 
 /// Natural logarithm, to 1 u. x = 2ᵉ·(1 + f) with 1 + f in √½ .. √2, ln(1 + f) = f − f²/2 + f³·P(f).
-#[inline]
+#[inline(always)]
 pub fn ln(x: f32) -> f32 {
     // A subnormal is scaled up first.
     let (y, shift) = if x < f32::MIN_POSITIVE { (x * 8_388_608.0, 23) } else { (x, 0) };
@@ -70,7 +72,7 @@ pub fn ln(x: f32) -> f32 {
 }
 
 /// Hyperbolic tangent, to 1.5 u: x + x³·P(x²) below 0.625, else ±(1 − 2 / (e^2|x| + 1)).
-#[inline]
+#[inline(always)]
 pub fn tanh(x: f32) -> f32 {
     let a = x.abs();
     let z = x * x;
@@ -80,7 +82,7 @@ pub fn tanh(x: f32) -> f32 {
 }
 
 /// Error function, to 2 u: x + x·P(x²) below 1, else ±(1 − e^Q(|x|)).
-#[inline]
+#[inline(always)]
 pub fn erf(x: f32) -> f32 {
     let a = x.abs();
     let z = x * x;
@@ -94,7 +96,7 @@ pub fn erf(x: f32) -> f32 {
 }
 
 /// 1 / (1 + e⁻ˣ), to 2.5 u down to x = −87; 0 below −88.8, where e⁻ˣ overflows.
-#[inline]
+#[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }

@@ -58,6 +58,11 @@ impl AddU8 {
         add
     }
 
+    /// m_a and ±m_b.
+    pub fn multipliers(&self) -> [f32; 2] {
+        self.multipliers
+    }
+
     /// One element.
     #[inline]
     pub fn apply(&self, a: u8, b: u8) -> u8 {
@@ -79,6 +84,11 @@ impl MulU8 {
     pub fn new(a: Affine, b: Affine, y: Affine) -> Self {
         let multiplier = ratio(f64::from(a.scale) * f64::from(b.scale), f64::from(y.scale));
         Self { zeros: [i32::from(a.zero_point), i32::from(b.zero_point)], multiplier, y }
+    }
+
+    /// m.
+    pub fn multiplier(&self) -> f32 {
+        self.multiplier
     }
 
     /// One element.
@@ -105,6 +115,12 @@ impl Mean {
     /// The multiplier of a real mean: y = f32(sum)·m with m = s_x / n.
     pub fn real(x: Affine, count: usize) -> f32 {
         ratio(f64::from(x.scale), count as f64)
+    }
+
+    /// m.
+    #[inline]
+    pub fn multiplier(&self) -> f32 {
+        self.multiplier
     }
 
     /// From the sum.

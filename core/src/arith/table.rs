@@ -5,6 +5,7 @@ use crate::graph::op::UnaryFn;
 use crate::quant::Affine;
 
 /// The function on f32: what every backend computes for a real tensor.
+#[inline(always)]
 pub fn unary_f32(function: UnaryFn, x: f32) -> f32 {
     use UnaryFn as F;
     match function {
@@ -100,6 +101,7 @@ pub fn unary_f32(function: UnaryFn, x: f32) -> f32 {
     }
 }
 
+#[inline(always)]
 fn hard_sigmoid(x: f32, alpha: f32, beta: f32) -> f32 {
     let t = alpha * x + beta;
     let t = if t < 0.0 { 0.0 } else { t };

@@ -7,8 +7,24 @@
 //! | [`epilogue`] | requantization, residual, limits and table of what sums become |
 //! | [`conv`] | where a convolution finds its activations |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
+//! | [`split`] | work whose output can be cut into ranges, for threads: the kernels below |
+//! | [`edge`] | loads, stores and copies where a slice ends |
+//! | [`elementwise`] | functions of one or two elements, tables |
+//! | [`layout`] | joining, cutting, shuffling, transposing |
+//! | [`pool`] | pools of u8 |
+//! | [`quantize`] | between f32 and u8, also with the move from planes to pixels |
+//! | [`reduce`] | global average pooling |
+//! | [`softmax`] | softmax along the last axis |
 
 pub mod conv;
+pub mod edge;
+pub mod elementwise;
 pub mod epilogue;
 pub mod gemm;
+pub mod layout;
+pub mod pool;
+pub mod quantize;
+pub mod reduce;
 pub mod simd;
+pub mod softmax;
+pub mod split;

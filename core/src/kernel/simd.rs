@@ -106,6 +106,8 @@ pub trait Simd: Copy + Send + Sync {
     fn max_b(self, a: Self::B, b: Self::B) -> Self::B;
     /// Four rows of 64 channels become quads: in interleaved order, byte k of a lane is row k's.
     fn interleave(self, rows: [Self::B; 4]) -> [Self::B; 4];
+    /// Four rows of sixteen 4-byte words become columns: bytes 16l .. 16l + 16 of vector k are word 4l + k of each row.
+    fn interleave_words(self, rows: [Self::B; 4]) -> [Self::B; 4];
 
     /// A zero point z and limits lo ≤ hi of bytes.
     fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Self::Limits;

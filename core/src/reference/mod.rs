@@ -70,14 +70,14 @@ mod elementwise;
 mod gemm;
 mod layout;
 mod packed;
-mod pool;
+pub(crate) mod pool;
 mod quantize;
 mod reduce;
 mod resize;
 mod softmax;
 #[cfg(test)]
 mod testing;
-mod walk;
+pub(crate) mod walk;
 
 /// The operand's elements; the graph's check has made sure of their type.
 fn f32s<'a>(operand: &Operand<'a>) -> &'a [f32] {

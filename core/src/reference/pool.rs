@@ -92,9 +92,8 @@ impl Shapes {
 /// One position of the window over a block of channels.
 struct At<'a, T> {
     image: &'a [T],
-    /// Rows and columns of the taps inside the image: first, how many, and the distance between two.
-    rows: (usize, usize, usize),
-    columns: (usize, usize, usize),
+    rows: Along,
+    columns: Along,
     width: usize,
     pixel: usize,
     block: Range<usize>,
@@ -105,10 +104,9 @@ struct At<'a, T> {
 impl<T> At<'_, T> {
     /// Calls `visit` with the channels of every tap inside the image, in row order.
     fn taps(&self, mut visit: impl FnMut(&[T])) {
-        let (top, height, down) = self.rows;
-        let (left, width, right) = self.columns;
-        for row in (0..height).map(|k| top + k * down) {
-            for column in (0..width).map(|k| left + k * right) {
+        let (rows, columns) = (self.rows, self.columns);
+        for row in (0..rows.len).map(|k| rows.first + k * rows.step) {
+            for column in (0..columns.len).map(|k| columns.first + k * columns.step) {
                 let at = (row * self.width + column) * self.pixel;
                 visit(&self.image[at + self.block.start..at + self.block.end]);
             }
@@ -124,11 +122,11 @@ fn each_window<T>(pool: &Pool, shapes: &Shapes, from: &[T], to: &mut [T], mut co
     }
     for (n, image) in to.chunks_exact_mut(oh * ow * c).enumerate() {
         for (o, pixel) in image.chunks_exact_mut(c).enumerate() {
-            let (rows, row_count) = inside(pool, 0, o / ow, h);
-            let (columns, column_count) = inside(pool, 1, o % ow, w);
+            let rows = inside(pool, 0, o / ow, h);
+            let columns = inside(pool, 1, o % ow, w);
             for (i, channels) in pixel.chunks_mut(BLOCK).enumerate() {
                 let block = i * BLOCK..i * BLOCK + channels.len();
-                let count = (row_count * column_count).max(1);
+                let count = (rows.counted * columns.counted).max(1);
                 let image = &from[n * h * w * c..(n + 1) * h * w * c];
                 compute(&At { image, rows, columns, width: w, pixel: c, block, count }, channels);
             }
@@ -136,17 +134,34 @@ fn each_window<T>(pool: &Pool, shapes: &Shapes, from: &[T], to: &mut [T], mut co
     }
 }
 
-/// Along dimension `d` at output position `o`: the taps inside the image, and how many count in an average.
-fn inside(pool: &Pool, d: usize, o: usize, extent: usize) -> ((usize, usize, usize), usize) {
+/// What a window sees along one dimension.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Along {
+    /// The first tap inside the image, in the image.
+    pub(crate) first: usize,
+    /// Taps inside the image.
+    pub(crate) len: usize,
+    /// The distance between two.
+    pub(crate) step: usize,
+    /// Taps that count in an average.
+    pub(crate) counted: usize,
+}
+
+/// Along dimension `d` at output position `o`.
+#[inline]
+pub(crate) fn inside(pool: &Pool, d: usize, o: usize, extent: usize) -> Along {
     let Window { kernel, strides, dilations, pads_begin, pads_end } = pool.window;
     let start = o * strides[d];
+    if start >= pads_begin[d] && start + pool.window.reach(d) <= pads_begin[d] + extent {
+        return Along { first: start - pads_begin[d], len: kernel[d], step: dilations[d], counted: kernel[d] };
+    }
     // Tap k is at start + k·dilation of the padded extent; taps before `limit` are counted.
     let taps_before = |limit: usize| limit.saturating_sub(start).div_ceil(dilations[d]).min(kernel[d]);
     let (skipped, end) = (taps_before(pads_begin[d]), taps_before(pads_begin[d] + extent));
     let len = end - skipped;
     let counted = if pool.count_include_pad { taps_before(pads_begin[d] + extent + pads_end[d]) } else { len };
     let first = (start + skipped * dilations[d]).saturating_sub(pads_begin[d]);
-    ((first, len, dilations[d]), counted)
+    Along { first, len, step: dilations[d], counted }
 }
 
 #[cfg(test)]

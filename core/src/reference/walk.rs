@@ -10,7 +10,7 @@ const MOST: usize = MAX_RANK + 2;
 
 /// Extents, and strides in elements of K tensors.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Walk<const K: usize> {
+pub(crate) struct Walk<const K: usize> {
     extents: [usize; MOST],
     strides: [[isize; K]; MOST],
     rank: usize,
@@ -18,12 +18,12 @@ pub(super) struct Walk<const K: usize> {
 
 impl<const K: usize> Walk<K> {
     /// A walk over one position.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { extents: [1; MOST], strides: [[0; K]; MOST], rank: 0 }
     }
 
     /// Adds a dimension inside those added before; `extent` is not 0.
-    pub(super) fn push(&mut self, extent: usize, strides: [isize; K]) {
+    pub(crate) fn push(&mut self, extent: usize, strides: [isize; K]) {
         if extent == 1 {
             return;
         }
@@ -39,21 +39,45 @@ impl<const K: usize> Walk<K> {
         self.rank += 1;
     }
 
+    /// Exchanges the tensors of a walk over two.
+    pub(crate) fn swapped(mut self) -> Self {
+        self.strides.iter_mut().for_each(|s| s.reverse());
+        self
+    }
+
     /// The dimension `from_last` places before the last, or one of extent 1.
-    pub(super) fn dim(&self, from_last: usize) -> (usize, [isize; K]) {
+    pub(crate) fn dim(&self, from_last: usize) -> (usize, [isize; K]) {
         match self.rank.checked_sub(from_last + 1) {
             Some(d) => (self.extents[d], self.strides[d]),
             None => (1, [1; K]),
         }
     }
 
+    /// Number of dimensions that are left.
+    pub(crate) fn rank(&self) -> usize {
+        self.rank
+    }
+
     /// Number of positions.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.extents[..self.rank].iter().product()
     }
 
+    /// The offsets of position `index` of all but the last `inner` dimensions, in row-major order.
+    pub(crate) fn at(&self, inner: usize, mut index: usize) -> [isize; K] {
+        let mut offsets = [0; K];
+        for d in (0..self.rank.saturating_sub(inner)).rev() {
+            let i = (index % self.extents[d]) as isize;
+            index /= self.extents[d];
+            for (offset, stride) in offsets.iter_mut().zip(self.strides[d]) {
+                *offset += stride * i;
+            }
+        }
+        offsets
+    }
+
     /// Calls `visit` with the offsets of every position of all but the last `inner` dimensions, in row-major order.
-    pub(super) fn outer(&self, inner: usize, mut visit: impl FnMut([isize; K])) {
+    pub(crate) fn outer(&self, inner: usize, mut visit: impl FnMut([isize; K])) {
         let rank = self.rank.saturating_sub(inner);
         let mut at = [0usize; MOST];
         let mut offsets = [0isize; K];
@@ -77,7 +101,7 @@ impl<const K: usize> Walk<K> {
 }
 
 /// Row-major strides of `shape`, in elements.
-pub(super) fn strides(shape: &[usize]) -> [isize; MAX_RANK] {
+pub(crate) fn strides(shape: &[usize]) -> [isize; MAX_RANK] {
     let mut strides = [0; MAX_RANK];
     let mut stride = 1;
     for (slot, &extent) in strides.iter_mut().zip(shape).rev() {
@@ -113,6 +137,8 @@ mod tests {
         seen.clear();
         walk.outer(0, |[o]| seen.push(o));
         assert_eq!((seen.len(), seen[3], seen[4], seen[23]), (24, 300, -10, 281));
+        assert!((0..24).all(|i| walk.at(0, i) == [seen[i]]));
+        assert!((0..6).all(|i| walk.at(1, i) == [seen[4 * i]]));
         seen.clear();
         walk.outer(9, |[o]| seen.push(o));
         assert_eq!(seen, [0]);

@@ -195,6 +195,21 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn interleave_words(self, [a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+        // SAFETY: `self` proves the feature.
+        unsafe {
+            let (ab_lo, ab_hi) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            let (cd_lo, cd_hi) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+            [
+                _mm512_unpacklo_epi64(ab_lo, cd_lo),
+                _mm512_unpackhi_epi64(ab_lo, cd_lo),
+                _mm512_unpacklo_epi64(ab_hi, cd_hi),
+                _mm512_unpackhi_epi64(ab_hi, cd_hi),
+            ]
+        }
+    }
+
+    #[inline(always)]
     fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Limits {
         // SAFETY: `self` proves the feature.
         let zero_point = unsafe { _mm512_set1_epi16(i16::from(zero_point)) };

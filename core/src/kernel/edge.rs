@@ -1,0 +1,86 @@
+//! Loads, stores and copies at the edges of a slice, where fewer bytes are left than a vector has, or a copy is too short
+//! for a call to be worth it.
+
+use super::simd::Simd;
+
+/// The 64 bytes from `at` on; zeros stand for those behind the end.
+#[inline(always)]
+pub fn load<S: Simd>(s: S, from: &[u8], at: usize) -> S::B {
+    let from = &from[at.min(from.len())..];
+    match from.first_chunk::<64>() {
+        Some(whole) => s.load_b(whole),
+        None => s.load_b(&padded(from)),
+    }
+}
+
+/// Up to 64 bytes, and zeros.
+#[inline(always)]
+pub fn padded(from: &[u8]) -> [u8; 64] {
+    let mut whole = [0; 64];
+    let len = from.len().min(64);
+    whole[..len].copy_from_slice(&from[..len]);
+    whole
+}
+
+/// The first bytes of `v`: as many as `to` has, at most 64.
+#[inline(always)]
+pub fn store<S: Simd>(s: S, v: S::B, to: &mut [u8]) {
+    match to.first_chunk_mut::<64>() {
+        Some(whole) => s.store_b(v, whole),
+        None => {
+            let mut whole = [0; 64];
+            s.store_b(v, &mut whole);
+            to.copy_from_slice(&whole[..to.len()]);
+        }
+    }
+}
+
+/// What [`Simd::interleave`] gives, in the order of its columns.
+#[inline(always)]
+pub fn store_quads<S: Simd>(s: S, quads: [S::B; 4], to: &mut [[u8; 4]; 64]) {
+    let to = to.as_flattened_mut();
+    for (v, &quads) in quads.iter().enumerate() {
+        for l in 0..4 {
+            if let Some(to) = to[64 * l + 16 * v..].first_chunk_mut::<16>() {
+                s.store_quarter(quads, l, to);
+            }
+        }
+    }
+}
+
+/// The `j`-th sixteen of 64 bytes.
+#[inline(always)]
+pub fn quarter(x: &[u8; 64], j: usize) -> &[u8; 16] {
+    &x.as_chunks::<16>().0[j]
+}
+
+/// Copies `from` to `to`, of the same length, without a call where it is short: two pieces that overlap.
+#[inline(always)]
+pub fn copy(from: &[u8], to: &mut [u8]) {
+    let len = from.len().min(to.len());
+    let (from, to) = (&from[..len], &mut to[..len]);
+    match len {
+        0 => {}
+        1 => to[0] = from[0],
+        2..4 => ends::<2>(from, to),
+        4..8 => ends::<4>(from, to),
+        8..16 => ends::<8>(from, to),
+        16..32 => ends::<16>(from, to),
+        32..64 => ends::<32>(from, to),
+        64..=128 => ends::<64>(from, to),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Copies the first and the last `N` bytes.
+#[inline(always)]
+fn ends<const N: usize>(from: &[u8], to: &mut [u8]) {
+    if let (Some(head), Some(tail)) = (from.first_chunk::<N>(), from.last_chunk::<N>()) {
+        if let Some(to) = to.first_chunk_mut::<N>() {
+            *to = *head;
+        }
+        if let Some(to) = to.last_chunk_mut::<N>() {
+            *to = *tail;
+        }
+    }
+}

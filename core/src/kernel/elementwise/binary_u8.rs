@@ -1,0 +1,306 @@
+//! Add, Sub and Mul on u8, with ONNX's broadcasting: the float steps of [`crate::arith::requant`], 64 elements at a time.
+//!
+//! What an operand contributes to a float step, its *term*, is computed once where it is used often: f32(b − z_b)·m_b of a
+//! sum, f32(b − z_b) of a product, whose product with f32(a − z_a) has at most 17 bits and is exact. So the second operand
+//! of a per-channel operation becomes a line of numbers that repeats, and a single number makes the operation a table.
+
+use std::ops::Range;
+
+use super::broadcast;
+use super::table::look_up;
+use crate::arith::requant::{AddU8, MulU8, round_to_u8};
+use crate::backend::{Operand, OutputMut};
+use crate::graph::op::BinaryFn;
+use crate::kernel::edge;
+use crate::kernel::simd::Simd;
+use crate::kernel::split::Split;
+use crate::quant::Affine;
+use crate::reference::walk::Walk;
+
+/// Longest line that is repeated; a line of terms is on the stack.
+const LONGEST: usize = 2048;
+/// Shortest run that is worth a call: below, the reference is as good.
+const SHORTEST: usize = 16;
+/// Elements from which on a table of all results is cheaper than the results.
+const MANY: usize = 1024;
+
+/// y = function(a, b). A unit is an element, or a row where neither operand is in one piece.
+#[derive(Debug, Clone, Copy)]
+pub struct BinaryU8<'a> {
+    /// The operands, exchanged where the first one repeats.
+    x: [&'a [u8]; 2],
+    steps: Steps,
+    shape: Shape,
+    len: usize,
+}
+
+/// The constants of an operation.
+#[derive(Debug, Clone, Copy)]
+struct Steps {
+    product: bool,
+    zeros: [u8; 2],
+    /// Of a sum, one for each operand; of a product, the first.
+    multipliers: [f32; 2],
+    y: Affine,
+}
+
+/// How the second operand meets the first.
+#[derive(Debug, Clone, Copy)]
+enum Shape {
+    /// Element by element.
+    Same,
+    /// Line `i / every` of `period` elements, again and again.
+    Lines { period: usize, every: usize },
+    /// One element for all; of each byte, the result.
+    Table([u8; 256]),
+    /// Rows of `run` elements, which start where the walk says; whether a row meets one element of the second operand.
+    Rows { rows: Walk<2>, run: usize, stays: bool },
+}
+
+impl<'a> BinaryU8<'a> {
+    /// `None` for other functions, and where rows are short.
+    pub fn new(function: BinaryFn, inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        let [a, b] = inputs else { return None };
+        let (qa, qb, y) = (a.quant?, b.quant?, output.quant?);
+        let (product, multipliers) = match function {
+            BinaryFn::Add => (false, AddU8::new(qa, qb, y).multipliers()),
+            BinaryFn::Sub => (false, AddU8::subtract(qa, qb, y).multipliers()),
+            BinaryFn::Mul => (true, [MulU8::new(qa, qb, y).multiplier(); 2]),
+            _ => return None,
+        };
+        let mut walk = broadcast(inputs, output)?;
+        let mut steps = Steps { product, zeros: [qa.zero_point, qb.zero_point], multipliers, y };
+        let mut x = [a.view.bytes(), b.view.bytes()];
+        // Both functions are symmetric in their terms, so the operand that repeats can always be the second.
+        let (_, [step_a, step_b]) = walk.dim(0);
+        if step_a < step_b || step_a == step_b && x[0].len() < x[1].len() {
+            walk = walk.swapped();
+            x.reverse();
+            steps.zeros.reverse();
+            steps.multipliers.reverse();
+        }
+        let len = walk.len();
+        let ((run, inner), (repeats, outer)) = (walk.dim(0), walk.dim(1));
+        // Whether the first is in one piece, and the second consists of lines of `period` elements that last for `every`.
+        let lines = |period: usize, every: usize| {
+            x[0].len() == len && x[1].len() == period * (len / every) && walk.rank() <= 3 && period <= LONGEST
+        };
+        let shape = if x[1].len() == len && x[0].len() == len {
+            Shape::Same
+        } else if lines(1, len) && len >= MANY {
+            Shape::Table(steps.table(x[1][0]))
+        } else if lines(1, len) {
+            Shape::Lines { period: 1, every: len }
+        } else if inner == [1, 1] && outer[1] == 0 && lines(run, run * repeats) {
+            Shape::Lines { period: run, every: run * repeats }
+        } else if run >= SHORTEST {
+            Shape::Rows { rows: walk, run, stays: inner[1] == 0 }
+        } else {
+            return None;
+        };
+        Some(Self { x, steps, shape, len })
+    }
+}
+
+impl Steps {
+    /// The results for each byte of the first operand.
+    fn table(&self, b: u8) -> [u8; 256] {
+        let mut table = [0; 256];
+        let b = f32::from(b) - f32::from(self.zeros[1]);
+        for (a, y) in table.iter_mut().enumerate() {
+            let a = a as f32 - f32::from(self.zeros[0]);
+            let t = if self.product { a * b * self.multipliers[0] } else { a * self.multipliers[0] + b * self.multipliers[1] };
+            *y = round_to_u8(t, self.y.zero_point, 0, self.y.q_max);
+        }
+        table
+    }
+}
+
+impl Split for BinaryU8<'_> {
+    fn units(&self) -> usize {
+        match self.shape {
+            Shape::Rows { run, .. } => self.len / run,
+            _ => self.len,
+        }
+    }
+
+    fn unit_bytes(&self) -> usize {
+        match self.shape {
+            Shape::Rows { run, .. } => run,
+            _ => 1,
+        }
+    }
+
+    fn grain(&self) -> usize {
+        match self.shape {
+            Shape::Rows { .. } => 1,
+            _ => 64,
+        }
+    }
+
+    #[inline(always)]
+    fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
+        if self.steps.product {
+            self.compute_of::<S, true>(s, units, to);
+        } else {
+            self.compute_of::<S, false>(s, units, to);
+        }
+    }
+}
+
+impl BinaryU8<'_> {
+    #[inline(always)]
+    fn compute_of<S: Simd, const PRODUCT: bool>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
+        let v = Vectors::<S, PRODUCT>::new(s, &self.steps);
+        let [a, b] = self.x;
+        match &self.shape {
+            Shape::Same => v.pairs(s, &a[units.clone()], &b[units], to),
+            Shape::Table(table) => look_up(s, table, &a[units], to),
+            &Shape::Lines { period, every } => {
+                let mut line = [0.0; LONGEST + 64];
+                let mut start = units.start;
+                let mut to = to;
+                while start < units.end {
+                    let (i, end) = (start / every, units.end.min((start / every + 1) * every));
+                    v.line(s, &b[i * period..][..period], &mut line);
+                    let (part, rest) = to.split_at_mut(end - start);
+                    v.repeat(s, &a[start..end], &line, period, (start - i * every) % period, part);
+                    (start, to) = (end, rest);
+                }
+            }
+            &Shape::Rows { rows, run, stays } => {
+                for (i, to) in units.zip(to.chunks_exact_mut(run)) {
+                    let [at_a, at_b] = rows.at(1, i);
+                    let (a, b) = (&a[at_a as usize..][..run], &b[at_b as usize..]);
+                    if stays {
+                        v.repeat(s, a, &[v.term(b[0]); 65], 1, 0, to);
+                    } else {
+                        v.pairs(s, a, &b[..run], to);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The constants in vectors.
+struct Vectors<S: Simd, const PRODUCT: bool> {
+    zeros: [S::I; 2],
+    multipliers: [S::F; 2],
+    scalars: (f32, f32),
+    top: S::F,
+    limits: S::Limits,
+}
+
+impl<S: Simd, const PRODUCT: bool> Vectors<S, PRODUCT> {
+    #[inline(always)]
+    fn new(s: S, steps: &Steps) -> Self {
+        let Steps { zeros: [za, zb], multipliers: [ma, mb], y, .. } = *steps;
+        Self {
+            zeros: [s.splat_i32(-i32::from(za)), s.splat_i32(-i32::from(zb))],
+            multipliers: [s.splat_f32(ma), s.splat_f32(mb)],
+            scalars: (f32::from(zb), mb),
+            top: s.splat_f32(f32::from(y.q_max) - f32::from(y.zero_point)),
+            limits: s.limits(y.zero_point, 0, y.q_max),
+        }
+    }
+
+    /// The term of one element of the second operand.
+    #[inline(always)]
+    fn term(&self, b: u8) -> f32 {
+        let difference = f32::from(b) - self.scalars.0;
+        if PRODUCT { difference } else { difference * self.scalars.1 }
+    }
+
+    /// The terms of sixteen.
+    #[inline(always)]
+    fn terms(&self, s: S, b: &[u8; 16]) -> S::F {
+        let difference = s.to_f32(s.add_i32(s.widen(b), self.zeros[1]));
+        if PRODUCT { difference } else { s.mul(difference, self.multipliers[1]) }
+    }
+
+    /// Sixteen results before rounding.
+    #[inline(always)]
+    fn join(&self, s: S, a: &[u8; 16], term: S::F) -> S::I {
+        let difference = s.to_f32(s.add_i32(s.widen(a), self.zeros[0]));
+        let t =
+            if PRODUCT { s.mul(s.mul(difference, term), self.multipliers[0]) } else { s.add(s.mul(difference, self.multipliers[0]), term) };
+        s.round_below(t, self.top)
+    }
+
+    /// 64 results of pairs.
+    #[inline(always)]
+    fn pair(&self, s: S, a: &[u8; 64], b: &[u8; 64]) -> S::B {
+        let mut y = [self.zeros[0]; 4];
+        for (j, y) in y.iter_mut().enumerate() {
+            *y = self.join(s, edge::quarter(a, j), self.terms(s, edge::quarter(b, j)));
+        }
+        s.narrow(y, self.limits)
+    }
+
+    /// 64 results of elements and terms.
+    #[inline(always)]
+    fn known(&self, s: S, a: &[u8; 64], terms: &[f32; 64]) -> S::B {
+        let mut y = [self.zeros[0]; 4];
+        for (j, y) in y.iter_mut().enumerate() {
+            *y = self.join(s, edge::quarter(a, j), s.load_f32(&terms.as_chunks::<16>().0[j]));
+        }
+        s.narrow(y, self.limits)
+    }
+
+    /// Element by element.
+    #[inline(always)]
+    fn pairs(&self, s: S, a: &[u8], b: &[u8], to: &mut [u8]) {
+        let ((a, a_rest), (b, b_rest), (to, to_rest)) = (a.as_chunks::<64>(), b.as_chunks::<64>(), to.as_chunks_mut::<64>());
+        let count = to.len();
+        let (a, b) = (&a[..count], &b[..count]);
+        for i in 0..count {
+            s.store_b(self.pair(s, &a[i], &b[i]), &mut to[i]);
+        }
+        if !to_rest.is_empty() {
+            edge::store(s, self.pair(s, &edge::padded(a_rest), &edge::padded(b_rest)), to_rest);
+        }
+    }
+
+    /// The terms of a line, and behind them those of the 64 elements that follow when it repeats.
+    #[inline(always)]
+    fn line(&self, s: S, b: &[u8], to: &mut [f32; LONGEST + 64]) {
+        let mut place = [0; 64];
+        let (whole, rest) = b.as_chunks::<16>();
+        let mut rest_of_16 = [0; 16];
+        rest_of_16[..rest.len()].copy_from_slice(rest);
+        for (i, to) in to.as_chunks_mut::<16>().0.iter_mut().enumerate().take(b.len().div_ceil(16)) {
+            s.store_f32(self.terms(s, whole.get(i).unwrap_or(&rest_of_16)), &mut place);
+            let place = place.as_chunks::<4>().0;
+            for k in 0..16 {
+                to[k] = f32::from_le_bytes(place[k]);
+            }
+        }
+        for i in 0..64 {
+            to[b.len() + i] = to[i];
+        }
+    }
+
+    /// Elements and the terms of a line that repeats, from its element `at` on.
+    #[inline(always)]
+    fn repeat(&self, s: S, a: &[u8], line: &[f32], period: usize, mut at: usize, to: &mut [u8]) {
+        let step = 64 % period;
+        let ((a, a_rest), (to, to_rest)) = (a.as_chunks::<64>(), to.as_chunks_mut::<64>());
+        let count = to.len();
+        let a = &a[..count];
+        for i in 0..count {
+            if let Some(terms) = line[at..].first_chunk::<64>() {
+                s.store_b(self.known(s, &a[i], terms), &mut to[i]);
+            }
+            at += step;
+            if at >= period {
+                at -= period;
+            }
+        }
+        if let Some(terms) = line[at..].first_chunk::<64>()
+            && !to_rest.is_empty()
+        {
+            edge::store(s, self.known(s, &edge::padded(a_rest), terms), to_rest);
+        }
+    }
+}

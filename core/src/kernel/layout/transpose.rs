@@ -1,0 +1,152 @@
+//! Transposition of matrices, one behind the other: what is left of most permutations when dimensions that stay side by side
+//! are joined, among them images between planes and pixels.
+
+use std::ops::Range;
+
+use crate::backend::{Operand, OutputMut};
+use crate::kernel::edge;
+use crate::kernel::simd::Simd;
+use crate::kernel::split::Split;
+use crate::reference::walk::{Walk, strides};
+use crate::tensor::DType;
+
+/// `[…,rows,columns]` → `[…,columns,rows]` of u8 or f32. A unit is a row of the output.
+#[derive(Debug, Clone, Copy)]
+pub struct Transpose<'a> {
+    x: &'a [u8],
+    /// Bytes of an element: 1 or 4.
+    size: usize,
+    len: usize,
+    rows: usize,
+    columns: usize,
+}
+
+impl<'a> Transpose<'a> {
+    /// `None` for permutations that are not such a transposition.
+    pub fn new(perm: &[usize], inputs: &[Operand<'a>], _: &OutputMut<'_>) -> Option<Self> {
+        let x = inputs.first()?.view;
+        let shape = x.shape();
+        let strides = strides(shape);
+        let mut walk = Walk::<1>::new();
+        if shape.contains(&0) {
+            return None;
+        }
+        perm.iter().for_each(|&p| walk.push(shape[p], [strides[p]]));
+        let ((rows, [row_step]), (columns, [column_step]), (_, [outer])) = (walk.dim(0), walk.dim(1), walk.dim(2));
+        let matrices = match walk.rank() {
+            2 => true,
+            3 => outer == (rows * columns) as isize,
+            _ => false,
+        };
+        if !(matrices && row_step == columns as isize && column_step == 1) {
+            return None;
+        }
+        let applies = matches!(x.dtype(), DType::U8 | DType::F32);
+        applies.then_some(Self { x: x.bytes(), size: x.dtype().size(), len: walk.len(), rows, columns })
+    }
+
+    /// Columns of a tile: one vector.
+    #[inline(always)]
+    fn tile(&self) -> usize {
+        64 / self.size
+    }
+}
+
+impl Split for Transpose<'_> {
+    fn units(&self) -> usize {
+        self.len / self.rows
+    }
+
+    fn unit_bytes(&self) -> usize {
+        self.rows * self.size
+    }
+
+    fn grain(&self) -> usize {
+        self.tile().min(self.columns)
+    }
+
+    #[inline(always)]
+    fn compute<S: Simd>(&self, s: S, units: Range<usize>, mut to: &mut [u8]) {
+        let mut at = units.start;
+        while at < units.end {
+            let (matrix, column) = (at / self.columns, at % self.columns);
+            let count = (units.end - at).min(self.columns - column).min(self.tile());
+            let (part, rest) = to.split_at_mut(count * self.unit_bytes());
+            let x = &self.x[(matrix * self.rows * self.columns + column) * self.size..];
+            match self.size {
+                1 => self.bytes(s, x, count, part),
+                _ => self.words(s, x, count, part),
+            }
+            (at, to) = (at + count, rest);
+        }
+    }
+}
+
+impl Transpose<'_> {
+    /// `count` columns of bytes, sixteen rows at a time: quads of four rows, then words of four quads.
+    #[inline(always)]
+    fn bytes<S: Simd>(&self, s: S, x: &[u8], count: usize, to: &mut [u8]) {
+        let height = self.rows.min(16);
+        for row in (0..self.rows).step_by(16) {
+            // The last rows overlap those before them.
+            let row = row.min(self.rows - height);
+            let mut quads = [[s.splat_b(0); 4]; 4];
+            for (g, quads) in quads.iter_mut().enumerate() {
+                for (k, rows) in quads.iter_mut().enumerate().take(height.saturating_sub(4 * g)) {
+                    *rows = edge::load(s, x, (row + 4 * g + k) * self.columns);
+                }
+                *quads = s.interleave(*quads);
+            }
+            let mut columns = [[s.splat_b(0); 4]; 4];
+            for (v, columns) in columns.iter_mut().enumerate() {
+                *columns = s.interleave_words([quads[0][v], quads[1][v], quads[2][v], quads[3][v]]);
+            }
+            for l in 0..4 {
+                for (v, columns) in columns.iter().enumerate() {
+                    for (w, &columns) in columns.iter().enumerate() {
+                        let column = 16 * l + 4 * v + w;
+                        if column < count {
+                            put(s, columns, l, &mut to[column * self.rows + row..], height);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// `count` columns of words, four rows at a time.
+    #[inline(always)]
+    fn words<S: Simd>(&self, s: S, x: &[u8], count: usize, to: &mut [u8]) {
+        let height = self.rows.min(4);
+        for row in (0..self.rows).step_by(4) {
+            let row = row.min(self.rows - height);
+            let mut rows = [s.splat_b(0); 4];
+            for (k, rows) in rows.iter_mut().enumerate().take(height) {
+                *rows = edge::load(s, x, (row + k) * self.columns * 4);
+            }
+            let columns = s.interleave_words(rows);
+            for l in 0..4 {
+                for (w, &columns) in columns.iter().enumerate() {
+                    let column = 4 * l + w;
+                    if column < count {
+                        put(s, columns, l, &mut to[(column * self.rows + row) * 4..], height * 4);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Stores `len` bytes of quarter `l`. Where they are fewer than 16 they are a whole column, so what is stored behind them is
+/// overwritten by the next one.
+#[inline(always)]
+fn put<S: Simd>(s: S, v: S::B, l: usize, to: &mut [u8], len: usize) {
+    match to.first_chunk_mut::<16>() {
+        Some(to) => s.store_quarter(v, l, to),
+        None => {
+            let mut quarter = [0; 16];
+            s.store_quarter(v, l, &mut quarter);
+            to[..len].copy_from_slice(&quarter[..len]);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Pools of u8 images, 64 bytes at a time. What a window sees, and how much of it counts, is [`crate::reference`]'s.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `largest` | max pool: down the rows of a line, then along it |
+//! | `average` | average pool: four taps to a dot product with ones |
+//!
+//! With fewer channels than 64 a vector reaches into the next pixels: what it finds there is computed along and overwritten
+//! by the pixel it belongs to, so only the last pixels of a part take care.
+
+use std::ops::Range;
+
+use super::edge;
+use super::simd::Simd;
+use super::split::Split;
+use crate::backend::{Operand, OutputMut};
+use crate::graph::op::{Pool, PoolFn};
+use crate::quant::Affine;
+use crate::tensor::DType;
+
+mod average;
+mod largest;
+
+/// u8 → u8. A unit is a line of the output.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolU8<'a> {
+    pool: Pool,
+    x: &'a [u8],
+    quant: [Affine; 2],
+    /// Rows and columns of an image.
+    input: [usize; 2],
+    output: [usize; 2],
+    images: usize,
+    channels: usize,
+}
+
+impl<'a> PoolU8<'a> {
+    /// Of [`crate::graph::Op::Pool`]'s operands; `None` for f32.
+    pub fn new(pool: &Pool, inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        let x = inputs.first()?;
+        let (&[images, h, w, channels], &[_, oh, ow, _]) = (x.view.shape(), output.view.view().shape()) else { return None };
+        let applies = x.view.dtype() == DType::U8 && channels > 0 && ow > 0;
+        let quant = [x.quant?, output.quant?];
+        applies.then_some(Self { pool: *pool, x: x.view.bytes(), quant, input: [h, w], output: [oh, ow], images, channels })
+    }
+
+    /// The image of a line of the output, and the line's place in its image.
+    #[inline(always)]
+    fn image(&self, line: usize) -> (&'a [u8], usize) {
+        let bytes = self.input[0] * self.input[1] * self.channels;
+        (&self.x[line / self.output[0] * bytes..][..bytes], line % self.output[0])
+    }
+}
+
+impl Split for PoolU8<'_> {
+    fn units(&self) -> usize {
+        self.images * self.output[0]
+    }
+
+    fn unit_bytes(&self) -> usize {
+        self.output[1] * self.channels
+    }
+
+    #[inline(always)]
+    fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
+        match self.pool.function {
+            PoolFn::Max => largest::compute(self, s, units, to),
+            PoolFn::Average => average::compute(self, s, units, to),
+        }
+    }
+}
+
+/// The channels that start blocks of 64: the last block of a wide pixel overlaps the one before it.
+#[inline(always)]
+fn block(channel: usize, channels: usize) -> usize {
+    channel.min(channels.saturating_sub(64))
+}
+
+/// All 64 bytes where there is room, else those of the `channels` that count.
+#[inline(always)]
+fn store<S: Simd>(s: S, v: S::B, channels: usize, to: &mut [u8]) {
+    match to.first_chunk_mut::<64>() {
+        Some(whole) => s.store_b(v, whole),
+        None => edge::store(s, v, &mut to[..channels.min(64)]),
+    }
+}

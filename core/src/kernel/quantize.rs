@@ -1,0 +1,248 @@
+//! Between f32 and u8: the steps of [`Affine::quantize`] and [`Affine::dequantize`], sixteen at a time, and the first step
+//! of most networks in one pass: f32 `[N,C,H,W]` to u8 `[N,H,W,C]`.
+
+use std::ops::Range;
+
+use super::edge;
+use super::simd::Simd;
+use super::split::Split;
+use crate::backend::{Operand, OutputMut};
+use crate::graph::Op;
+use crate::quant::Affine;
+
+/// f32 → u8. A unit is an element.
+#[derive(Debug, Clone, Copy)]
+pub struct Quantize<'a> {
+    x: &'a [f32],
+    y: Affine,
+}
+
+impl<'a> Quantize<'a> {
+    /// Of [`Op::Quantize`]'s operands.
+    pub fn new(inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        let x = inputs.first()?.view.as_slice()?;
+        Some(Self { x, y: output.quant? })
+    }
+}
+
+impl Split for Quantize<'_> {
+    fn units(&self) -> usize {
+        self.x.len()
+    }
+
+    fn unit_bytes(&self) -> usize {
+        1
+    }
+
+    fn grain(&self) -> usize {
+        64
+    }
+
+    #[inline(always)]
+    fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
+        let v = Steps::new(s, self.y);
+        let ((x, x_rest), (to, to_rest)) = (self.x[units].as_chunks::<64>(), to.as_chunks_mut::<64>());
+        let count = to.len();
+        let x = &x[..count];
+        for i in 0..count {
+            s.store_b(v.quantize(s, &x[i]), &mut to[i]);
+        }
+        if !to_rest.is_empty() {
+            edge::store(s, v.quantize(s, &padded(x_rest)), to_rest);
+        }
+    }
+}
+
+/// u8 → f32. A unit is an element.
+#[derive(Debug, Clone, Copy)]
+pub struct Dequantize<'a> {
+    x: &'a [u8],
+    from: Affine,
+}
+
+impl<'a> Dequantize<'a> {
+    /// Of [`Op::Dequantize`]'s operands.
+    pub fn new(inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        let x = inputs.first()?;
+        output.view.view().as_slice::<f32>()?;
+        Some(Self { x: x.view.bytes(), from: x.quant? })
+    }
+}
+
+impl Split for Dequantize<'_> {
+    fn units(&self) -> usize {
+        self.x.len()
+    }
+
+    fn unit_bytes(&self) -> usize {
+        4
+    }
+
+    fn grain(&self) -> usize {
+        16
+    }
+
+    #[inline(always)]
+    fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
+        let (zero, scale) = (s.splat_i32(-i32::from(self.from.zero_point)), s.splat_f32(self.from.scale));
+        let ((x, x_rest), (to, to_rest)) = (self.x[units].as_chunks::<16>(), to.as_chunks_mut::<64>());
+        let count = to.len();
+        let x = &x[..count];
+        for i in 0..count {
+            s.store_f32(s.mul(s.to_f32(s.add_i32(s.widen(&x[i]), zero)), scale), &mut to[i]);
+        }
+        if !to_rest.is_empty() {
+            let mut rest = [0; 16];
+            rest[..x_rest.len()].copy_from_slice(x_rest);
+            let mut whole = [0; 64];
+            s.store_f32(s.mul(s.to_f32(s.add_i32(s.widen(&rest), zero)), scale), &mut whole);
+            to_rest.copy_from_slice(&whole[..to_rest.len()]);
+        }
+    }
+}
+
+/// f32 `[N,C,H,W]` → u8 `[N,H,W,pitch]`: a transposition, then a quantization. A unit is a pixel.
+#[derive(Debug, Clone, Copy)]
+pub struct QuantizeTransposed<'a> {
+    x: &'a [f32],
+    y: Affine,
+    images: usize,
+    channels: usize,
+    /// Pixels of an image.
+    area: usize,
+    /// Bytes of a pixel of the output.
+    pitch: usize,
+    /// What those behind the last channel hold.
+    pad: u8,
+}
+
+impl<'a> QuantizeTransposed<'a> {
+    /// Of the input of `Transpose` to channels last, `transpose`, and the output of the `Quantize` behind it.
+    pub fn new(transpose: &Op, inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        let Op::Transpose { perm } = transpose else { return None };
+        let applies = perm == &[0, 2, 3, 1];
+        applies.then(|| Self::with_pitch(inputs.first()?, output.quant?, None, 0)).flatten()
+    }
+
+    /// The same with pixels of `pitch` bytes, of which those without a channel hold `pad`; without `pitch`, there are none.
+    pub fn with_pitch(x: &Operand<'a>, y: Affine, pitch: Option<usize>, pad: u8) -> Option<Self> {
+        let &[images, channels, h, w] = x.view.shape() else { return None };
+        let pitch = pitch.unwrap_or(channels);
+        (pitch >= channels && channels > 0).then_some(Self { x: x.view.as_slice()?, y, images, channels, area: h * w, pitch, pad })
+    }
+}
+
+impl Split for QuantizeTransposed<'_> {
+    fn units(&self) -> usize {
+        self.images * self.area
+    }
+
+    fn unit_bytes(&self) -> usize {
+        self.pitch
+    }
+
+    fn grain(&self) -> usize {
+        64
+    }
+
+    #[inline(always)]
+    fn compute<S: Simd>(&self, s: S, units: Range<usize>, mut to: &mut [u8]) {
+        let v = Steps::new(s, self.y);
+        let mut at = units.start;
+        while at < units.end {
+            let (image, pixel) = (at / self.area, at % self.area);
+            let count = (units.end - at).min(self.area - pixel).min(64);
+            let (block, rest) = to.split_at_mut(count * self.pitch);
+            self.block(s, &v, image, pixel, block);
+            (at, to) = (at + count, rest);
+        }
+    }
+}
+
+impl QuantizeTransposed<'_> {
+    /// Up to 64 pixels of an image.
+    #[inline(always)]
+    fn block<S: Simd>(&self, s: S, v: &Steps<S>, image: usize, pixel: usize, to: &mut [u8]) {
+        let count = to.len() / self.pitch;
+        let plane = |channel: usize| (image * self.channels + channel) * self.area + pixel;
+        if self.pitch == 1 {
+            return edge::store(s, v.plane(s, &self.x[plane(0)..][..count]), to);
+        }
+        let mut rows = [s.splat_b(self.pad); 4];
+        let mut quads = [[0u8; 4]; 64];
+        for first in (0..self.pitch).step_by(4) {
+            for (k, row) in rows.iter_mut().enumerate() {
+                let channel = first + k;
+                *row = match channel < self.channels {
+                    true => v.plane(s, &self.x[plane(channel)..][..count]),
+                    false => s.splat_b(self.pad),
+                };
+            }
+            edge::store_quads(s, s.interleave(rows), &mut quads);
+            let width = (self.pitch - first).min(4);
+            scatter(&quads[..count], width, &mut to[first..], self.pitch);
+        }
+    }
+}
+
+/// Writes the first `width` bytes of each quad, `pitch` bytes apart.
+#[inline(always)]
+fn scatter(quads: &[[u8; 4]], width: usize, to: &mut [u8], pitch: usize) {
+    if pitch == 4 && width == 4 {
+        return to[..quads.len() * 4].copy_from_slice(quads.as_flattened());
+    }
+    // A whole quad is one store, and its last bytes are overwritten by the next pixel's, unless they are another quad's.
+    let spill = if width == pitch || width == 4 { quads.len().saturating_sub(1) } else { 0 };
+    for (i, quad) in quads[..spill].iter().enumerate() {
+        if let Some(to) = to[i * pitch..].first_chunk_mut::<4>() {
+            *to = *quad;
+        }
+    }
+    for (i, quad) in quads.iter().enumerate().skip(spill) {
+        to[i * pitch..][..width].copy_from_slice(&quad[..width]);
+    }
+}
+
+/// The constants of a quantization.
+struct Steps<S: Simd> {
+    scale: S::F,
+    top: S::F,
+    limits: S::Limits,
+}
+
+impl<S: Simd> Steps<S> {
+    #[inline(always)]
+    fn new(s: S, y: Affine) -> Self {
+        Self {
+            scale: s.splat_f32(y.scale),
+            top: s.splat_f32(f32::from(y.q_max) - f32::from(y.zero_point)),
+            limits: s.limits(y.zero_point, 0, y.q_max),
+        }
+    }
+
+    #[inline(always)]
+    fn quantize(&self, s: S, x: &[f32; 64]) -> S::B {
+        let mut y = [s.splat_i32(0); 4];
+        for (y, x) in y.iter_mut().zip(x.as_chunks::<16>().0) {
+            *y = s.round_below(s.div(s.load_f32(x), self.scale), self.top);
+        }
+        s.narrow(y, self.limits)
+    }
+
+    /// Of up to 64.
+    #[inline(always)]
+    fn plane(&self, s: S, x: &[f32]) -> S::B {
+        match x.first_chunk::<64>() {
+            Some(whole) => self.quantize(s, whole),
+            None => self.quantize(s, &padded(x)),
+        }
+    }
+}
+
+/// Fewer than 64, and zeros.
+#[inline(always)]
+fn padded(x: &[f32]) -> [f32; 64] {
+    let mut whole = [0.0; 64];
+    whole[..x.len()].copy_from_slice(x);
+    whole
+}

@@ -1,0 +1,163 @@
+//! Softmax along the last axis, of u8 by the table of integer exponentials and of f32 in the order of sixteen partial sums.
+//!
+//! The loops are plain ones, compiled for the instruction set that they run on.
+
+use std::ops::Range;
+
+use super::simd::Simd;
+use super::split::Split;
+use crate::arith::float::{LANES, LaneSum, exp};
+use crate::arith::requant::round_to_u8;
+use crate::backend::{Operand, OutputMut};
+use crate::quant::Affine;
+use crate::tensor::DType;
+
+/// Of u8, to u8 or f32. A unit is a row.
+#[derive(Debug, Clone, Copy)]
+pub struct SoftmaxU8<'a> {
+    x: &'a [u8],
+    table: &'a [i32; 256],
+    /// Affine parameters of a u8 output.
+    y: Option<Affine>,
+    len: usize,
+}
+
+impl<'a> SoftmaxU8<'a> {
+    /// `None` for other axes and types.
+    pub fn new(axis: usize, inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        let [x, table] = inputs else { return None };
+        let table = table.view.as_slice::<i32>()?.try_into().ok()?;
+        let (&len, y) = (x.view.shape().last()?, output.view.view());
+        let applies = x.view.dtype() == DType::U8 && axis + 1 == x.view.shape().len() && len > 0;
+        let y = if y.dtype() == DType::U8 { Some(output.quant?) } else { None };
+        applies.then_some(Self { x: x.view.bytes(), table, y, len })
+    }
+}
+
+impl Split for SoftmaxU8<'_> {
+    fn units(&self) -> usize {
+        self.x.len() / self.len
+    }
+
+    fn unit_bytes(&self) -> usize {
+        self.len * if self.y.is_some() { 1 } else { 4 }
+    }
+
+    #[inline(always)]
+    fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
+        let rows = self.x[units.start * self.len..units.end * self.len].chunks_exact(self.len);
+        for (row, to) in rows.zip(to.chunks_exact_mut(self.unit_bytes())) {
+            let mut largest = 0;
+            for &q in row {
+                largest = q.max(largest);
+            }
+            let mut sum = 0u64;
+            for &q in row {
+                sum += self.table[usize::from(largest - q)] as u64;
+            }
+            if let Some(y) = self.y {
+                self.bytes(s, row, largest, sum, y, to);
+            } else {
+                let sum = sum as f32;
+                for (&q, to) in row.iter().zip(to.as_chunks_mut::<4>().0) {
+                    *to = (self.table[usize::from(largest - q)] as f32 / sum).to_le_bytes();
+                }
+            }
+        }
+    }
+}
+
+impl SoftmaxU8<'_> {
+    #[inline(always)]
+    fn bytes<S: Simd>(&self, s: S, row: &[u8], largest: u8, sum: u64, y: Affine, to: &mut [u8]) {
+        let inverse = 1.0 / (sum as f32 * y.scale);
+        if row.len() < 256 {
+            for (&q, to) in row.iter().zip(to) {
+                *to = round_to_u8(self.table[usize::from(largest - q)] as f32 * inverse, y.zero_point, 0, y.q_max);
+            }
+            return;
+        }
+        // Within a row the result depends on the byte only.
+        let mut results = [0; 256];
+        for (&e, result) in self.table.iter().zip(results[..=usize::from(largest)].iter_mut().rev()) {
+            *result = round_to_u8(e as f32 * inverse, y.zero_point, 0, y.q_max);
+        }
+        to.copy_from_slice(row);
+        s.lookup(&results, to);
+    }
+}
+
+/// Of f32. A unit is a row.
+#[derive(Debug, Clone, Copy)]
+pub struct SoftmaxF32<'a> {
+    x: &'a [f32],
+    len: usize,
+}
+
+impl<'a> SoftmaxF32<'a> {
+    /// `None` for other axes and types.
+    pub fn new(axis: usize, inputs: &[Operand<'a>], _: &OutputMut<'_>) -> Option<Self> {
+        let x = inputs.first()?.view;
+        let (&len, rank) = (x.shape().last()?, x.shape().len());
+        (axis + 1 == rank && len > 0).then_some(Self { x: x.as_slice()?, len })
+    }
+}
+
+impl Split for SoftmaxF32<'_> {
+    fn units(&self) -> usize {
+        self.x.len() / self.len
+    }
+
+    fn unit_bytes(&self) -> usize {
+        self.len * 4
+    }
+
+    #[inline(always)]
+    fn compute<S: Simd>(&self, _: S, units: Range<usize>, to: &mut [u8]) {
+        let Ok(to) = bytemuck::try_cast_slice_mut::<u8, f32>(to) else { return };
+        let rows = self.x[units.start * self.len..units.end * self.len].chunks_exact(self.len);
+        for (row, to) in rows.zip(to.chunks_exact_mut(self.len)) {
+            let max = largest(row);
+            for (to, &x) in to.iter_mut().zip(row) {
+                *to = exp(x - max);
+            }
+            let sum = sum(to);
+            for to in to {
+                *to /= sum;
+            }
+        }
+    }
+}
+
+/// The largest; NaN is passed over. Of two zeros it is either: their difference to anything has the same exponential.
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for x in whole {
+        for i in 0..LANES {
+            lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
+        }
+    }
+    let mut largest = f32::NEG_INFINITY;
+    for &x in lanes.iter().chain(rest) {
+        largest = if x > largest { x } else { largest };
+    }
+    largest
+}
+
+/// The sum in the order of `ARITHMETIC.md`.
+#[inline(always)]
+fn sum(x: &[f32]) -> f32 {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [0.0; LANES];
+    for x in whole {
+        for i in 0..LANES {
+            lanes[i] += x[i];
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += x;
+    }
+    LaneSum::tree(lanes)
+}

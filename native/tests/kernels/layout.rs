@@ -1,0 +1,119 @@
+//! Operations that move elements.
+
+use quaver_core::backend::{Operand, OutputMut};
+use quaver_core::graph::Op;
+use quaver_core::graph::op::Cut;
+use quaver_core::kernel::layout::rows::{Concat, Slice};
+use quaver_core::kernel::layout::shuffle::ChannelShuffle;
+use quaver_core::kernel::layout::transpose::Transpose;
+use quaver_core::tensor::DType;
+
+use crate::run::{Make, Rng, Tensor, check};
+
+struct Join(usize);
+
+impl Make for Join {
+    type Work<'a> = Concat<'a>;
+    fn make<'a>(&self, inputs: &'a [Operand<'a>], output: &OutputMut<'_>) -> Option<Concat<'a>> {
+        Concat::new(self.0, inputs, output)
+    }
+}
+
+struct Take(Vec<Cut>);
+
+impl Make for Take {
+    type Work<'a> = Slice<'a>;
+    fn make<'a>(&self, inputs: &'a [Operand<'a>], output: &OutputMut<'_>) -> Option<Slice<'a>> {
+        Slice::new(&self.0, inputs, output)
+    }
+}
+
+struct Shuffle(usize, usize);
+
+impl Make for Shuffle {
+    type Work<'a> = ChannelShuffle<'a>;
+    fn make<'a>(&self, inputs: &'a [Operand<'a>], output: &OutputMut<'_>) -> Option<ChannelShuffle<'a>> {
+        ChannelShuffle::new(self.0, self.1, inputs, output)
+    }
+}
+
+struct Permute(Vec<usize>);
+
+impl Make for Permute {
+    type Work<'a> = Transpose<'a>;
+    fn make<'a>(&self, inputs: &'a [Operand<'a>], output: &OutputMut<'_>) -> Option<Transpose<'a>> {
+        Transpose::new(&self.0, inputs, output)
+    }
+}
+
+#[test]
+fn concat() {
+    let mut rng = Rng(9);
+    for c in 1..400 {
+        let q = rng.affine();
+        let (axis, count) = ([2, 2, 1, 0][c % 4], rng.between(1, 4));
+        let mut shape = [rng.between(1, 4), rng.between(1, 4), c % 140];
+        let inputs: Vec<Tensor> = (0..count)
+            .map(|_| {
+                shape[axis] = rng.below(if axis == 2 { 300 } else { 4 });
+                Tensor::bytes(&shape, q, &mut rng)
+            })
+            .collect();
+        let inputs: Vec<&Tensor> = inputs.iter().collect();
+        check(&Op::Concat { axis }, &Join(axis), &inputs, DType::U8, Some(q));
+        let (a, b) = (Tensor::floats(&[2, 3, c], &mut rng), Tensor::floats(&[2, 3, 7], &mut rng));
+        assert!(check(&Op::Concat { axis: 2 }, &Join(2), &[&a, &b], DType::F32, None));
+    }
+}
+
+#[test]
+fn slice() {
+    let mut rng = Rng(10);
+    for c in 1..200 {
+        let q = rng.affine();
+        let shape = [rng.between(1, 4), rng.between(1, 5), c];
+        let axis = [2, 1, 0][c % 3];
+        let len = rng.between(1, shape[axis]);
+        let cut = Cut { axis, start: rng.below(shape[axis] - len + 1), len, step: 1 };
+        let whole = Cut { axis: (axis + 1) % 3, start: 0, len: shape[(axis + 1) % 3], step: 1 };
+        let op = Op::Slice { cuts: vec![cut, whole] };
+        let applies = len < shape[axis];
+        assert_eq!(check(&op, &Take(vec![cut, whole]), &[&Tensor::bytes(&shape, q, &mut rng)], DType::U8, Some(q)), applies);
+        assert_eq!(check(&op, &Take(vec![cut, whole]), &[&Tensor::floats(&shape, &mut rng)], DType::F32, None), applies);
+    }
+    let backwards = vec![Cut { axis: 0, start: 4, len: 3, step: -1 }];
+    let x = Tensor::floats(&[6, 2], &mut rng);
+    assert!(!check(&Op::Slice { cuts: backwards.clone() }, &Take(backwards), &[&x], DType::F32, None));
+}
+
+#[test]
+fn channel_shuffle() {
+    let mut rng = Rng(11);
+    for n in 1..131 {
+        for groups in [2, 3, 4, 8] {
+            let q = rng.affine();
+            let x = Tensor::bytes(&[rng.between(1, 3), rng.between(1, 9), groups * n], q, &mut rng);
+            assert!(check(&Op::ChannelShuffle { axis: 2, groups }, &Shuffle(2, groups), &[&x], DType::U8, Some(q)));
+        }
+    }
+}
+
+#[test]
+fn transpose() {
+    let mut rng = Rng(12);
+    for c in 1..131 {
+        let q = rng.affine();
+        let (n, h, w) = (rng.between(1, 3), rng.between(1, 9), rng.between(2, 20));
+        let mut checked = |shape: &[usize], perm: &[usize], must: bool| {
+            let (bytes, floats) = (Tensor::bytes(shape, q, &mut rng), Tensor::floats(shape, &mut rng));
+            let op = Op::Transpose { perm: perm.to_vec() };
+            assert!(check(&op, &Permute(perm.to_vec()), &[&bytes], DType::U8, Some(q)) || !must, "{shape:?} {perm:?}");
+            assert!(check(&op, &Permute(perm.to_vec()), &[&floats], DType::F32, None) || !must, "{shape:?} {perm:?}");
+        };
+        checked(&[n, h, w, c], &[0, 3, 1, 2], c > 1);
+        checked(&[n, c, h, w], &[0, 2, 3, 1], c > 1);
+        checked(&[w, c], &[1, 0], c > 1);
+        checked(&[n, h, w, c], &[0, 2, 1, 3], false);
+        checked(&[n, h, w, c], &[3, 2, 1, 0], false);
+    }
+}

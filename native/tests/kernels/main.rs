@@ -1,0 +1,10 @@
+//! Kernels that work on elements and images against the reference, by equality, on every instruction set that this machine
+//! has and on arrays.
+
+mod elementwise;
+mod layout;
+mod pool;
+mod quantize;
+mod reduce;
+mod run;
+mod softmax;
