@@ -5,8 +5,10 @@
 //! |---|---|
 //! | [`simd`] | the vocabulary, and the interface between a body and an instruction set |
 //! | [`epilogue`] | requantization, residual, limits and table of what sums become |
+//! | [`soft`] | the vocabulary on plain arrays: its executable definition |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
 
 pub mod epilogue;
 pub mod gemm;
 pub mod simd;
+pub mod soft;

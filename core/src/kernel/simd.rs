@@ -21,6 +21,9 @@ pub enum Tile {
 }
 
 impl Tile {
+    /// All of them.
+    pub const ALL: [Tile; 4] = [Tile::Rows14Blocks2, Tile::Rows6Blocks1, Tile::Rows4Blocks1, Tile::Rows2Blocks1];
+
     /// Most rows of a tile.
     pub const fn rows(self) -> usize {
         match self {
@@ -60,6 +63,8 @@ pub trait Simd: Copy + Send + Sync {
 
     /// The tile for the matrix kernel.
     const TILE: Tile;
+    /// The largest activation that its dot products take: less than 255 only where a model of reduced range is asked for.
+    const MAX_ACTIVATION: u8 = u8::MAX;
 
     /// Runs a kernel with this instruction set enabled.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
@@ -100,6 +105,8 @@ pub trait Simd: Copy + Send + Sync {
     fn store_b(self, v: Self::B, to: &mut [u8; 64]);
     /// Bytes 16j .. 16j + 16 in memory.
     fn store_quarter(self, v: Self::B, j: usize, to: &mut [u8; 16]);
+    /// Bytes 32j .. 32j + 32 in memory.
+    fn store_half(self, v: Self::B, j: usize, to: &mut [u8; 32]);
     /// The larger of each pair, unsigned.
     fn max_b(self, a: Self::B, b: Self::B) -> Self::B;
     /// Four rows of 64 channels become quads: in interleaved order, byte k of a lane is row k's.
@@ -116,7 +123,7 @@ pub trait Simd: Copy + Send + Sync {
     fn quad(self, x: [u8; 4]) -> Self::Quad;
     /// 16 channels of four weights, as the file holds them.
     fn weights(self, w: &[i8; 64]) -> Self::W;
-    /// acc + Σ x·w over the four products of each lane, exactly.
+    /// acc + Σ x·w over the four products of each lane, exactly, modulo 2³². No x is above [`Simd::MAX_ACTIVATION`].
     fn dot4(self, acc: Self::I, x: Self::Quad, w: Self::W) -> Self::I;
     /// As [`Simd::dot4`], each lane with activations of its own.
     fn dot4_lanes(self, acc: Self::I, x: Self::B, w: Self::W) -> Self::I;

@@ -165,6 +165,15 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn store_half(self, v: __m512i, j: usize, to: &mut [u8; 32]) {
+        // SAFETY: `self` proves the feature; the reference covers 32 bytes.
+        unsafe {
+            let half = if j == 0 { _mm512_castsi512_si256(v) } else { _mm512_extracti64x4_epi64::<1>(v) };
+            _mm256_storeu_si256(to.as_mut_ptr().cast(), half);
+        }
+    }
+
+    #[inline(always)]
     fn max_b(self, a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: `self` proves the feature.
         unsafe { _mm512_max_epu8(a, b) }
