@@ -24,6 +24,16 @@ impl Finish<'_> {
     }
 }
 
+impl Finish<'_> {
+    /// The epilogue of a part of the output, whose bytes these are.
+    pub fn part(mut self, bytes: std::ops::Range<usize>) -> Self {
+        if let Finish::U8(Requantize { residual: Some(residual), .. }) = &mut self {
+            residual.bytes = &residual.bytes[bytes];
+        }
+        self
+    }
+}
+
 /// An epilogue that ends with bytes.
 #[derive(Debug, Clone, Copy)]
 pub struct Requantize<'a> {
@@ -56,6 +66,13 @@ pub trait Rows {
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8];
 }
 
+impl<R: Rows> Rows for &mut R {
+    #[inline(always)]
+    fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8] {
+        R::at(self, row, from, len)
+    }
+}
+
 /// An output in one piece.
 #[derive(Debug)]
 pub struct SliceRows<'a> {
@@ -75,16 +92,18 @@ impl Rows for SliceRows<'_> {
 /// Sums of a tile on their way out.
 #[derive(Debug, Clone, Copy)]
 pub struct Sums<'a, const NB: usize> {
-    /// For each row, `NB` blocks of 16 channels.
+    /// For each row, `NB` blocks of 16 channels; three rows more than there are, of any content.
     pub acc: &'a [[[i32; 16]; NB]],
     /// The output row of the first.
     pub row: usize,
+    /// Rows that exist.
+    pub rows: usize,
     /// Output channels before the first one.
     pub channel: usize,
     /// Channels that exist, at most 16·NB.
     pub channels: usize,
-    /// Multipliers of the channels.
-    pub multiplier: [&'a [f32; 16]; NB],
+    /// Multipliers of the blocks.
+    pub multiplier: &'a [[f32; 16]],
     /// Elements of a row of the output.
     pub width: usize,
 }
@@ -100,16 +119,17 @@ pub fn finish<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how:
 
 #[inline(always)]
 fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, to: &mut R) {
-    for (i, acc) in sums.acc.iter().enumerate() {
-        let row = to.at(sums.row + i, sums.channel * 4, sums.channels * 4);
-        for (n, to) in row.chunks_mut(64).enumerate() {
-            let y = s.mul(s.to_f32(s.load_i32(&acc[n])), s.load_f32(sums.multiplier[n]));
-            match <&mut [u8; 64]>::try_from(&mut *to) {
-                Ok(to) => s.store_f32(y, to),
-                Err(_) => {
+    for i in 0..sums.rows {
+        for n in 0..NB {
+            let y = s.mul(s.to_f32(s.load_i32(&sums.acc[i][n])), s.load_f32(&sums.multiplier[n]));
+            let len = sums.channels.saturating_sub(n * 16).min(16) * 4;
+            let place = to.at(sums.row + i, (sums.channel + n * 16) * 4, len);
+            match place.as_mut_array::<64>() {
+                Some(place) => s.store_f32(y, place),
+                None => {
                     let mut whole = [0; 64];
                     s.store_f32(y, &mut whole);
-                    to.copy_from_slice(&whole[..to.len()]);
+                    copy(&whole, place);
                 }
             }
         }
@@ -118,67 +138,81 @@ fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, to: &mut
 
 #[inline(always)]
 fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, to: &mut R) {
-    let multiplier: [S::F; NB] = std::array::from_fn(
-        #[inline(always)]
-        |n| s.load_f32(sums.multiplier[n]),
-    );
-    let limits = s.limits(how.zero_point, how.lo, how.hi);
-    let top = s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point));
-    let whole = sums.channels == NB * 16;
-    // Vectors are narrowed by four: two rows of two blocks, or four rows of one.
-    let step = 4 / NB;
-    let mut row = 0;
-    while row < sums.acc.len() {
-        let count = step.min(sums.acc.len() - row);
-        // Rows that are not there repeat the last one, and are not stored.
-        let source: [(usize, usize); 4] = std::array::from_fn(
-            #[inline(always)]
-            |j| ((row + j / NB).min(row + count - 1), j % NB),
-        );
-        let mut t: [S::F; 4] = std::array::from_fn(
-            #[inline(always)]
-            |j| s.mul(s.to_f32(s.load_i32(&sums.acc[source[j].0][source[j].1])), multiplier[j % NB]),
-        );
-        if let Some(residual) = &how.residual {
-            let (zero, m) = (s.splat_i32(-i32::from(residual.zero_point)), s.splat_f32(residual.multiplier));
-            t = std::array::from_fn(
-                #[inline(always)]
-                |j| {
-                    let at = (sums.row + source[j].0) * sums.width + sums.channel + source[j].1 * 16;
-                    let r = match residual.bytes.get(at..at + 16).and_then(|r| <&[u8; 16]>::try_from(r).ok()) {
-                        Some(r) => s.widen(r),
-                        None => s.widen(&tail(residual.bytes, at)),
-                    };
-                    s.add(t[j], s.mul(s.to_f32(s.add_i32(r, zero)), m))
-                },
-            );
-        }
-        let bytes = s.narrow(
-            t.map(
-                #[inline(always)]
-                |t| s.round_below(t, top),
-            ),
-            limits,
-        );
-        for (j, &(i, n)) in source.iter().enumerate().take(count * NB) {
-            let len = sums.channels.saturating_sub(n * 16).min(16);
-            let place = to.at(sums.row + i, sums.channel + n * 16, len);
-            match <&mut [u8; 16]>::try_from(&mut *place) {
-                Ok(place) => s.store_quarter(bytes, j, place),
-                Err(_) => {
-                    let mut quarter = [0; 16];
-                    s.store_quarter(bytes, j, &mut quarter);
-                    place.copy_from_slice(&quarter[..place.len()]);
-                }
-            }
-        }
-        row += count;
+    match &how.residual {
+        None => to_bytes::<S, R, NB, false>(s, sums, how, &Residual { bytes: &[], zero_point: 0, multiplier: 0.0 }, to),
+        Some(residual) => to_bytes::<S, R, NB, true>(s, sums, how, residual, to),
     }
     if let Some(table) = how.table {
-        for i in 0..sums.acc.len() {
-            s.lookup(table, to.at(sums.row + i, sums.channel, if whole { NB * 16 } else { sums.channels }));
+        for i in 0..sums.rows {
+            s.lookup(table, to.at(sums.row + i, sums.channel, sums.channels));
         }
     }
+}
+
+/// Scales, adds the residual where there is one, rounds and stores.
+#[inline(always)]
+fn to_bytes<S: Simd, R: Rows, const NB: usize, const RESIDUAL: bool>(
+    s: S,
+    sums: &Sums<'_, NB>,
+    how: &Requantize<'_>,
+    residual: &Residual<'_>,
+    to: &mut R,
+) {
+    let (zero, m) = (s.splat_i32(-i32::from(residual.zero_point)), s.splat_f32(residual.multiplier));
+    let mut multiplier = [s.splat_f32(0.0); NB];
+    for n in 0..NB {
+        multiplier[n] = s.load_f32(&sums.multiplier[n]);
+    }
+    let limits = s.limits(how.zero_point, how.lo, how.hi);
+    let top = s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point));
+    // Vectors are narrowed by four: two rows of two blocks, or four rows of one.
+    let step = 4 / NB;
+    for first in (0..sums.rows).step_by(step) {
+        let mut v = [s.splat_i32(0); 4];
+        for j in 0..4 {
+            let (i, n) = (first + j / NB, j % NB);
+            let mut t = s.mul(s.to_f32(s.load_i32(&sums.acc[i][n])), multiplier[n]);
+            if RESIDUAL {
+                let at = (sums.row + i) * sums.width + sums.channel + n * 16;
+                let r = match residual.bytes.get(at..).and_then(|r| r.first_chunk::<16>()) {
+                    Some(r) => s.widen(r),
+                    None => s.widen(&tail(residual.bytes, at)),
+                };
+                t = s.add(t, s.mul(s.to_f32(s.add_i32(r, zero)), m));
+            }
+            v[j] = s.round_below(t, top);
+        }
+        let bytes = s.narrow(v, limits);
+        if sums.channels == NB * 16 && first + step <= sums.rows {
+            if NB == 2 {
+                for j in 0..2 {
+                    if let Some(place) = to.at(sums.row + first + j, sums.channel, 32).as_mut_array::<32>() {
+                        s.store_half(bytes, j, place);
+                    }
+                }
+            } else {
+                for j in 0..4 {
+                    if let Some(place) = to.at(sums.row + first + j, sums.channel, 16).as_mut_array::<16>() {
+                        s.store_quarter(bytes, j, place);
+                    }
+                }
+            }
+            continue;
+        }
+        for j in 0..4 {
+            let (i, n) = (first + j / NB, j % NB);
+            if i < sums.rows && n * 16 < sums.channels {
+                let mut quarter = [0; 16];
+                s.store_quarter(bytes, j, &mut quarter);
+                copy(&quarter, to.at(sums.row + i, sums.channel + n * 16, (sums.channels - n * 16).min(16)));
+            }
+        }
+    }
+}
+
+/// The first bytes, as many as there is room for.
+fn copy(from: &[u8], to: &mut [u8]) {
+    to.copy_from_slice(&from[..to.len()]);
 }
 
 /// What there is from `at` on, and zeros.

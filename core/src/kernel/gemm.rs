@@ -10,6 +10,8 @@ use std::ops::Range;
 use super::epilogue::{Finish, Rows, Sums, finish};
 use super::simd::{Kernel, Simd, Tile};
 
+/// Rows of the highest tile, and three.
+const MOST_ROWS: usize = 17;
 /// Bytes of weights that a core keeps at hand while it walks over rows; more, and it walks over channels first.
 const WEIGHTS_AT_HAND: usize = 768 * 1024;
 
@@ -109,29 +111,56 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
     }
 }
 
-impl<R: Rows> Gemm<'_, R> {
+impl<'a> Gemm<'a, ()> {
+    /// The same with a place to write to.
+    pub fn onto<R: Rows>(self, to: R) -> Gemm<'a, R> {
+        let Self { source, weights, finish, rows, blocks, channel, width, to: () } = self;
+        Gemm { source, weights, finish, rows, blocks, channel, width, to }
+    }
+}
+
+/// What a tile works on.
+#[derive(Debug, Clone, Copy)]
+struct Tiled<'a> {
+    /// Of each row, its base.
+    base: &'a [usize],
+    /// Of each row, the first segment.
+    first: &'a [&'a [[u8; 4]]],
+    row: usize,
+    block: usize,
+}
+
+impl<'a, R: Rows> Gemm<'a, R> {
     /// All tiles: over rows first where the weights stay in cache, else over channels first.
     #[inline(always)]
     fn walk<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S) {
+        let Source { bytes, quads: run, segments, .. } = self.source;
         let tiles = self.rows.len().div_ceil(MR);
         let panels = self.blocks.len().div_ceil(NB);
         let rows_first = self.blocks.len() * self.weights.quads * 64 <= WEIGHTS_AT_HAND;
         let (outer, inner) = if rows_first { (tiles, panels) } else { (panels, tiles) };
         let mut base = [0; MR];
+        let mut first: [&[[u8; 4]]; MR] = [&[]; MR];
+        // Rows are written out by four vectors at a time, so there is room for three more.
+        let mut sums = ([[[0; 16]; NB]; MOST_ROWS], [[[0; 16]; 1]; MOST_ROWS]);
         for o in 0..outer {
             for i in 0..inner {
                 let (tile, panel) = if rows_first { (o, i) } else { (i, o) };
                 // Tiles of nearly equal height: none is left over that is too low to hide the latency.
-                let row = self.rows.start + self.rows.len() * tile / tiles;
-                let end = self.rows.start + self.rows.len() * (tile + 1) / tiles;
+                let start = |tile: usize| self.rows.start + self.rows.len() * tile / tiles;
+                let (row, height) = (start(tile), start(tile + 1) - start(tile));
                 if !rows_first || i == 0 {
-                    self.source.bases.fill(row, &mut base[..end - row]);
+                    self.source.bases.fill(row, &mut base[..height]);
+                    for m in 0..height {
+                        first[m] = &bytes[base[m] + segments[0]..][..run * 4].as_chunks::<4>().0[..run];
+                    }
                 }
                 let block = self.blocks.start + panel * NB;
+                let tiled = Tiled { base: &base[..height], first: &first[..height], row, block };
                 if block + NB <= self.blocks.end {
-                    self.tile::<S, MR, NB>(s, &base[..end - row], row, block);
+                    self.tile::<S, MR, NB>(s, &tiled, &mut sums.0);
                 } else {
-                    self.tile::<S, MR, 1>(s, &base[..end - row], row, block);
+                    self.tile::<S, MR, 1>(s, &tiled, &mut sums.1);
                 }
             }
         }
@@ -139,14 +168,14 @@ impl<R: Rows> Gemm<'_, R> {
 
     /// One tile of up to `MR` rows.
     #[inline(always)]
-    fn tile<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S, base: &[usize], row: usize, block: usize) {
-        let mut acc = [[[0i32; 16]; NB]; MR];
+    fn tile<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S, tiled: &Tiled<'_>, acc: &mut [[[i32; 16]; NB]; MOST_ROWS]) {
+        let height = tiled.base.len();
         macro_rules! heights {
             ($($n:literal)*) => {
-                match base.len() {
+                match height {
                     $($n if $n <= MR => {
-                        if let Some((base, acc)) = base.first_chunk::<$n>().zip(acc.first_chunk_mut::<$n>()) {
-                            self.sums::<S, $n, NB>(s, base, block, acc);
+                        if let Some(acc) = acc.first_chunk_mut::<$n>() {
+                            self.sums::<S, $n, NB>(s, tiled, acc);
                         }
                     })*
                     _ => {}
@@ -154,13 +183,14 @@ impl<R: Rows> Gemm<'_, R> {
             };
         }
         heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-        let channel = block * 16;
+        let channel = tiled.block * 16;
         let sums = Sums {
-            acc: &acc[..base.len()],
-            row,
+            acc,
+            row: tiled.row,
+            rows: height,
             channel: self.channel + channel,
             channels: (self.weights.channels - channel).min(NB * 16),
-            multiplier: std::array::from_fn(|n| &self.weights.multiplier[block + n]),
+            multiplier: &self.weights.multiplier[tiled.block..tiled.block + NB],
             width: self.width,
         };
         finish(s, &sums, &self.finish, &mut self.to);
@@ -168,36 +198,42 @@ impl<R: Rows> Gemm<'_, R> {
 
     /// The sums of a tile of exactly `MR` rows.
     #[inline(always)]
-    fn sums<S: Simd, const MR: usize, const NB: usize>(&self, s: S, base: &[usize; MR], block: usize, to: &mut [[[i32; 16]; NB]; MR]) {
+    fn sums<S: Simd, const MR: usize, const NB: usize>(&self, s: S, tiled: &Tiled<'_>, to: &mut [[[i32; 16]; NB]; MR]) {
         let Weights { packed, bias, quads, .. } = self.weights;
         let Source { bytes, segments, quads: run, .. } = self.source;
-        let bias: [S::I; NB] = std::array::from_fn(
-            #[inline(always)]
-            |n| s.load_i32(&bias[block + n]),
-        );
-        let mut acc = [bias; MR];
+        let block = tiled.block;
+        // Loops instead of `array::map`: closures in there are not reliably inlined, and a call costs all registers.
+        let mut acc = [[s.splat_i32(0); NB]; MR];
+        for n in 0..NB {
+            let bias = s.load_i32(&bias[block + n]);
+            for row in &mut acc {
+                row[n] = bias;
+            }
+        }
+        let mut a: [&[[u8; 4]]; MR] = [&[]; MR];
+        for m in 0..MR {
+            // This slicing tells the compiler that all lengths are one.
+            a[m] = &tiled.first[m][..run];
+        }
         for (i, &segment) in segments.iter().enumerate() {
-            let a: [&[[u8; 4]]; MR] = base.map(
-                #[inline(always)]
-                |base| bytes[base + segment..][..run * 4].as_chunks::<4>().0,
-            );
-            let a = a.map(
-                #[inline(always)]
-                |a| &a[..run],
-            );
-            let w: [&[[i8; 64]]; NB] = std::array::from_fn(
-                #[inline(always)]
-                |n| &packed[(block + n) * quads + i * run..][..run],
-            );
+            if i > 0 {
+                for m in 0..MR {
+                    a[m] = &bytes[tiled.base[m] + segment..][..run * 4].as_chunks::<4>().0[..run];
+                }
+            }
+            let mut w: [&[[i8; 64]]; NB] = [&[]; NB];
+            for n in 0..NB {
+                w[n] = &packed[(block + n) * quads + i * run..][..run];
+            }
             for k in 0..run {
-                let w: [S::W; NB] = std::array::from_fn(
-                    #[inline(always)]
-                    |n| s.weights(&w[n][k]),
-                );
+                let mut weights = [s.weights(&w[0][k]); NB];
+                for n in 1..NB {
+                    weights[n] = s.weights(&w[n][k]);
+                }
                 for m in 0..MR {
                     let quad = s.quad(a[m][k]);
                     for n in 0..NB {
-                        acc[m][n] = s.dot4(acc[m][n], quad, w[n]);
+                        acc[m][n] = s.dot4(acc[m][n], quad, weights[n]);
                     }
                 }
             }
