@@ -7,8 +7,10 @@
 //! | [`epilogue`] | requantization, residual, limits and table of what sums become |
 //! | [`soft`] | the vocabulary on plain arrays: its executable definition |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
+//! | `staged` | the same where operands are widened first |
 
 pub mod epilogue;
 pub mod gemm;
 pub mod simd;
 pub mod soft;
+mod staged;

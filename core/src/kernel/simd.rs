@@ -14,7 +14,8 @@ pub enum Tile {
     Rows14Blocks2,
     /// 6 rows × 16 channels: 12 of 16 registers of 8 lanes are sums.
     Rows6Blocks1,
-    /// 4 rows × 16 channels: 8 of 16 registers of 8 lanes are sums, where quads and weights need two registers each.
+    /// 4 rows × 16 channels: 8 of 16 registers of 8 lanes are sums, where quads and weights need two registers each. Both are
+    /// staged: see [`super::staged`].
     Rows4Blocks1,
     /// 2 rows × 16 channels: 8 of 16 registers of 4 lanes are sums.
     Rows2Blocks1,
@@ -121,6 +122,10 @@ pub trait Simd: Copy + Send + Sync {
 
     /// The quad in every lane.
     fn quad(self, x: [u8; 4]) -> Self::Quad;
+    /// Sixteen quads, each as two words: what [`Simd::staged`] makes a quad of at less cost than [`Simd::quad`].
+    fn stage(self, x: Self::B, even: &mut [i32; 16], odd: &mut [i32; 16]);
+    /// A quad in every lane, from its words.
+    fn staged(self, even: i32, odd: i32) -> Self::Quad;
     /// 16 channels of four weights, as the file holds them.
     fn weights(self, w: &[i8; 64]) -> Self::W;
     /// acc + Σ x·w over the four products of each lane, exactly, modulo 2³². No x is above [`Simd::MAX_ACTIVATION`].

@@ -144,6 +144,18 @@ impl<const TILE: usize> Simd for Soft<TILE> {
         x
     }
 
+    fn stage(self, x: [u8; 64], even: &mut [i32; 16], odd: &mut [i32; 16]) {
+        for (i, x) in x.as_chunks::<4>().0.iter().enumerate() {
+            even[i] = i32::from_le_bytes([x[0], 0, x[2], 0]);
+            odd[i] = i32::from_le_bytes([x[1], 0, x[3], 0]);
+        }
+    }
+
+    fn staged(self, even: i32, odd: i32) -> [u8; 4] {
+        let (even, odd) = (even.to_le_bytes(), odd.to_le_bytes());
+        [even[0], odd[0], even[2], odd[2]]
+    }
+
     fn weights(self, w: &[i8; 64]) -> [i8; 64] {
         *w
     }

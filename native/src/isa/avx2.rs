@@ -68,6 +68,17 @@ impl Dot for Widened {
     }
 
     #[inline(always)]
+    fn stage(self, x: __m256i) -> [__m256i; 2] {
+        let Pairs { even, odd } = self.activations(x);
+        [even, odd]
+    }
+
+    #[inline(always)]
+    fn staged(self, even: __m256i, odd: __m256i) -> Pairs {
+        Pairs { even, odd }
+    }
+
+    #[inline(always)]
     fn weights(self, w: __m256i) -> Pairs {
         // SAFETY: `self` proves the feature.
         unsafe { Pairs { even: _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w)), odd: _mm256_srai_epi16::<8>(w) } }
@@ -99,6 +110,17 @@ impl Dot for Reduced {
     #[inline(always)]
     fn activations(self, x: __m256i) -> __m256i {
         x
+    }
+
+    #[inline(always)]
+    fn stage(self, x: __m256i) -> [__m256i; 2] {
+        // Quads are taken as they are.
+        [x; 2]
+    }
+
+    #[inline(always)]
+    fn staged(self, even: __m256i, _odd: __m256i) -> __m256i {
+        even
     }
 
     #[inline(always)]

@@ -42,6 +42,17 @@ impl Dot for Vnni {
     }
 
     #[inline(always)]
+    fn stage(self, x: __m256i) -> [__m256i; 2] {
+        // Quads are taken as they are.
+        [x; 2]
+    }
+
+    #[inline(always)]
+    fn staged(self, even: __m256i, _odd: __m256i) -> __m256i {
+        even
+    }
+
+    #[inline(always)]
     fn weights(self, w: __m256i) -> __m256i {
         w
     }

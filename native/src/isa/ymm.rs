@@ -26,6 +26,10 @@ pub trait Dot: Copy + Send + Sync {
 
     /// Activations, four a lane.
     fn activations(self, x: __m256i) -> Self::X;
+    /// Both words of [`Simd::stage`] for eight quads.
+    fn stage(self, x: __m256i) -> [__m256i; 2];
+    /// Activations from words in every lane.
+    fn staged(self, even: __m256i, odd: __m256i) -> Self::X;
     /// Weights, four a lane.
     fn weights(self, w: __m256i) -> Self::W;
     /// acc + Σ x·w over the four products of each lane.
@@ -230,6 +234,18 @@ impl<D: Dot> Simd for Ymm<D> {
     fn quad(self, x: [u8; 4]) -> D::X {
         // SAFETY: `self` proves the feature.
         self.0.activations(unsafe { _mm256_set1_epi32(i32::from_le_bytes(x)) })
+    }
+
+    #[inline(always)]
+    fn stage(self, x: [__m256i; 2], even: &mut [i32; 16], odd: &mut [i32; 16]) {
+        let ([even_lo, odd_lo], [even_hi, odd_hi]) = (self.0.stage(x[0]), self.0.stage(x[1]));
+        self.store_i32([even_lo, even_hi], even);
+        self.store_i32([odd_lo, odd_hi], odd);
+    }
+
+    #[inline(always)]
+    fn staged(self, even: i32, odd: i32) -> D::X {
+        self.0.staged(self.splat_i32(even)[0], self.splat_i32(odd)[0])
     }
 
     #[inline(always)]
