@@ -13,7 +13,7 @@ use super::simd::{Kernel, Simd, Tile};
 /// Rows of the highest tile, and three.
 const MOST_ROWS: usize = 17;
 /// Bytes of weights that a core keeps at hand while it walks over rows; more, and it walks over channels first.
-const WEIGHTS_AT_HAND: usize = 768 * 1024;
+pub(super) const WEIGHTS_AT_HAND: usize = 768 * 1024;
 
 /// Where activations are.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +47,7 @@ impl Bases {
 
     /// The bases of `to.len()` rows from `row` on.
     #[inline(always)]
-    fn fill(&self, row: usize, to: &mut [usize]) {
+    pub(super) fn fill(&self, row: usize, to: &mut [usize]) {
         let [height, width] = self.extents;
         let (mut line, mut column) = (row / width, row % width);
         for to in to {
@@ -105,7 +105,7 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
         match S::TILE {
             Tile::Rows14Blocks2 => self.walk::<S, 14, 2>(s),
             Tile::Rows6Blocks1 => self.walk::<S, 6, 1>(s),
-            Tile::Rows4Blocks1 => self.walk::<S, 4, 1>(s),
+            Tile::Rows4Blocks1 => self.staged::<S, 4>(s),
             Tile::Rows2Blocks1 => self.walk::<S, 2, 1>(s),
         }
     }

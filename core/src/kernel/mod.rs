@@ -15,6 +15,8 @@
 //! | [`quantize`] | between f32 and u8, also with the move from planes to pixels |
 //! | [`reduce`] | global average pooling |
 //! | [`softmax`] | softmax along the last axis |
+//! | [`soft`] | the vocabulary on plain arrays: its executable definition |
+//! | `staged` | the same where operands are widened first |
 
 pub mod conv;
 pub mod edge;
@@ -28,3 +30,5 @@ pub mod reduce;
 pub mod simd;
 pub mod softmax;
 pub mod split;
+pub mod soft;
+mod staged;

@@ -14,13 +14,17 @@ pub enum Tile {
     Rows14Blocks2,
     /// 6 rows × 16 channels: 12 of 16 registers of 8 lanes are sums.
     Rows6Blocks1,
-    /// 4 rows × 16 channels: 8 of 16 registers of 8 lanes are sums, where quads and weights need two registers each.
+    /// 4 rows × 16 channels: 8 of 16 registers of 8 lanes are sums, where quads and weights need two registers each. Both are
+    /// staged: see [`super::staged`].
     Rows4Blocks1,
     /// 2 rows × 16 channels: 8 of 16 registers of 4 lanes are sums.
     Rows2Blocks1,
 }
 
 impl Tile {
+    /// All of them.
+    pub const ALL: [Tile; 4] = [Tile::Rows14Blocks2, Tile::Rows6Blocks1, Tile::Rows4Blocks1, Tile::Rows2Blocks1];
+
     /// Most rows of a tile.
     pub const fn rows(self) -> usize {
         match self {
@@ -60,6 +64,8 @@ pub trait Simd: Copy + Send + Sync {
 
     /// The tile for the matrix kernel.
     const TILE: Tile;
+    /// The largest activation that its dot products take: less than 255 only where a model of reduced range is asked for.
+    const MAX_ACTIVATION: u8 = u8::MAX;
 
     /// Runs a kernel with this instruction set enabled.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
@@ -118,9 +124,13 @@ pub trait Simd: Copy + Send + Sync {
 
     /// The quad in every lane.
     fn quad(self, x: [u8; 4]) -> Self::Quad;
+    /// Sixteen quads, each as two words: what [`Simd::staged`] makes a quad of at less cost than [`Simd::quad`].
+    fn stage(self, x: Self::B, even: &mut [i32; 16], odd: &mut [i32; 16]);
+    /// A quad in every lane, from its words.
+    fn staged(self, even: i32, odd: i32) -> Self::Quad;
     /// 16 channels of four weights, as the file holds them.
     fn weights(self, w: &[i8; 64]) -> Self::W;
-    /// acc + Σ x·w over the four products of each lane, exactly.
+    /// acc + Σ x·w over the four products of each lane, exactly, modulo 2³². No x is above [`Simd::MAX_ACTIVATION`].
     fn dot4(self, acc: Self::I, x: Self::Quad, w: Self::W) -> Self::I;
     /// As [`Simd::dot4`], each lane with activations of its own.
     fn dot4_lanes(self, acc: Self::I, x: Self::B, w: Self::W) -> Self::I;

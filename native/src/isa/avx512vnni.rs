@@ -240,6 +240,18 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn stage(self, x: __m512i, even: &mut [i32; 16], odd: &mut [i32; 16]) {
+        // Quads are taken as they are.
+        self.store_i32(x, even);
+        *odd = [0; 16];
+    }
+
+    #[inline(always)]
+    fn staged(self, even: i32, _odd: i32) -> __m512i {
+        self.splat_i32(even)
+    }
+
+    #[inline(always)]
     fn weights(self, w: &[i8; 64]) -> __m512i {
         // SAFETY: `self` proves the feature; the reference covers 64 bytes.
         unsafe { _mm512_loadu_si512(w.as_ptr().cast()) }

@@ -1,31 +1,50 @@
 //! Instruction sets: a token for each, and their vectors as [`quaver_core::kernel::simd::Simd`]. All intrinsics are here.
 
+pub mod avx2;
 pub mod avx512vnni;
+pub mod avxvnni;
+pub mod peak;
+mod ymm;
 
 use quaver_core::kernel::simd::{Kernel, Simd};
 
-use crate::cpu::Isa;
+use peak::Peak;
+
+/// What is to be done with each instruction set.
+pub trait Visitor {
+    /// Called with its name, and its token where the processor has it.
+    fn visit<S: Simd + Peak>(&mut self, name: &'static str, isa: Option<S>);
+}
+
+/// Shows a visitor all instruction sets, ascending. Tests and benchmarks iterate this list.
+pub fn each(visitor: &mut impl Visitor) {
+    visitor.visit("avx2", avx2::Avx2::detect());
+    visitor.visit("avx2reduced", avx2::Avx2Reduced::detect());
+    visitor.visit("avxvnni", avxvnni::AvxVnni::detect());
+    visitor.visit("avx512vnni", avx512vnni::Avx512Vnni::detect());
+}
 
 /// The token of an instruction set that the processor has.
 #[derive(Debug, Clone, Copy)]
 pub enum Token {
+    /// AVX2.
+    Avx2(avx2::Avx2),
+    /// AVX2, for activations of 7 bits.
+    Avx2Reduced(avx2::Avx2Reduced),
+    /// AVX-VNNI.
+    AvxVnni(avxvnni::AvxVnni),
     /// AVX-512 VNNI.
     Avx512Vnni(avx512vnni::Avx512Vnni),
 }
 
 impl Token {
-    /// The token of `isa`, where the processor has it; there is none for [`Isa::Scalar`].
-    pub fn detect(isa: Isa) -> Option<Self> {
-        match isa {
-            Isa::Avx512Vnni => avx512vnni::Avx512Vnni::detect().map(Self::Avx512Vnni),
-            _ => None,
-        }
-    }
-
     /// Runs a kernel with the instruction set enabled.
     #[inline]
     pub fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         match self {
+            Self::Avx2(isa) => isa.vectorize(kernel),
+            Self::Avx2Reduced(isa) => isa.vectorize(kernel),
+            Self::AvxVnni(isa) => isa.vectorize(kernel),
             Self::Avx512Vnni(isa) => isa.vectorize(kernel),
         }
     }
