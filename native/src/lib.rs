@@ -29,6 +29,8 @@
 //!
 //! `unsafe` occurs in one place, the mapping in `model`.
 
+#[doc(hidden)]
+pub mod amx;
 mod backend;
 mod cpu;
 mod error;
