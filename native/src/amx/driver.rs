@@ -122,6 +122,23 @@ impl Cursor {
     }
 }
 
+/// The rows of a tile, and their pitch: in place where a step's quads are at one `distance` from equidistant bases, else
+/// gathered from row `from` on.
+#[inline(always)]
+fn rows<'a>(
+    place: &Place,
+    distance: Option<usize>,
+    bytes: &'a [u8],
+    gathered: &'a [[u8; BYTES]],
+    from: usize,
+    height: usize,
+) -> (&'a [u8], usize) {
+    match (place.pitch, distance) {
+        (Some(pitch), Some(distance)) => (&bytes[place.base + distance..], pitch),
+        _ => (gathered[from..][..height].as_flattened(), BYTES),
+    }
+}
+
 struct Driver<'a, R, M> {
     machine: M,
     gemm: Gemm<'a, R>,
@@ -231,27 +248,23 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         let mut at = Cursor::default();
         for step in 0..steps {
             let whole = at.has(depth, source);
-            let a: [(&[u8], usize); MT] = std::array::from_fn(
-                #[inline(always)]
-                |m| match places[m].pitch {
-                    Some(pitch) if whole => (&source.bytes[places[m].base + at.distance(source)..], pitch),
-                    _ => (self.gathered[((tile + m) * steps + step) * ROWS..][..height].as_flattened(), BYTES),
-                },
-            );
             let first = (step * ROWS).min(quads - depth);
-            let b: [&[[i8; BYTES]]; NB] = std::array::from_fn(
-                #[inline(always)]
-                |n| &packed[(block + n) * quads + first..][..depth],
-            );
-            machine.load_b::<B0>(b[0]);
-            machine.load_a::<A0>(a[0].0, a[0].1);
+            let weights = &packed[block * quads + first..];
+            // Where the rows of this step and tile are; those of the second tile are behind the first's.
+            let gathered = (tile * steps + step) * ROWS;
+            let distance = if whole { Some(at.distance(source)) } else { None };
+            let (bytes, pitch) = rows(&places[0], distance, source.bytes, self.gathered, gathered, height);
+            machine.load_b::<B0>(&weights[..depth]);
+            machine.load_a::<A0>(bytes, pitch);
             machine.dot::<0, A0, B0>();
             if NB == 2 {
-                machine.load_b::<B1>(b[NB - 1]);
+                machine.load_b::<B1>(&weights[quads..][..depth]);
                 machine.dot::<1, A0, B1>();
             }
             if MT == 2 {
-                machine.load_a::<A1>(a[MT - 1].0, a[MT - 1].1);
+                let gathered = gathered + steps * ROWS;
+                let (bytes, pitch) = rows(&places[MT - 1], distance, source.bytes, self.gathered, gathered, height);
+                machine.load_a::<A1>(bytes, pitch);
                 machine.dot::<2, A1, B0>();
                 if NB == 2 {
                     machine.dot::<3, A1, B1>();
