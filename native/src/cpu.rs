@@ -1,4 +1,5 @@
-//! Instruction sets by name, and `QUAVER_ISA`: the only reader of that variable.
+//! Instruction sets by name, and `QUAVER_ISA`: the only reader of that variable. [`amx`] asks for what the standard library
+//! can't detect.
 //!
 //! A name that is unknown, or for which this build has no kernels, is an error and never a fallback: who sets the variable
 //! wants to know what ran.
@@ -7,6 +8,8 @@ use std::env::{self, VarError};
 use std::fmt;
 
 use crate::Error;
+
+pub(crate) mod amx;
 
 /// Instruction sets that kernels are written for, in ascending order of preference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

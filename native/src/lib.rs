@@ -31,6 +31,8 @@
 //!
 //! `unsafe` occurs in two places: the mapping in `model`, and `pool`, which lends borrowed work to threads.
 
+#[doc(hidden)]
+pub mod amx;
 mod backend;
 mod cpu;
 mod error;

@@ -47,7 +47,7 @@ impl Bases {
 
     /// The bases of `to.len()` rows from `row` on.
     #[inline(always)]
-    pub(super) fn fill(&self, row: usize, to: &mut [usize]) {
+    pub fn fill(&self, row: usize, to: &mut [usize]) {
         let [height, width] = self.extents;
         let (mut line, mut column) = (row / width, row % width);
         for to in to {
