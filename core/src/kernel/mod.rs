@@ -7,6 +7,7 @@
 //! | [`epilogue`] | requantization, residual, limits and table of what sums become |
 //! | [`conv`] | where a convolution finds its activations |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
+//! | [`depthwise`] | depthwise convolutions: quads of vertical taps against lanes of channels |
 //! | [`split`] | work whose output can be cut into ranges, for threads: the kernels below |
 //! | [`edge`] | loads, stores and copies where a slice ends |
 //! | [`elementwise`] | functions of one or two elements, tables |
@@ -21,6 +22,7 @@
 pub mod conv;
 pub mod edge;
 pub mod elementwise;
+pub mod depthwise;
 pub mod epilogue;
 pub mod gemm;
 pub mod layout;

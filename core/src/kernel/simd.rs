@@ -97,6 +97,19 @@ pub trait Simd: Copy + Send + Sync {
     fn store_f32(self, v: Self::F, to: &mut [u8; 64]);
     /// rne(min(t, hi)), where |hi| ≤ 2²². NaN and what is below −2³¹ become any integer below −2¹⁶.
     fn round_below(self, t: Self::F, hi: Self::F) -> Self::I;
+    /// rne(t) where |t| < 2³¹: less work than [`Simd::round_below`].
+    #[inline(always)]
+    fn round(self, t: Self::F) -> Self::I {
+        self.round_below(t, self.splat_f32(4_194_304.0))
+    }
+    /// What sums start with more than their bias, for [`Simd::scale_lifted`]: 2²³'s bits where that is of use, else 0.
+    const LIFT: i32 = 0;
+    /// f32(a)·m, rounded, for v = a + [`Simd::LIFT`] and 0 ≤ a < 2²³; where −2²³ ≤ a < 0, anything that is not above 0.
+    /// `m` is not negative, and `m_lifted` is 2²³·m.
+    #[inline(always)]
+    fn scale_lifted(self, v: Self::I, m: Self::F, _m_lifted: Self::F) -> Self::F {
+        self.mul(self.to_f32(v), m)
+    }
 
     /// The bytes.
     fn load_b(self, x: &[u8; 64]) -> Self::B;
@@ -114,6 +127,17 @@ pub trait Simd: Copy + Send + Sync {
     fn interleave(self, rows: [Self::B; 4]) -> [Self::B; 4];
     /// Four rows of sixteen 4-byte words become columns: bytes 16l .. 16l + 16 of vector k are word 4l + k of each row.
     fn interleave_words(self, rows: [Self::B; 4]) -> [Self::B; 4];
+    /// Four rows of 16 channels become quads, channels in their order: byte 4c + k is row k's byte c.
+    #[inline(always)]
+    fn quads(self, rows: [&[u8; 16]; 4]) -> Self::B {
+        let mut bytes = [0; 64];
+        for c in 0..16 {
+            for k in 0..4 {
+                bytes[4 * c + k] = rows[k][c];
+            }
+        }
+        self.load_b(&bytes)
+    }
 
     /// A zero point z and limits lo ≤ hi of bytes.
     fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Self::Limits;
@@ -121,6 +145,17 @@ pub trait Simd: Copy + Send + Sync {
     fn narrow(self, v: [Self::I; 4], limits: Self::Limits) -> Self::B;
     /// As [`Simd::narrow`], from interleaved order: byte c is channel c.
     fn narrow_interleaved(self, v: [Self::I; 4], limits: Self::Limits) -> Self::B;
+
+    /// clamp(v, 0, 255) in the order of [`Simd::narrow`]: less work than that.
+    #[inline(always)]
+    fn saturate(self, v: [Self::I; 4]) -> Self::B {
+        self.narrow(v, self.limits(0, 0, 255))
+    }
+    /// clamp(v, 0, 255) in the order of [`Simd::narrow_interleaved`]: less work than that.
+    #[inline(always)]
+    fn saturate_interleaved(self, v: [Self::I; 4]) -> Self::B {
+        self.narrow_interleaved(v, self.limits(0, 0, 255))
+    }
 
     /// The quad in every lane.
     fn quad(self, x: [u8; 4]) -> Self::Quad;

@@ -133,6 +133,22 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn round(self, t: __m512) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_cvtps_epi32(t) }
+    }
+
+    /// As bits of an f32, 2²³ + a for a not negative, which an exact product and difference rounded once make f32(a)·m;
+    /// 2²³ + a/2 for a negative.
+    const LIFT: i32 = 0x4B00_0000;
+
+    #[inline(always)]
+    fn scale_lifted(self, v: __m512i, m: __m512, m_lifted: __m512) -> __m512 {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_fmsub_ps(_mm512_castsi512_ps(v), m, m_lifted) }
+    }
+
+    #[inline(always)]
     fn load_b(self, x: &[u8; 64]) -> __m512i {
         // SAFETY: `self` proves the feature; the reference covers 64 bytes.
         unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
@@ -210,6 +226,20 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn quads(self, [a, b, c, d]: [&[u8; 16]; 4]) -> __m512i {
+        // SAFETY: `self` proves the features; each reference covers 16 bytes.
+        unsafe {
+            let load = |x: &[u8; 16]| _mm_loadu_si128(x.as_ptr().cast());
+            let ab = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(load(a)), load(b));
+            let abcd = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(ab, load(c)), load(d));
+            // Words 4 channels wide are gathered by channel, then bytes within each 4 × 4 of them.
+            let words = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), abcd);
+            let bytes = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(bytes))
+        }
+    }
+
+    #[inline(always)]
     fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Limits {
         // SAFETY: `self` proves the feature.
         let zero_point = unsafe { _mm512_set1_epi16(i16::from(zero_point)) };
@@ -232,6 +262,19 @@ impl Simd for Avx512Vnni {
             let cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), limits.zero_point);
             _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(ab, cd), limits.lo), limits.hi)
         }
+    }
+
+    #[inline(always)]
+    fn saturate(self, v: [__m512i; 4]) -> __m512i {
+        let bytes = self.saturate_interleaved(v);
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), bytes) }
+    }
+
+    #[inline(always)]
+    fn saturate_interleaved(self, [a, b, c, d]: [__m512i; 4]) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)) }
     }
 
     #[inline(always)]
