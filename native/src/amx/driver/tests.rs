@@ -1,5 +1,6 @@
 //! The driver against loops over single bytes, on software tiles everywhere and on the processor's where there are some.
 
+use std::collections::HashSet;
 use std::ops::Range;
 
 use quaver_core::arith::requant::{requantize, scale};
@@ -12,6 +13,20 @@ use crate::amx::hardware::Hardware;
 use crate::amx::soft::Soft;
 use crate::amx::{Amx, scratch};
 use crate::isa::avx512vnni::Avx512Vnni;
+
+/// An output of which no place may be asked for twice: rows that two tiles share are written by one of them. A table is
+/// looked up where the bytes are, so there it doesn't hold.
+struct Once<'a> {
+    rows: SliceRows<'a>,
+    asked: Option<HashSet<(usize, usize)>>,
+}
+
+impl Rows for Once<'_> {
+    fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8] {
+        assert!(self.asked.as_mut().is_none_or(|asked| asked.insert((row, from))), "{row}, {from} is written twice");
+        self.rows.at(row, from, len)
+    }
+}
 
 /// Numbers without a pattern, the same in every run.
 struct Random(u64);
@@ -150,7 +165,7 @@ impl Case {
             blocks: self.blocks.clone(),
             channel: before,
             width,
-            to: SliceRows { bytes: &mut got, pitch: width * size },
+            to: Once { rows: SliceRows { bytes: &mut got, pitch: width * size }, asked: (ending != Ending::Table).then(HashSet::new) },
         };
         vectors.vectorize(OnTiles::<_, M>(Product { gemm, proof, scratch: &mut room }));
         let wrong = got.iter().zip(&expected).position(|(got, expected)| got != expected);
