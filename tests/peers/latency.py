@@ -61,8 +61,10 @@ def attempt(work):
 
 
 def reason(error):
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # OpenVINO begins with the places in its sources.
+    said = next((line for line in lines if not line.startswith("Exception from")), "")
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def tidy_inputs(model):
@@ -107,13 +109,20 @@ def fixed(model, batch):
     fixed.CopyFrom(model)
     for value in fixed.graph.input:
         value.type.tensor_type.shape.dim[0].dim_value = batch
+    declared = {}
     for value in fixed.graph.output:
+        declared[value.name] = onnx.TensorShapeProto()
+        declared[value.name].CopyFrom(value.type.tensor_type.shape)
         value.type.tensor_type.ClearField("shape")
     del fixed.graph.value_info[:]
     opset = next(o.version for o in fixed.opset_import if o.domain in ("", "ai.onnx"))
     if opset < OPSET:
         fixed = onnx.version_converter.convert_version(fixed, OPSET)
     fixed = onnx.shape_inference.infer_shapes(fixed)
+    # Behind an operation that is not ONNX's own nothing is inferred.
+    for value in fixed.graph.output:
+        if not value.type.tensor_type.HasField("shape"):
+            value.type.tensor_type.shape.CopyFrom(declared[value.name])
     fix_output_shapes(fixed)
     return fixed
 

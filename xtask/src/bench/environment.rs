@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 use crate::process::{apt_install, can_apt, output, root, run as run_program};
 
+/// The Python that makes the environment where no other is named.
+pub const PYTHON: &str = "python3";
 /// What Debian keeps apart from Python itself.
 const DEBIAN_PACKAGES: [&str; 2] = ["python3", "python3-venv"];
 /// In `tests/peers`; a copy in the environment says that it is installed. The second is optional.
@@ -69,7 +71,7 @@ pub fn program() -> PathBuf {
 fn create(python: &Path, folder: &Path) -> Result<()> {
     let make = || output(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder));
     let Err(error) = make() else { return Ok(()) };
-    if can_apt() {
+    if python == Path::new(PYTHON) && can_apt() {
         apt_install(&DEBIAN_PACKAGES)?;
         make().with_context(|| format!("cannot make a Python environment; {REMEDY}"))?;
         return Ok(());

@@ -69,7 +69,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
     /// The Python that makes the environment, 3.10 or later
-    #[arg(long, value_name = "PROGRAM", default_value = "python3")]
+    #[arg(long, value_name = "PROGRAM", default_value = environment::PYTHON)]
     python: PathBuf,
 }
 
@@ -133,13 +133,12 @@ fn default_threads() -> Vec<u32> {
 
 /// Who takes part, in the order of a round.
 fn contestants(args: &Args) -> Vec<Contestant> {
-    let mut list = Vec::new();
-    for engine in [Engine::OnnxRuntime, Engine::OpenVino].into_iter().chain(args.torch.then_some(Engine::PyTorch)) {
-        list.extend([Precision::Fp32, Precision::Int8].map(|precision| Contestant { engine, precision, batch: args.batch[0] }));
-    }
-    if args.qoperator {
-        list.push(Contestant { engine: Engine::OnnxRuntimeQOperator, precision: Precision::Int8, batch: args.batch[0] });
-    }
+    let contestant = |engine, precision| Contestant { engine, precision, batch: args.batch[0] };
+    let both = |engine| [Precision::Fp32, Precision::Int8].map(|precision| contestant(engine, precision));
+    let mut list = both(Engine::OnnxRuntime).to_vec();
+    list.extend(args.qoperator.then(|| contestant(Engine::OnnxRuntimeQOperator, Precision::Int8)));
+    list.extend(both(Engine::OpenVino));
+    list.extend(args.torch.then(|| both(Engine::PyTorch)).into_iter().flatten());
     list.extend(args.batch.iter().map(|&batch| Contestant { engine: Engine::Quaver, precision: Precision::Int8, batch }));
     list
 }
@@ -197,14 +196,13 @@ fn compete(
 
 fn progress(steps: usize) -> ProgressBar {
     let bar = ProgressBar::new(steps as u64);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta:>4} {msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta:>4} {wide_msg}") {
         bar.set_style(style);
     }
-    bar.enable_steady_tick(std::time::Duration::from_millis(200));
     bar
 }
 
-/// What a file cannot be written for, in words.
+/// Writes a result, and says so.
 fn write(file: &std::path::Path, bytes: &[u8]) -> Result<()> {
     std::fs::write(file, bytes).with_context(|| format!("cannot write {}", file.display()))?;
     println!("bench: wrote {}", file.display());

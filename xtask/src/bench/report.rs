@@ -154,10 +154,15 @@ impl Report {
         self.measurements.iter().filter(|m| m.threads == threads).find_map(|m| m.rounds.iter().find_map(|round| round.isa.as_deref()))
     }
 
-    /// A line for each reason.
+    /// A line for each reason on each network, with those who have it.
     fn reasons(&self) -> Vec<String> {
-        let failed = self.measurements.iter().filter_map(|m| Some((m, m.reason.as_deref()?)));
-        failed.map(|(m, reason)| format!("  {}, {}, {}: {reason}", m.network, threads(m.threads), m.contestant)).collect()
+        let mut failed: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
+        for m in &self.measurements {
+            if let Some(reason) = &m.reason {
+                failed.entry((&m.network, reason)).or_default().push(format!("{} {}", m.contestant, threads(m.threads)));
+            }
+        }
+        failed.into_iter().map(|((network, reason), who)| format!("  {network}: {reason}\n    {}", who.join(", "))).collect()
     }
 }
 
