@@ -1,6 +1,7 @@
 //! `cargo xtask`: the one door for everything that is not a plain `cargo build`.
 //!
-//! Each command is a module: [`setup`], [`wasm`], [`tidy`], [`test`], [`bench`]. They run from any directory and print what they do.
+//! Each command is a module: [`setup`], [`wasm`], [`tidy`], [`mod@test`], [`mod@bench`]. They run from any directory and print
+//! what they do.
 
 mod bench;
 mod process;
