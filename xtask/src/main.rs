@@ -1,7 +1,9 @@
 //! `cargo xtask`: the one door for everything that is not a plain `cargo build`.
 //!
-//! Each command is a module: [`setup`], [`wasm`], [`tidy`], [`test`]. They run from any directory and print what they do.
+//! Each command is a module: [`setup`], [`wasm`], [`tidy`], [`mod@test`], [`mod@bench`]. They run from any directory and print
+//! what they do.
 
+mod bench;
 mod process;
 mod setup;
 mod table;
@@ -14,7 +16,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Quaver's set-up, builds and tests.
+/// Quaver's set-up, builds, tests and benchmarks.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -32,6 +34,8 @@ enum Command {
     Tidy,
     /// Build the WebAssembly modules and the npm package.
     Wasm,
+    /// Measure Quaver beside other engines, which it installs for itself.
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +44,7 @@ fn main() -> ExitCode {
         Command::Test => test::run(),
         Command::Tidy => tidy::run(),
         Command::Wasm => wasm::run(),
+        Command::Bench(args) => bench::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,9 +1,9 @@
 //! Tables on the terminal.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, Row, Table, presets};
 
 /// Prints rows of a name and figures.
-pub fn print<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) {
+pub fn print(header: impl Into<Row>, rows: impl IntoIterator<Item = impl Into<Row>>) {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     for row in rows {

@@ -1,5 +1,7 @@
 //! `quaver bench`: the time of an inference.
 
+mod rounds;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -30,6 +32,10 @@ pub struct Args {
     /// Print JSON: median_ms, min_ms, runs, threads, isa, batch
     #[arg(long)]
     json: bool,
+    /// For each line `run SECONDS` on standard input, measure for that long and print the JSON of --json: for programs that
+    /// measure several engines in turns
+    #[arg(long, conflicts_with_all = ["seconds", "json"])]
+    rounds_from_stdin: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -51,15 +57,21 @@ pub fn run(args: &Args) -> Result<()> {
     let mut session = Session::new(&model, SessionOptions { threads: args.threads, ..SessionOptions::default() })?;
     let inputs = data::random_inputs(&model, args.batch)?;
     let named: Vec<(&str, quaver::Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
-    let measured = measure(&mut session, &named, Duration::from_secs_f64(args.seconds))?;
-    let result = Timing {
-        median_ms: measured[measured.len() / 2],
-        min_ms: measured[0],
-        runs: measured.len(),
-        threads: session.threads(),
-        isa: session.isa().to_owned(),
-        batch: args.batch,
+    let mut timing = |time: Duration| -> Result<Timing> {
+        let measured = measure(&mut session, &named, time)?;
+        Ok(Timing {
+            median_ms: measured[measured.len() / 2],
+            min_ms: measured[0],
+            runs: measured.len(),
+            threads: session.threads(),
+            isa: session.isa().to_owned(),
+            batch: args.batch,
+        })
     };
+    if args.rounds_from_stdin {
+        return rounds::serve(std::io::stdin().lock(), std::io::stdout().lock(), timing);
+    }
+    let result = timing(Duration::from_secs_f64(args.seconds))?;
     if args.json {
         println!("{}", serde_json::to_string(&result)?);
         return Ok(());
