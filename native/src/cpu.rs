@@ -6,8 +6,13 @@
 
 use std::env::{self, VarError};
 use std::fmt;
+use std::sync::OnceLock;
 
 use crate::Error;
+use crate::amx::Amx;
+use crate::isa::avx2::Avx2;
+use crate::isa::avx512vnni::Avx512Vnni;
+use crate::isa::avxvnni::AvxVnni;
 
 pub(crate) mod amx;
 
@@ -30,8 +35,22 @@ pub enum Isa {
 impl Isa {
     /// All of them, ascending.
     pub const ALL: [Isa; 5] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni, Isa::Amx];
-    /// Those that this build has kernels for, ascending.
-    pub const AVAILABLE: &'static [Isa] = &[Isa::Scalar, Isa::Avx512Vnni];
+
+    /// Those that this machine has and may use, ascending; [`Isa::Scalar`] is always the first.
+    pub fn available() -> &'static [Isa] {
+        static AVAILABLE: OnceLock<Vec<Isa>> = OnceLock::new();
+        AVAILABLE.get_or_init(|| Self::ALL.into_iter().filter(|isa| isa.detect()).collect())
+    }
+
+    fn detect(self) -> bool {
+        match self {
+            Isa::Scalar => true,
+            Isa::Avx2 => Avx2::detect().is_some(),
+            Isa::AvxVnni => AvxVnni::detect().is_some(),
+            Isa::Avx512Vnni => Avx512Vnni::detect().is_some(),
+            Isa::Amx => Amx::detect().is_some(),
+        }
+    }
 
     /// The name in `QUAVER_ISA`, in reports, and on the command line.
     pub const fn name(self) -> &'static str {
@@ -51,26 +70,29 @@ impl fmt::Display for Isa {
     }
 }
 
-/// The instruction set to use: the one asked for, else that of `QUAVER_ISA`, else the best there is.
-pub(crate) fn isa(asked: Option<Isa>) -> Result<Isa, Error> {
+/// The instruction sets that a session may use, ascending: up to the one asked for, else up to that of `QUAVER_ISA`, else all
+/// there are.
+pub(crate) fn isas(asked: Option<Isa>) -> Result<&'static [Isa], Error> {
     if let Some(isa) = asked {
-        return choose(Some(isa.name()));
+        return up_to(Some(isa.name()));
     }
     match env::var("QUAVER_ISA") {
-        Ok(value) => choose(Some(&value)),
-        Err(VarError::NotPresent) => choose(None),
-        Err(VarError::NotUnicode(value)) => choose(Some(&value.to_string_lossy())),
+        Ok(value) => up_to(Some(&value)),
+        Err(VarError::NotPresent) => up_to(None),
+        Err(VarError::NotUnicode(value)) => up_to(Some(&value.to_string_lossy())),
     }
 }
 
-fn choose(asked: Option<&str>) -> Result<Isa, Error> {
-    let Some(value) = asked else {
-        return Ok(Isa::AVAILABLE.iter().copied().max().unwrap_or(Isa::Scalar));
-    };
+fn up_to(asked: Option<&str>) -> Result<&'static [Isa], Error> {
+    let available = Isa::available();
+    let Some(value) = asked else { return Ok(available) };
     let Some(isa) = Isa::ALL.into_iter().find(|isa| isa.name() == value) else {
         return Err(Error::UnknownIsa { value: value.to_owned(), known: names(&Isa::ALL) });
     };
-    if Isa::AVAILABLE.contains(&isa) { Ok(isa) } else { Err(Error::UnavailableIsa { value: isa.name(), available: names(Isa::AVAILABLE) }) }
+    match available.iter().position(|&have| have == isa) {
+        Some(at) => Ok(&available[..=at]),
+        None => Err(Error::UnavailableIsa { value: isa.name(), available: names(available) }),
+    }
 }
 
 fn names(isas: &[Isa]) -> String {
@@ -83,17 +105,20 @@ mod tests {
 
     #[test]
     fn names_are_taken_as_they_are() {
-        assert_eq!(choose(Some("scalar")).expect("always there"), Isa::Scalar);
+        assert_eq!(up_to(Some("scalar")).expect("always there"), [Isa::Scalar]);
         for value in ["", "AVX2", "scalar ", "sse2"] {
-            assert!(matches!(choose(Some(value)), Err(Error::UnknownIsa { .. })), "{value:?}");
+            assert!(matches!(up_to(Some(value)), Err(Error::UnknownIsa { .. })), "{value:?}");
         }
     }
 
     #[test]
     fn what_is_not_there_is_an_error() {
         for isa in Isa::ALL {
-            assert_eq!(choose(Some(isa.name())).is_ok(), Isa::AVAILABLE.contains(&isa), "{isa}");
+            match up_to(Some(isa.name())) {
+                Ok(isas) => assert_eq!(isas.last(), Some(&isa)),
+                Err(error) => assert!(!Isa::available().contains(&isa), "{isa}: {error}"),
+            }
         }
-        assert_eq!(choose(None).expect("one is there"), *Isa::AVAILABLE.last().expect("one is there"));
+        assert_eq!(up_to(None).expect("one is there"), Isa::available());
     }
 }

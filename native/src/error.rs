@@ -118,6 +118,14 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A side file of measured kernels.
+    #[error("the tuning file '{}' can't be used: {what}", path.display())]
+    Tuning {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// `QUAVER_ISA` names nothing.
     #[error("QUAVER_ISA is '{value}', which is none of {known}")]
     UnknownIsa {

@@ -35,6 +35,7 @@
 pub mod amx;
 mod backend;
 mod cpu;
+pub mod dispatch;
 mod error;
 #[doc(hidden)]
 pub mod isa;

@@ -9,6 +9,7 @@ use quaver_core::plan::Plan;
 use quaver_core::tensor::TensorView;
 
 use crate::backend::Native;
+use crate::dispatch::tune::Tuning;
 use crate::model::Port;
 use crate::pool::Pool;
 use crate::{Error, Isa, Model, SessionOptions, Tensor, cpu};
@@ -18,7 +19,8 @@ use crate::{Error, Isa, Model, SessionOptions, Tensor, cpu};
 pub struct Session {
     model: Model,
     options: SessionOptions,
-    isa: Isa,
+    isas: &'static [Isa],
+    tuning: Option<Tuning>,
     pool: Arc<Pool>,
     /// By batch size, the one used last at the end.
     executors: Vec<(Executor, Native)>,
@@ -38,9 +40,11 @@ impl Session {
         if options.threads == 0 {
             return Err(Error::Threads { threads: 0 });
         }
-        let isa = cpu::isa(options.isa)?;
+        let isas = cpu::isas(options.isa)?;
+        let nodes = model.graph().nodes.len();
+        let tuning = options.tuning.as_ref().map(|path| Tuning::read(path, model.name(), nodes)).transpose()?;
         let pool = Arc::new(Pool::new(options.threads).map_err(|source| Error::Spawn { threads: options.threads, source })?);
-        Ok(Self { model: model.clone(), options, isa, pool, executors: Vec::new() })
+        Ok(Self { model: model.clone(), options, isas, tuning, pool, executors: Vec::new() })
     }
 
     /// The model.
@@ -50,7 +54,7 @@ impl Session {
 
     /// The name of the instruction set that runs use.
     pub fn isa(&self) -> &'static str {
-        self.isa.name()
+        self.isas.last().map_or(Isa::Scalar.name(), |isa| isa.name())
     }
 
     /// Threads that runs use, the caller's included.
@@ -103,7 +107,7 @@ impl Session {
         if self.executors.len() == KEPT {
             self.executors.remove(0);
         }
-        let backend = Native::new(self.isa, &self.pool, self.model.graph(), &plan);
+        let backend = Native::new(self.isas, &self.pool, self.model.graph(), &plan, self.tuning.as_ref());
         self.executors.push((Executor::new(plan, backend.scratch())?, backend));
         Ok(())
     }

@@ -20,9 +20,9 @@
 //! | `staged` | the same where operands are widened first |
 
 pub mod conv;
+pub mod depthwise;
 pub mod edge;
 pub mod elementwise;
-pub mod depthwise;
 pub mod epilogue;
 pub mod gemm;
 pub mod layout;
@@ -30,7 +30,7 @@ pub mod pool;
 pub mod quantize;
 pub mod reduce;
 pub mod simd;
+pub mod soft;
 pub mod softmax;
 pub mod split;
-pub mod soft;
 mod staged;

@@ -23,6 +23,9 @@ use quaver_core::kernel::simd::{Kernel, Simd};
 use super::machine::{BYTES, ROWS, TileMachine};
 use super::plan::{MAX_TILES, Plan};
 
+/// Blocks of sums: of two tiles by two blocks, and of three rows behind them, as the epilogue takes rows by four.
+const SUMS: usize = 4 * ROWS + 6;
+
 /// Tiles of activations.
 const A0: u8 = 4;
 const A1: u8 = 5;
@@ -64,7 +67,7 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
             plan,
             first: 0,
             gathered: scratch[aligned..].as_chunks_mut().0,
-            sums: [[0; 16]; 4 * ROWS],
+            sums: [[0; 16]; SUMS],
         };
         let tiles = plan.tiles_of_a_block();
         for first in (0..plan.tiles).step_by(tiles) {
@@ -148,7 +151,7 @@ struct Driver<'a, R, M> {
     /// For each tile of a block and each step, rows of a tile; used only where something had to be gathered.
     gathered: &'a mut [[u8; BYTES]],
     /// The sums of up to two tiles by two blocks.
-    sums: [[i32; 16]; 4 * ROWS],
+    sums: [[i32; 16]; SUMS],
 }
 
 impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
@@ -288,6 +291,7 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
             }
         }
     }
+
     /// Writes out the sums of some tiles of rows, of which the first is tile `tile` of the block.
     #[inline(always)]
     fn finish<S: Simd, const NB: usize>(&mut self, s: S, tile: usize, tiles: usize, block: usize) {
@@ -299,11 +303,12 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         let channel = block * 16;
         let Weights { multiplier, channels, .. } = self.gemm.weights;
         let sums = Sums {
-            acc: &self.sums.as_chunks::<NB>().0[written..end - start],
+            acc: &self.sums.as_chunks::<NB>().0[written..],
+            rows: end - start - written,
             row: self.gemm.rows.start + start + written,
             channel: self.gemm.channel + channel,
             channels: (channels - channel).min(NB * 16),
-            multiplier: std::array::from_fn(|n| &multiplier[block + n]),
+            multiplier: &multiplier[block..block + NB],
             width: self.gemm.width,
         };
         finish(s, &sums, &self.gemm.finish, &mut self.gemm.to);

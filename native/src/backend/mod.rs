@@ -1,11 +1,15 @@
-//! The native [`Backend`]: at the start of a session, each node is bound to the kernel that the dispatcher chooses for it;
-//! a run then only calls them.
+//! The native [`Backend`]: when a session first sees a batch size, each node is bound to the kernel that the dispatcher chooses
+//! for it; a run then only calls them.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | [`packed`] | convolutions and products with packed weights |
+//! | [`depthwise`] | depthwise convolutions |
+//! | [`work`] | kernels whose output is cut into ranges |
 
-mod packed;
+pub(crate) mod depthwise;
+pub(crate) mod packed;
+pub(crate) mod work;
 
 use std::sync::Arc;
 
@@ -15,6 +19,10 @@ use quaver_core::plan::Plan;
 use quaver_core::reference::Reference;
 
 use crate::cpu::Isa;
+use crate::dispatch::kernel::Kind;
+use crate::dispatch::query::Query;
+use crate::dispatch::tune::Tuning;
+use crate::dispatch::{Choice, candidates, choose};
 use crate::isa::Token;
 use crate::pool::Pool;
 
@@ -22,55 +30,63 @@ use crate::pool::Pool;
 #[derive(Debug)]
 pub(crate) struct Native {
     isa: Isa,
-    machine: Option<Machine>,
-    nodes: Vec<Bound>,
-}
-
-/// What kernels run on.
-#[derive(Debug)]
-struct Machine {
-    token: Token,
     pool: Arc<Pool>,
-}
-
-/// Bytes or multiply-accumulates (in 64ths) below which a job is not worth a second thread.
-const SMALL: usize = 1 << 14;
-
-/// Parts to cut a job into.
-fn parts(machine: &Machine, work: usize) -> usize {
-    if work < SMALL { 1 } else { machine.pool.threads() }
+    nodes: Vec<Bound>,
 }
 
 /// A node's kernel, with what could be computed before the first run.
 #[derive(Debug)]
-enum Bound {
-    /// By definition.
-    Reference,
-    /// Packed weights.
+struct Bound {
+    choice: Choice,
+    token: Option<Token>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    None,
     Packed(packed::Packed),
 }
 
+/// Bytes, or 64 multiply-accumulates, below which a job is not worth a second thread.
+const SMALL: usize = 1 << 12;
+
+/// Parts to cut a job into.
+fn parts(pool: &Pool, work: usize) -> usize {
+    if work < SMALL { 1 } else { pool.threads() }
+}
+
 impl Native {
-    /// Binds every node of `graph` under `plan`, with instructions up to `isa`.
-    pub(crate) fn new(isa: Isa, pool: &Arc<Pool>, graph: &Graph, plan: &Plan) -> Self {
-        let machine = Token::detect(isa).map(|token| Machine { token, pool: Arc::clone(pool) });
-        let bind = |node: &quaver_core::graph::Node| {
-            if machine.is_none() {
-                return Bound::Reference;
-            }
-            packed::Packed::bind(graph, plan, node).map_or(Bound::Reference, Bound::Packed)
+    /// Binds every node of `graph` under `plan` to a kernel of `isas` (ascending), or to the one that `tuning` names.
+    pub(crate) fn new(isas: &[Isa], pool: &Arc<Pool>, graph: &Graph, plan: &Plan, tuning: Option<&Tuning>) -> Self {
+        let bind = |(index, node)| {
+            let query = Query::new(graph, plan, node, pool.threads());
+            let tuned = tuning
+                .and_then(|t| t.kernel(index))
+                .and_then(|name| candidates(&query, isas).into_iter().find(|choice| choice.kernel.name == name));
+            let choice = tuned.unwrap_or_else(|| choose(&query, isas));
+            let state = match choice.kernel.kind {
+                Kind::Gemm => packed::Packed::bind(&query).map_or(State::None, State::Packed),
+                _ => State::None,
+            };
+            Bound { choice, token: Token::detect(choice.kernel), state }
         };
-        let nodes = graph.nodes.iter().map(bind).collect();
-        Self { isa, machine, nodes }
+        let nodes = graph.nodes.iter().enumerate().map(bind).collect();
+        Self { isa: isas.last().copied().unwrap_or(Isa::Scalar), pool: Arc::clone(pool), nodes }
     }
 
     /// Bytes of scratch that a run needs.
     pub(crate) fn scratch(&self) -> usize {
-        let of = |bound: &Bound| match bound {
-            Bound::Reference => 0,
-            Bound::Packed(packed) => packed.scratch(),
+        let of = |bound: &Bound| match &bound.state {
+            State::None => 0,
+            State::Packed(packed) => packed.scratch(self.pool.threads()),
         };
         self.nodes.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// What each node runs.
+    pub(crate) fn choices(&self) -> impl ExactSizeIterator<Item = Choice> {
+        self.nodes.iter().map(|bound| bound.choice)
     }
 }
 
@@ -80,9 +96,18 @@ impl Backend for Native {
     }
 
     fn run(&self, node: usize, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]) {
-        match (&self.nodes[node], &self.machine) {
-            (Bound::Packed(packed), Some(machine)) => packed.run(machine, op, inputs, output, scratch),
-            _ => Reference.compute(op, inputs, output),
+        let bound = &self.nodes[node];
+        let Some(token) = bound.token else { return Reference.compute(op, inputs, output) };
+        let ran = match (&bound.state, bound.choice.kernel.kind) {
+            (State::Packed(packed), _) => {
+                packed.run((&self.pool, token), op, inputs, output, scratch);
+                true
+            }
+            (State::None, Kind::Depthwise) => depthwise::run((&self.pool, token), op, inputs, output),
+            (State::None, kind) => work::run((&self.pool, token), kind, op, inputs, output),
+        };
+        if !ran {
+            Reference.compute(op, inputs, output);
         }
     }
 }

@@ -4,20 +4,22 @@
 use std::ops::Range;
 
 use quaver_core::backend::{Operand, OutputMut};
-use quaver_core::format::weights::{N_BLOCK, PackedShape, is_depthwise};
+use quaver_core::format::weights::{K_BLOCK, N_BLOCK, PackedShape, is_depthwise};
+use quaver_core::graph::Op;
 use quaver_core::graph::op::Epilogue;
-use quaver_core::graph::{Graph, Node, Op};
 use quaver_core::kernel::conv::Geometry;
 use quaver_core::kernel::epilogue::{Finish, Requantize, Residual, SliceRows};
 use quaver_core::kernel::gemm::{Gemm, Weights};
-use quaver_core::plan::{Location, Plan};
 
-use super::{Machine, parts};
-use crate::pool::{rectangles, split};
+use super::parts;
+use crate::amx;
+use crate::dispatch::query::Query;
+use crate::isa::Token;
+use crate::pool::{Pool, rectangles, split};
 
 /// A bound node.
 #[derive(Debug)]
-pub(super) struct Packed {
+pub(crate) struct Packed {
     shape: PackedShape,
     geometry: Geometry,
     /// Images, or 1 for a matrix product.
@@ -27,32 +29,28 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Binds `node`, where it is one of these.
-    pub(super) fn bind(graph: &Graph, plan: &Plan, node: &Node) -> Option<Self> {
-        let shape_of = |id: quaver_core::graph::ValueId| &plan.shapes[id.index()][..];
-        let x = node.inputs[0];
-        let slack = matches!(plan.locations[x.index()], Location::Arena(_));
-        let (from, to) = (shape_of(x), shape_of(node.outputs[0]));
-        debug_assert!(graph.value(x).quant.is_some() || !matches!(node.op, Op::QConv(_) | Op::QGemm(_)));
-        match &node.op {
+    /// Binds a node, where it is one of these.
+    pub(crate) fn bind(query: &Query<'_>) -> Option<Self> {
+        let (x, to) = (query.inputs[0], query.output.shape);
+        match query.op {
             Op::QGemm(gemm) => {
-                let k = *from.last()?;
+                let k = *x.shape.last()?;
                 let rows = to.iter().product::<usize>() / gemm.channels.max(1);
                 let shape = PackedShape::grouped([1, 1], k, gemm.channels, 1)?;
                 // The last row's last quad would end behind an input that has no slack.
-                (k % 4 == 0 || slack).then(|| Self { shape, geometry: Geometry::matrix(rows, k), images: 1, rows })
+                (k % K_BLOCK == 0 || x.slack).then(|| Self { shape, geometry: Geometry::matrix(rows, k), images: 1, rows })
             }
             Op::QConv(conv) => {
-                let (&[n, h, w, c], &[_, to_h, to_w, _]) = (from, to) else { return None };
+                let (&[n, h, w, c], &[_, to_h, to_w, _]) = (x.shape, to) else { return None };
                 if is_depthwise(c, conv.channels, conv.groups) {
                     return None;
                 }
                 let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
-                let geometry = Geometry::conv(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value, slack);
+                let geometry = Geometry::conv(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value, x.slack);
                 Some(Self { shape, geometry, images: n, rows: to_h * to_w })
             }
             Op::QConvTranspose(conv) => {
-                let (&[n, h, w, c], &[_, to_h, to_w, _]) = (from, to) else { return None };
+                let (&[n, h, w, c], &[_, to_h, to_w, _]) = (x.shape, to) else { return None };
                 let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
                 let geometry = Geometry::transposed(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value);
                 Some(Self { shape, geometry, images: n, rows: to_h * to_w })
@@ -61,38 +59,53 @@ impl Packed {
         }
     }
 
-    /// Bytes of scratch.
-    pub(super) fn scratch(&self) -> usize {
-        self.geometry.scratch()
+    /// Bytes of scratch, for so many threads: the copy of the images, then what tiles gather.
+    pub(super) fn scratch(&self, threads: usize) -> usize {
+        let tiles = amx::scratch(&self.geometry.source(&[], 0), &(0..self.geometry.chunk() * self.rows), self.shape.n_blocks());
+        self.geometry.scratch() + threads * tiles
     }
 
     /// Runs the node.
-    pub(super) fn run(&self, machine: &Machine, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]) {
+    pub(super) fn run(
+        &self,
+        (pool, token): (&Pool, Token),
+        op: &Op,
+        inputs: &[Operand<'_>],
+        output: &mut OutputMut<'_>,
+        scratch: &mut [u8],
+    ) {
         let finish = finish_of(op, inputs);
         let pitch = self.shape.groups * self.shape.output_channels * finish.size();
         let image = inputs[0].view.bytes().len() / self.images.max(1);
+        let (copy, scratch) = scratch.split_at_mut(self.geometry.scratch());
         for first in (0..self.images).step_by(self.geometry.chunk()) {
             let count = self.geometry.chunk().min(self.images - first);
             let input = &inputs[0].with_slack[first * image..];
             let (lines, line) = (self.geometry.lines(count), self.geometry.line());
             let source = if lines > 0 {
-                let copy = &mut scratch[..lines * line];
-                let parts = parts(machine, copy.len());
-                machine
-                    .pool
-                    .run_slices(copy, parts, line, &|range, to| self.geometry.copy(input, range.start / line..range.end / line, to));
+                let copy = &mut copy[..lines * line];
+                let parts = parts(pool, copy.len());
+                pool.run_slices(copy, parts, line, &|range, to| self.geometry.copy(input, range.start / line..range.end / line, to));
                 &*copy
             } else {
                 input
             };
             let bytes = first * self.rows * pitch..(first + count) * self.rows * pitch;
             let finish = finish.part(bytes.clone());
-            self.multiply(machine, source, inputs, finish, &mut output.view.bytes_mut()[bytes]);
+            self.multiply((pool, token), source, inputs, finish, &mut output.view.bytes_mut()[bytes], scratch);
         }
     }
 
     /// The products of all groups, `to` being whole images.
-    fn multiply(&self, machine: &Machine, source: &[u8], inputs: &[Operand<'_>], finish: Finish<'_>, to: &mut [u8]) {
+    fn multiply(
+        &self,
+        (pool, token): (&Pool, Token),
+        source: &[u8],
+        inputs: &[Operand<'_>],
+        finish: Finish<'_>,
+        to: &mut [u8],
+        scratch: &mut [u8],
+    ) {
         let PackedShape { groups, output_channels, .. } = self.shape;
         let (width, blocks) = (groups * output_channels, self.shape.n_blocks());
         let pitch = width * finish.size();
@@ -102,25 +115,25 @@ impl Packed {
             let source = self.geometry.source(source, group);
             Gemm { source, weights, finish, rows, blocks, channel: group * output_channels, width, to: () }
         };
-        let parts = parts(machine, rows * self.shape.k_blocks() * blocks * groups);
+        let parts = parts(pool, rows * self.shape.k_blocks() * blocks * groups);
         if parts == 1 {
             for group in 0..groups {
-                machine.token.vectorize(gemm(group, 0..rows, 0..blocks).onto(SliceRows { bytes: to, pitch }));
+                token.gemm(gemm(group, 0..rows, 0..blocks).onto(SliceRows { bytes: to, pitch }), scratch);
             }
             return;
         }
         // Each thread reads all of what is not cut, so the smaller operand is left whole.
-        let by_channels = groups == 1 && blocks >= 2 * parts && blocks * 16 >= rows;
-        if by_channels {
+        if groups == 1 && blocks >= 2 * parts && blocks * N_BLOCK >= rows {
             let cut = split(blocks, parts, 2);
-            rectangles(&machine.pool, to, pitch, split(rows, 1, rows), (cut, N_BLOCK * finish.size()), &|_, c, to| {
-                machine.token.vectorize(gemm(0, 0..rows, cut.get(c)).onto(to));
+            let columns = (cut, N_BLOCK * finish.size());
+            rectangles(pool, to, pitch, split(rows, 1, rows), columns, scratch, &|_, c, to, scratch| {
+                token.gemm(gemm(0, 0..rows, cut.get(c)).onto(to), scratch);
             });
         } else {
             let cut = split(rows, parts, 1);
-            rectangles(&machine.pool, to, pitch, cut, (split(1, 1, 1), pitch), &|r, _, mut to| {
+            rectangles(pool, to, pitch, cut, (split(1, 1, 1), pitch), scratch, &|r, _, mut to, scratch| {
                 for group in 0..groups {
-                    machine.token.vectorize(gemm(group, cut.get(r), 0..blocks).onto(&mut to));
+                    token.gemm(gemm(group, cut.get(r), 0..blocks).onto(&mut to), scratch);
                 }
             });
         }

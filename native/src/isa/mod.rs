@@ -6,8 +6,12 @@ pub mod avxvnni;
 pub mod peak;
 mod ymm;
 
+use quaver_core::kernel::epilogue::Rows;
+use quaver_core::kernel::gemm::Gemm;
 use quaver_core::kernel::simd::{Kernel, Simd};
 
+use crate::amx::Amx;
+use crate::cpu::Isa;
 use peak::Peak;
 
 /// What is to be done with each instruction set.
@@ -35,9 +39,23 @@ pub enum Token {
     AvxVnni(avxvnni::AvxVnni),
     /// AVX-512 VNNI.
     Avx512Vnni(avx512vnni::Avx512Vnni),
+    /// AMX, and AVX-512 VNNI for all that is no product of tiles.
+    Amx(Amx),
 }
 
 impl Token {
+    /// The token that a kernel needs, where the processor has it; there is none for the definition.
+    pub fn detect(kernel: &crate::dispatch::kernel::Kernel) -> Option<Self> {
+        match kernel.isa {
+            Isa::Scalar => None,
+            Isa::Avx2 if kernel.reduced => avx2::Avx2Reduced::detect().map(Self::Avx2Reduced),
+            Isa::Avx2 => avx2::Avx2::detect().map(Self::Avx2),
+            Isa::AvxVnni => avxvnni::AvxVnni::detect().map(Self::AvxVnni),
+            Isa::Avx512Vnni => avx512vnni::Avx512Vnni::detect().map(Self::Avx512Vnni),
+            Isa::Amx => Amx::detect().map(Self::Amx),
+        }
+    }
+
     /// Runs a kernel with the instruction set enabled.
     #[inline]
     pub fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
@@ -46,6 +64,16 @@ impl Token {
             Self::Avx2Reduced(isa) => isa.vectorize(kernel),
             Self::AvxVnni(isa) => isa.vectorize(kernel),
             Self::Avx512Vnni(isa) => isa.vectorize(kernel),
+            Self::Amx(isa) => isa.vectors().vectorize(kernel),
+        }
+    }
+
+    /// Runs a matrix product; tiles gather what does not lie in their form into `scratch`.
+    #[inline]
+    pub fn gemm<R: Rows>(self, gemm: Gemm<'_, R>, scratch: &mut [u8]) {
+        match self {
+            Self::Amx(isa) => isa.gemm(gemm, scratch),
+            _ => self.vectorize(gemm),
         }
     }
 }

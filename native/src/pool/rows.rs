@@ -27,23 +27,31 @@ impl Rows for Rectangle<'_> {
     }
 }
 
+/// What a part of a job works with, given the numbers of its row range and column range.
+type Job<'a> = dyn Fn(usize, usize, Rectangle<'_>, &mut [u8]) + Sync + 'a;
+
 /// Cuts `bytes`, in rows of `pitch` bytes, along rows and along the bytes of a row, which `columns` counts in units of so many
-/// bytes, the last one perhaps incomplete. Calls `job` with the numbers of a row range and a column range and their
-/// rectangle, as parts of one [`Pool::run`].
+/// bytes, the last one perhaps incomplete. Calls `job` with the numbers of a row range and a column range, their
+/// rectangle, and a piece of `scratch` of its own, as parts of one [`Pool::run`].
 pub fn rectangles(
     pool: &Pool,
     bytes: &mut [u8],
     pitch: usize,
     rows: Split,
     (columns, unit): (Split, usize),
-    job: &(dyn Fn(usize, usize, Rectangle<'_>) + Sync),
+    scratch: &mut [u8],
+    job: &Job<'_>,
 ) {
-    let bytes = Disjoint::new(bytes);
-    pool.run(rows.len() * columns.len(), &|part| {
+    let (bytes, parts) = (Disjoint::new(bytes), rows.len() * columns.len());
+    let piece = scratch.len() / parts.max(1);
+    let scratch = Disjoint::new(scratch);
+    pool.run(parts, &|part| {
         let (r, c) = (part / columns.len(), part % columns.len());
         let Range { start, end } = columns.get(c);
         // Within the row, so that rectangles of two rows cannot meet.
         let columns = (start * unit).min(pitch)..(end * unit).min(pitch);
-        job(r, c, Rectangle { bytes: &bytes, pitch, rows: rows.get(r), columns });
+        // SAFETY: each part has a piece of its own, and is called once.
+        let piece = unsafe { scratch.slice(part * piece..(part + 1) * piece) };
+        job(r, c, Rectangle { bytes: &bytes, pitch, rows: rows.get(r), columns }, piece);
     });
 }

@@ -55,14 +55,8 @@ impl<R: Rows> Depthwise<'_, R> {
     pub(super) fn block<const V: usize>(&self, first: usize) -> Block {
         let channel = first * 16;
         let channels = (self.extents[2] - channel).min(V * 16);
-        let mut block = Block {
-            channel,
-            channels,
-            bias: [[0; 16]; 4],
-            multiplier: [[0.0; 16]; 4],
-            lifted: [[0.0; 16]; 4],
-            bounds: Bounds::None,
-        };
+        let mut block =
+            Block { channel, channels, bias: [[0; 16]; 4], multiplier: [[0.0; 16]; 4], lifted: [[0.0; 16]; 4], bounds: Bounds::None };
         let bias = &self.bias[channel..][..V * 16];
         let multiplier = &self.multiplier[channel..][..V * 16];
         for l in 0..V {

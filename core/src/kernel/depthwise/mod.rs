@@ -57,6 +57,14 @@ pub struct Depthwise<'a, R> {
     pub to: R,
 }
 
+impl<'a> Depthwise<'a, ()> {
+    /// The same with a place to write to.
+    pub fn onto<R: Rows>(self, to: R) -> Depthwise<'a, R> {
+        let Self { input, extents, window, output, weights, bias, multiplier, finish, pad, lines, blocks, to: () } = self;
+        Depthwise { input, extents, window, output, weights, bias, multiplier, finish, pad, lines, blocks, to }
+    }
+}
+
 impl<R: Rows> Kernel for Depthwise<'_, R> {
     type Output = ();
 

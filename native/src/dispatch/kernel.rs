@@ -1,0 +1,128 @@
+//! The list of kernels: what there is, by name.
+//!
+//! Names are `<operation>_<types>_<rows>x<channels>c<K>__<isa>` for products and `<operation>_<types>__<isa>` for the rest;
+//! the ISA is spelled as in `QUAVER_ISA`. A kernel that is not in the list is never chosen.
+
+use crate::cpu::Isa;
+
+/// What a kernel does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Tiles of rows × channels over packed weights.
+    Gemm,
+    /// Depthwise convolution.
+    Depthwise,
+    /// Addition, subtraction and multiplication of u8.
+    BinaryU8,
+    /// Arithmetic of f32.
+    BinaryF32,
+    /// Functions of one f32.
+    UnaryF32,
+    /// A table of bytes.
+    Table,
+    /// f32 to u8.
+    Quantize,
+    /// u8 to f32.
+    Dequantize,
+    /// Pools of u8.
+    Pool,
+    /// The mean of each channel's pixels.
+    Mean,
+    /// Joining.
+    Concat,
+    /// Cutting.
+    Slice,
+    /// Reordering channels.
+    ChannelShuffle,
+    /// Exchanging dimensions.
+    Transpose,
+    /// The definition.
+    Reference,
+}
+
+/// An entry of the list.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its name.
+    pub name: &'static str,
+    /// What it does.
+    pub kind: Kind,
+    /// The instruction set that it needs.
+    pub isa: Isa,
+    /// Rows and channels of its tile, for products.
+    pub tile: Option<[usize; 2]>,
+    /// Whether it takes no activation above 127.
+    pub reduced: bool,
+}
+
+/// The kernels over the vector vocabulary, which every instruction set has.
+macro_rules! vector_kernels {
+    ($isa:ident, $name:literal, $tile:literal, $rows:literal, $channels:literal) => {
+        &[
+            Kernel {
+                name: concat!("gemm_u8s8u8_", $tile, "c4__", $name),
+                kind: Kind::Gemm,
+                isa: Isa::$isa,
+                tile: Some([$rows, $channels]),
+                reduced: false,
+            },
+            vector_kernels!(@ $isa, $name, "depthwise_u8s8u8__", Depthwise),
+            vector_kernels!(@ $isa, $name, "binary_u8u8u8__", BinaryU8),
+            vector_kernels!(@ $isa, $name, "binary_f32f32f32__", BinaryF32),
+            vector_kernels!(@ $isa, $name, "unary_f32f32__", UnaryF32),
+            vector_kernels!(@ $isa, $name, "table_u8u8__", Table),
+            vector_kernels!(@ $isa, $name, "quantize_f32u8__", Quantize),
+            vector_kernels!(@ $isa, $name, "dequantize_u8f32__", Dequantize),
+            vector_kernels!(@ $isa, $name, "pool_u8u8__", Pool),
+            vector_kernels!(@ $isa, $name, "mean_u8u8__", Mean),
+            vector_kernels!(@ $isa, $name, "concat__", Concat),
+            vector_kernels!(@ $isa, $name, "slice__", Slice),
+            vector_kernels!(@ $isa, $name, "shuffle_u8u8__", ChannelShuffle),
+            vector_kernels!(@ $isa, $name, "transpose__", Transpose),
+        ]
+    };
+    (@ $isa:ident, $name:literal, $operation:literal, $kind:ident) => {
+        Kernel { name: concat!($operation, $name), kind: Kind::$kind, isa: Isa::$isa, tile: None, reduced: false }
+    };
+}
+
+/// The definition: takes every node.
+pub static REFERENCE: Kernel = Kernel { name: "reference__scalar", kind: Kind::Reference, isa: Isa::Scalar, tile: None, reduced: false };
+
+static AVX2: &[Kernel] = vector_kernels!(Avx2, "avx2", "4x16", 4, 16);
+static AVXVNNI: &[Kernel] = vector_kernels!(AvxVnni, "avxvnni", "6x16", 6, 16);
+static AVX512VNNI: &[Kernel] = vector_kernels!(Avx512Vnni, "avx512vnni", "14x32", 14, 32);
+/// What AMX has no kernel for, AVX-512 VNNI does.
+static AMX: &[Kernel] =
+    &[Kernel { name: "gemm_u8s8u8_32x32c64__amx", kind: Kind::Gemm, isa: Isa::Amx, tile: Some([32, 32]), reduced: false }];
+
+/// The kernels of one instruction set.
+pub fn kernels(isa: Isa) -> &'static [Kernel] {
+    match isa {
+        Isa::Scalar => std::slice::from_ref(&REFERENCE),
+        Isa::Avx2 => AVX2,
+        Isa::AvxVnni => AVXVNNI,
+        Isa::Avx512Vnni => AVX512VNNI,
+        Isa::Amx => AMX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_say_what_they_are() {
+        let mut seen = std::collections::HashSet::new();
+        for isa in Isa::ALL {
+            for kernel in kernels(isa) {
+                assert!(seen.insert(kernel.name), "{} is listed twice", kernel.name);
+                assert_eq!(kernel.isa, isa);
+                assert_eq!(kernel.name.rsplit_once("__").map(|(_, isa)| isa), Some(isa.name()));
+                if let Some([rows, channels]) = kernel.tile {
+                    assert!(kernel.name.contains(&format!("_{rows}x{channels}c")), "{}", kernel.name);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What the dispatcher is asked about: a node, with everything that a rule may look at.
+
+use quaver_core::format::weights::{PackedShape, is_depthwise};
+use quaver_core::graph::op::Window;
+use quaver_core::graph::{Graph, Node, Op};
+use quaver_core::plan::{Location, Plan};
+use quaver_core::quant::Affine;
+use quaver_core::tensor::DType;
+
+/// An operand or a result.
+#[derive(Debug, Clone, Copy)]
+pub struct Value<'a> {
+    /// Element type.
+    pub dtype: DType,
+    /// Extents.
+    pub shape: &'a [usize],
+    /// Affine parameters.
+    pub quant: Option<Affine>,
+    /// Whether a few bytes behind it may be read.
+    pub slack: bool,
+}
+
+/// A node at known extents.
+#[derive(Debug, Clone)]
+pub struct Query<'a> {
+    /// The operation.
+    pub op: &'a Op,
+    /// Its operands.
+    pub inputs: Vec<Value<'a>>,
+    /// Its result.
+    pub output: Value<'a>,
+    /// Threads of the session.
+    pub threads: usize,
+}
+
+/// A product with packed weights: rows M, channels N of a group, K of a group, and groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Product {
+    /// Output rows.
+    pub m: usize,
+    /// Output channels of a group.
+    pub n: usize,
+    /// Values that are summed, padding to whole quads included.
+    pub k: usize,
+    /// Groups.
+    pub groups: usize,
+    /// Input channels of a group.
+    pub channels: usize,
+    /// The window, of a convolution.
+    pub window: Option<Window>,
+}
+
+impl<'a> Query<'a> {
+    /// About a node of a planned graph.
+    pub fn new(graph: &'a Graph, plan: &'a Plan, node: &'a Node, threads: usize) -> Self {
+        let value = |id: quaver_core::graph::ValueId| Value {
+            dtype: graph.value(id).dtype,
+            shape: &plan.shapes[id.index()],
+            quant: graph.value(id).quant,
+            slack: matches!(plan.locations[id.index()], Location::Arena(_)),
+        };
+        Self { op: &node.op, inputs: node.inputs.iter().map(|&id| value(id)).collect(), output: value(node.outputs[0]), threads }
+    }
+
+    /// The product that the node is, where it is one but no depthwise convolution.
+    pub fn product(&self) -> Option<Product> {
+        let x = self.inputs[0].shape;
+        let (&channels, rows) = x.last().zip(Some(self.output.shape.split_last()?.1.iter().product::<usize>()))?;
+        let (shape, groups, window) = match self.op {
+            Op::QGemm(gemm) => (PackedShape::grouped([1, 1], channels, gemm.channels, 1)?, 1, None),
+            Op::QConv(conv) if is_depthwise(channels, conv.channels, conv.groups) => return None,
+            Op::QConv(conv) => {
+                (PackedShape::grouped(conv.window.kernel, channels, conv.channels, conv.groups)?, conv.groups, Some(conv.window))
+            }
+            Op::QConvTranspose(conv) => {
+                (PackedShape::grouped(conv.window.kernel, channels, conv.channels, conv.groups)?, conv.groups, Some(conv.window))
+            }
+            _ => return None,
+        };
+        Some(Product { m: rows, n: shape.output_channels, k: shape.k_blocks() * 4, groups, channels: shape.input_channels, window })
+    }
+
+    /// Multiply-accumulates, of those operations that are made of them; padding counts.
+    pub fn macs(&self) -> u64 {
+        let outputs = self.output.shape.iter().product::<usize>() as u64;
+        let (taps, channels) = match self.op {
+            Op::QConv(conv) => (conv.window.kernel, self.inputs[0].shape.last().copied().unwrap_or_default() / conv.groups),
+            Op::QGemm(_) | Op::Gemm | Op::MatMul => ([1, 1], self.inputs[0].shape.last().copied().unwrap_or_default()),
+            Op::Conv(conv) => (conv.window.kernel, self.inputs[0].shape.last().copied().unwrap_or_default() / conv.groups),
+            Op::QConvTranspose(conv) => return self.scattered(conv.window, conv.groups),
+            Op::ConvTranspose(conv) => return self.scattered(conv.window, conv.groups),
+            _ => return 0,
+        };
+        outputs * taps.iter().product::<usize>() as u64 * channels as u64
+    }
+
+    /// A transposed convolution multiplies each input with each tap.
+    fn scattered(&self, window: Window, groups: usize) -> u64 {
+        let inputs = self.inputs[0].shape.iter().product::<usize>() as u64;
+        let channels = self.output.shape.last().copied().unwrap_or_default() / groups;
+        inputs * window.kernel.iter().product::<usize>() as u64 * channels as u64
+    }
+
+    /// Bytes read and written, each operand once.
+    pub fn bytes(&self) -> u64 {
+        let of = |value: &Value<'_>| value.shape.iter().product::<usize>() as u64 * value.dtype.size() as u64;
+        self.inputs.iter().chain([&self.output]).map(of).sum()
+    }
+}

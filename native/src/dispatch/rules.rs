@@ -1,0 +1,158 @@
+//! The rules: an ordered table. The first one that applies, and for whose kernel there is an instruction set, decides.
+
+use quaver_core::graph::Op;
+use quaver_core::graph::op::PoolFn;
+use quaver_core::tensor::DType;
+
+use super::kernel::Kind;
+use super::query::{Product, Query};
+use crate::cpu::Isa;
+
+/// One rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name.
+    pub name: &'static str,
+    /// The kernel that it names.
+    pub kind: Kind,
+    /// The one instruction set that it is about, where it is about one.
+    pub isa: Option<Isa>,
+    /// Whether it applies.
+    pub applies: fn(&Query<'_>) -> bool,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// Rows below which a tile register stays too empty to pay for its set-up.
+const FEW_ROWS: usize = 8;
+
+/// All rules.
+pub static RULES: &[Rule] = &[
+    Rule {
+        name: "tiles",
+        kind: Kind::Gemm,
+        isa: Some(Isa::Amx),
+        applies: |q| product(q, |p| p.m >= FEW_ROWS && p.k >= 16 && p.n >= 16),
+        reason: "enough rows, channels and K to fill tile registers",
+    },
+    Rule {
+        name: "one row",
+        kind: Kind::Gemm,
+        isa: None,
+        applies: |q| product(q, |p| p.m == 1),
+        reason: "weights are read once; the speed is that of memory",
+    },
+    Rule {
+        name: "rows in place",
+        kind: Kind::Gemm,
+        isa: None,
+        applies: |q| product(q, |p| p.window.is_none_or(|w| w.kernel == [1, 1] && w.pads_begin == [0, 0] && w.pads_end == [0, 0])),
+        reason: "a product, or a 1x1 window: activations are read where they lie",
+    },
+    Rule {
+        name: "first layer",
+        kind: Kind::Gemm,
+        isa: None,
+        applies: |q| product(q, |p| p.channels < 4),
+        reason: "few channels: pixels are copied into whole quads, and a kernel row is one run of them",
+    },
+    Rule {
+        name: "transposed",
+        kind: Kind::Gemm,
+        isa: None,
+        applies: |q| matches!(q.op, Op::QConvTranspose(_)),
+        reason: "a convolution of an image with holes between its pixels",
+    },
+    Rule {
+        name: "grouped",
+        kind: Kind::Gemm,
+        isa: None,
+        applies: |q| product(q, |p| p.groups > 1),
+        reason: "group by group, taps as segments",
+    },
+    Rule {
+        name: "windows",
+        kind: Kind::Gemm,
+        isa: None,
+        applies: |q| product(q, |_| true),
+        reason: "kernel rows as segments, in a padded copy where the window leaves the image",
+    },
+    Rule {
+        name: "depthwise",
+        kind: Kind::Depthwise,
+        isa: None,
+        applies: |q| matches!(q.op, Op::QConv(_)),
+        reason: "one filter a channel: vertical taps as quads",
+    },
+    Rule {
+        name: "u8 arithmetic",
+        kind: Kind::BinaryU8,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Binary { .. }) && q.output.dtype == DType::U8,
+        reason: "three float steps an element, sixteen at a time",
+    },
+    Rule {
+        name: "f32 arithmetic",
+        kind: Kind::BinaryF32,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Binary { .. }),
+        reason: "one operation an element",
+    },
+    Rule {
+        name: "f32 function",
+        kind: Kind::UnaryF32,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Unary { .. }),
+        reason: "functions of a few operations",
+    },
+    Rule { name: "table", kind: Kind::Table, isa: None, applies: |q| matches!(q.op, Op::Table), reason: "256 bytes in registers" },
+    Rule {
+        name: "quantize",
+        kind: Kind::Quantize,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Quantize),
+        reason: "a division and a rounding an element",
+    },
+    Rule {
+        name: "dequantize",
+        kind: Kind::Dequantize,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Dequantize),
+        reason: "a multiplication an element",
+    },
+    Rule {
+        name: "u8 pool",
+        kind: Kind::Pool,
+        isa: None,
+        applies: |q| matches!(&q.op, Op::Pool(p) if matches!(p.function, PoolFn::Max | PoolFn::Average)) && q.output.dtype == DType::U8,
+        reason: "64 channels at a time",
+    },
+    Rule {
+        name: "mean of pixels",
+        kind: Kind::Mean,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Reduce { .. }) && q.inputs[0].dtype == DType::U8,
+        reason: "exact sums by dot products with ones",
+    },
+    Rule { name: "join", kind: Kind::Concat, isa: None, applies: |q| matches!(q.op, Op::Concat { .. }), reason: "copies of runs" },
+    Rule { name: "cut", kind: Kind::Slice, isa: None, applies: |q| matches!(q.op, Op::Slice { .. }), reason: "copies of runs" },
+    Rule {
+        name: "shuffle",
+        kind: Kind::ChannelShuffle,
+        isa: None,
+        applies: |q| matches!(q.op, Op::ChannelShuffle { .. }),
+        reason: "bytes are interleaved in registers",
+    },
+    Rule {
+        name: "transpose",
+        kind: Kind::Transpose,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Transpose { .. }),
+        reason: "square tiles in cache",
+    },
+    Rule { name: "definition", kind: Kind::Reference, isa: None, applies: |_| true, reason: "no kernel takes this node" },
+];
+
+fn product(q: &Query<'_>, applies: impl Fn(Product) -> bool) -> bool {
+    q.product().is_some_and(applies)
+}
