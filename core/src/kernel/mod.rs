@@ -13,6 +13,7 @@
 //! | [`pool`] | pools of u8 |
 //! | [`quantize`] | between f32 and u8, also with the move from planes to pixels |
 //! | [`reduce`] | global average pooling |
+//! | [`resize`] | images of bytes at other extents |
 //! | [`softmax`] | softmax along the last axis |
 
 pub mod edge;
@@ -23,6 +24,7 @@ pub mod layout;
 pub mod pool;
 pub mod quantize;
 pub mod reduce;
+pub mod resize;
 pub mod simd;
 pub mod softmax;
 pub mod split;

@@ -6,5 +6,6 @@ mod layout;
 mod pool;
 mod quantize;
 mod reduce;
+mod resize;
 mod run;
 mod softmax;
