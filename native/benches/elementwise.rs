@@ -8,13 +8,14 @@ use std::time::Instant;
 
 use quaver::isa::avx512vnni::Avx512Vnni;
 use quaver_core::backend::{Backend, Operand, OutputMut};
-use quaver_core::graph::Op;
-use quaver_core::graph::op::{BinaryFn, Pool, PoolFn, ReduceFn, UnaryFn, Window};
+use quaver_core::graph::op::{BinaryFn, Coordinates, Pool, PoolFn, ReduceFn, Resize, ResizeMode, UnaryFn, Window};
+use quaver_core::graph::{Dim, Op};
 use quaver_core::kernel::elementwise::{binary_f32::BinaryF32, binary_u8::BinaryU8, table::Table, unary_f32::UnaryF32};
 use quaver_core::kernel::layout::{rows::Concat, rows::Slice, shuffle::ChannelShuffle, transpose::Transpose};
 use quaver_core::kernel::pool::PoolU8;
 use quaver_core::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
 use quaver_core::kernel::reduce::MeanOfPixels;
+use quaver_core::kernel::resize::{LinearU8, Nearest};
 use quaver_core::kernel::simd::Simd;
 use quaver_core::kernel::softmax::{SoftmaxF32, SoftmaxU8};
 use quaver_core::kernel::split::{Part, Split};
@@ -67,7 +68,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// One line. `make` is a kernel's constructor; `check` is off where the operation is not the whole of the kernel.
+    /// One line. `make` is a kernel's constructor. Where the kernel fuses `op` with another, there is no reference.
     fn run<'a, W: Split>(
         &self,
         name: &str,
@@ -120,6 +121,7 @@ fn main() {
     softmax(&bench);
     images(&bench);
     layout(&bench);
+    resize(&bench);
 }
 
 fn binary(bench: &Bench) {
@@ -226,9 +228,31 @@ fn layout(bench: &Bench) {
         {
             let (out, back) = (vec![0, 3, 1, 2], vec![0, 2, 3, 1]);
             let name = format!("Transpose {dtype} NHWC>NCHW C={c}");
-            bench.run(&name, &Op::Transpose { perm: out.clone() }, &[x.operand()], (dtype, &planes), |i, o| Transpose::new(&out, i, o));
-            let name = format!("Transpose {dtype} NCHW>NHWC C={c}");
-            bench.run(&name, &Op::Transpose { perm: back.clone() }, &[y.operand()], (dtype, &pixels), |i, o| Transpose::new(&back, i, o));
+            if c >= 8 {
+                bench.run(&name, &Op::Transpose { perm: out.clone() }, &[x.operand()], (dtype, &planes), |i, o| Transpose::new(&out, i, o));
+            }
+            if dtype == DType::U8 || c >= 4 {
+                let name = format!("Transpose {dtype} NCHW>NHWC C={c}");
+                bench.run(&name, &Op::Transpose { perm: back.clone() }, &[y.operand()], (dtype, &pixels), |i, o| {
+                    Transpose::new(&back, i, o)
+                });
+            }
+        }
+    }
+}
+
+fn resize(bench: &Bench) {
+    let (x, out) = (Tensor::u8(&[1, 28, 28, 128]), [1, 56, 56, 128]);
+    for mode in [ResizeMode::Floor, ResizeMode::Linear] {
+        let scales = vec![1.0, 2.0, 2.0, 1.0];
+        let shape = out.map(Dim::Fixed).to_vec();
+        let coordinates = if mode == ResizeMode::Linear { Coordinates::HalfPixel } else { Coordinates::Asymmetric };
+        let resize = Resize { mode, coordinates, shape, scales };
+        let (op, inputs) = (Op::Resize(resize.clone()), [x.operand()]);
+        if mode == ResizeMode::Linear {
+            bench.run("Resize linear 28>56x128", &op, &inputs, (DType::U8, &out), |i, o| LinearU8::new(&resize, i, o));
+        } else {
+            bench.run("Resize nearest 28>56x128", &op, &inputs, (DType::U8, &out), |i, o| Nearest::new(&resize, i, o));
         }
     }
 }

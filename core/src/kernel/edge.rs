@@ -35,6 +35,22 @@ pub fn store<S: Simd>(s: S, v: S::B, to: &mut [u8]) {
     }
 }
 
+/// Where the block of 64 channels starts that `channel` is the first new one of: the last block overlaps the one before it.
+#[inline(always)]
+pub fn block(channel: usize, channels: usize) -> usize {
+    channel.min(channels.saturating_sub(64))
+}
+
+/// All 64 bytes where there is room, else those of the `channels` that count: what is stored behind them belongs to the next
+/// pixel, which overwrites it.
+#[inline(always)]
+pub fn store_over<S: Simd>(s: S, v: S::B, channels: usize, to: &mut [u8]) {
+    match to.first_chunk_mut::<64>() {
+        Some(whole) => s.store_b(v, whole),
+        None => store(s, v, &mut to[..channels.min(64)]),
+    }
+}
+
 /// What [`Simd::interleave`] gives, in the order of its columns.
 #[inline(always)]
 pub fn store_quads<S: Simd>(s: S, quads: [S::B; 4], to: &mut [[u8; 4]; 64]) {

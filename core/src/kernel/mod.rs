@@ -15,6 +15,7 @@
 //! | [`pool`] | pools of u8 |
 //! | [`quantize`] | between f32 and u8, also with the move from planes to pixels |
 //! | [`reduce`] | global average pooling |
+//! | [`resize`] | images of bytes at other extents |
 //! | [`softmax`] | softmax along the last axis |
 //! | [`soft`] | the vocabulary on plain arrays: its executable definition |
 //! | `staged` | the same where operands are widened first |
@@ -29,6 +30,7 @@ pub mod layout;
 pub mod pool;
 pub mod quantize;
 pub mod reduce;
+pub mod resize;
 pub mod simd;
 pub mod soft;
 pub mod softmax;

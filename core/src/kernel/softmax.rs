@@ -12,6 +12,9 @@ use crate::backend::{Operand, OutputMut};
 use crate::quant::Affine;
 use crate::tensor::DType;
 
+/// Elements of a row from which on a table of all results is cheaper than the results.
+const MANY: usize = 64;
+
 /// Of u8, to u8 or f32. A unit is a row.
 #[derive(Debug, Clone, Copy)]
 pub struct SoftmaxU8<'a> {
@@ -53,7 +56,8 @@ impl Split for SoftmaxU8<'_> {
             }
             let mut sum = 0u64;
             for &q in row {
-                sum += self.table[usize::from(largest - q)] as u64;
+                // The table's entries are not negative.
+                sum += u64::from(self.table[usize::from(largest - q)] as u32);
             }
             if let Some(y) = self.y {
                 self.bytes(s, row, largest, sum, y, to);
@@ -71,18 +75,20 @@ impl SoftmaxU8<'_> {
     #[inline(always)]
     fn bytes<S: Simd>(&self, s: S, row: &[u8], largest: u8, sum: u64, y: Affine, to: &mut [u8]) {
         let inverse = 1.0 / (sum as f32 * y.scale);
-        if row.len() < 256 {
+        if row.len() < MANY {
             for (&q, to) in row.iter().zip(to) {
                 *to = round_to_u8(self.table[usize::from(largest - q)] as f32 * inverse, y.zero_point, 0, y.q_max);
             }
             return;
         }
-        // Within a row the result depends on the byte only.
+        // Within a row the result depends on the distance only.
         let mut results = [0; 256];
-        for (&e, result) in self.table.iter().zip(results[..=usize::from(largest)].iter_mut().rev()) {
+        for (result, &e) in results.iter_mut().zip(self.table) {
             *result = round_to_u8(e as f32 * inverse, y.zero_point, 0, y.q_max);
         }
-        to.copy_from_slice(row);
+        for (&q, to) in row.iter().zip(to.iter_mut()) {
+            *to = largest - q;
+        }
         s.lookup(&results, to);
     }
 }

@@ -73,7 +73,7 @@ mod packed;
 pub(crate) mod pool;
 mod quantize;
 mod reduce;
-mod resize;
+pub(crate) mod resize;
 mod softmax;
 #[cfg(test)]
 mod testing;

@@ -38,8 +38,8 @@ pub(super) fn resize(resize: &Resize, inputs: &[Operand<'_>], output: &mut Outpu
 
 /// How the positions along one dimension of the output see the input.
 #[derive(Debug, Clone, Copy)]
-struct Axis {
-    changes: bool,
+pub(crate) struct Axis {
+    pub(crate) changes: bool,
     coordinates: Coordinates,
     scale: f32,
     input: usize,
@@ -47,7 +47,7 @@ struct Axis {
 }
 
 impl Axis {
-    fn new(resize: &Resize, d: usize, input: &[usize], output: &[usize]) -> Self {
+    pub(crate) fn new(resize: &Resize, d: usize, input: &[usize], output: &[usize]) -> Self {
         let (scale, input, output) = (resize.scales[d], input[d], output[d]);
         Self { changes: scale != 1.0 || input != output, coordinates: resize.coordinates, scale, input, output }
     }
@@ -64,7 +64,7 @@ impl Axis {
     }
 
     /// The nearest input position.
-    fn nearest(&self, o: usize, mode: ResizeMode) -> usize {
+    pub(crate) fn nearest(&self, o: usize, mode: ResizeMode) -> usize {
         if !self.changes {
             return o;
         }
@@ -80,7 +80,10 @@ impl Axis {
     }
 
     /// The input positions before and behind, and the weight of the latter.
-    fn neighbours(&self, o: usize) -> (usize, usize, f32) {
+    pub(crate) fn neighbours(&self, o: usize) -> (usize, usize, f32) {
+        if !self.changes {
+            return (o, o, 0.0);
+        }
         let x = clamp(self.coordinate(o), 0.0, (self.input - 1) as f32);
         let floor = libm::floorf(x);
         let before = floor as usize;

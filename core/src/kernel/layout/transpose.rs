@@ -10,6 +10,9 @@ use crate::kernel::split::Split;
 use crate::reference::walk::{Walk, strides};
 use crate::tensor::DType;
 
+/// Fewest columns.
+const NARROWEST: usize = 8;
+
 /// `[…,rows,columns]` → `[…,columns,rows]` of u8 or f32. A unit is a row of the output.
 #[derive(Debug, Clone, Copy)]
 pub struct Transpose<'a> {
@@ -22,7 +25,7 @@ pub struct Transpose<'a> {
 }
 
 impl<'a> Transpose<'a> {
-    /// `None` for permutations that are not such a transposition.
+    /// `None` for permutations that are not such a transposition, and where vectors would be mostly empty.
     pub fn new(perm: &[usize], inputs: &[Operand<'a>], _: &OutputMut<'_>) -> Option<Self> {
         let x = inputs.first()?.view;
         let shape = x.shape();
@@ -41,8 +44,8 @@ impl<'a> Transpose<'a> {
         if !(matrices && row_step == columns as isize && column_step == 1) {
             return None;
         }
-        let applies = matches!(x.dtype(), DType::U8 | DType::F32);
-        applies.then_some(Self { x: x.bytes(), size: x.dtype().size(), len: walk.len(), rows, columns })
+        let applies = x.dtype() == DType::U8 || x.dtype() == DType::F32 && rows >= 4;
+        (applies && columns >= NARROWEST).then_some(Self { x: x.bytes(), size: x.dtype().size(), len: walk.len(), rows, columns })
     }
 
     /// Columns of a tile: one vector.
@@ -101,16 +104,17 @@ impl Transpose<'_> {
             for (v, columns) in columns.iter_mut().enumerate() {
                 *columns = s.interleave_words([quads[0][v], quads[1][v], quads[2][v], quads[3][v]]);
             }
-            for l in 0..4 {
-                for (v, columns) in columns.iter().enumerate() {
-                    for (w, &columns) in columns.iter().enumerate() {
-                        let column = 16 * l + 4 * v + w;
-                        if column < count {
-                            put(s, columns, l, &mut to[column * self.rows + row..], height);
-                        }
-                    }
+            let mut tile = [[0; 16]; 64];
+            for (v, columns) in columns.iter().enumerate() {
+                for (w, &columns) in columns.iter().enumerate() {
+                    let first = 4 * v + w;
+                    s.store_quarter(columns, 0, &mut tile[first]);
+                    s.store_quarter(columns, 1, &mut tile[16 + first]);
+                    s.store_quarter(columns, 2, &mut tile[32 + first]);
+                    s.store_quarter(columns, 3, &mut tile[48 + first]);
                 }
             }
+            put(&tile[..count], &mut to[row..], self.rows, height);
         }
     }
 
@@ -125,28 +129,46 @@ impl Transpose<'_> {
                 *rows = edge::load(s, x, (row + k) * self.columns * 4);
             }
             let columns = s.interleave_words(rows);
-            for l in 0..4 {
+            let (to, pitch) = (&mut to[row * 4..], self.rows * 4);
+            if count == 16 {
                 for (w, &columns) in columns.iter().enumerate() {
-                    let column = 4 * l + w;
-                    if column < count {
-                        put(s, columns, l, &mut to[(column * self.rows + row) * 4..], height * 4);
-                    }
+                    // One after the other, so that the quarter is a constant.
+                    store_column(s, columns, 0, to, w * pitch);
+                    store_column(s, columns, 1, to, (4 + w) * pitch);
+                    store_column(s, columns, 2, to, (8 + w) * pitch);
+                    store_column(s, columns, 3, to, (12 + w) * pitch);
                 }
+                continue;
             }
+            let mut tile = [[0; 16]; 16];
+            for (w, &columns) in columns.iter().enumerate() {
+                s.store_quarter(columns, 0, &mut tile[w]);
+                s.store_quarter(columns, 1, &mut tile[4 + w]);
+                s.store_quarter(columns, 2, &mut tile[8 + w]);
+                s.store_quarter(columns, 3, &mut tile[12 + w]);
+            }
+            put(&tile[..count], to, pitch, height * 4);
         }
     }
 }
 
-/// Stores `len` bytes of quarter `l`. Where they are fewer than 16 they are a whole column, so what is stored behind them is
-/// overwritten by the next one.
+/// Stores quarter `l`.
 #[inline(always)]
-fn put<S: Simd>(s: S, v: S::B, l: usize, to: &mut [u8], len: usize) {
-    match to.first_chunk_mut::<16>() {
-        Some(to) => s.store_quarter(v, l, to),
-        None => {
-            let mut quarter = [0; 16];
-            s.store_quarter(v, l, &mut quarter);
-            to[..len].copy_from_slice(&quarter[..len]);
+fn store_column<S: Simd>(s: S, v: S::B, l: usize, to: &mut [u8], at: usize) {
+    if let Some(to) = to[at..].first_chunk_mut::<16>() {
+        s.store_quarter(v, l, to);
+    }
+}
+
+/// Stores `len` bytes of each column, `pitch` apart. Where they are fewer than 16 they are whole columns, so what is stored
+/// behind them is overwritten by the next one.
+#[inline(always)]
+fn put(columns: &[[u8; 16]], to: &mut [u8], pitch: usize, len: usize) {
+    for (i, column) in columns.iter().enumerate() {
+        let to = &mut to[i * pitch..];
+        match to.first_chunk_mut::<16>() {
+            Some(to) => *to = *column,
+            None => to[..len].copy_from_slice(&column[..len]),
         }
     }
 }

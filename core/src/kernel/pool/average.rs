@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{PoolU8, block, store};
+use super::PoolU8;
 use crate::arith::requant::Mean;
 use crate::kernel::edge;
 use crate::kernel::simd::Simd;
@@ -40,7 +40,7 @@ pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to:
             let start = s.splat_i32(-(taps as i32) * i32::from(x.zero_point));
             let at = (i * ow + column) * c;
             for channel in (0..c).step_by(64) {
-                let first = block(channel, c);
+                let first = edge::block(channel, c);
                 let mut acc = match places.get(..taps) {
                     Some(places) if kh * kw <= MOST => view.sum_at(s, start, first, places),
                     _ => view.sum(s, start, first),
@@ -48,7 +48,7 @@ pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to:
                 for acc in &mut acc {
                     *acc = s.round_below(s.mul(s.to_f32(*acc), multiplier), top);
                 }
-                store(s, s.narrow_interleaved(acc, limits), c, &mut to[at + first..]);
+                edge::store_over(s, s.narrow_interleaved(acc, limits), c, &mut to[at + first..]);
             }
         }
     }

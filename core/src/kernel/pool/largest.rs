@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::{PoolU8, block, store};
+use super::PoolU8;
 use crate::kernel::edge;
 use crate::kernel::simd::Simd;
 use crate::reference::pool::{Along, inside};
@@ -44,7 +44,7 @@ pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to:
 #[inline(always)]
 fn window<S: Simd>(s: S, image: &[u8], line: usize, channels: usize, [rows, columns]: [Along; 2], to: &mut [u8]) {
     for channel in (0..channels).step_by(64) {
-        let first = block(channel, channels);
+        let first = edge::block(channel, channels);
         let mut largest = s.splat_b(0);
         for i in 0..rows.len {
             let mut at = (rows.first + i * rows.step) * line + columns.first * channels + first;
@@ -53,7 +53,7 @@ fn window<S: Simd>(s: S, image: &[u8], line: usize, channels: usize, [rows, colu
                 at += columns.step * channels;
             }
         }
-        store(s, largest, channels, &mut to[first..]);
+        edge::store_over(s, largest, channels, &mut to[first..]);
     }
 }
 
@@ -122,14 +122,14 @@ fn along<S: Simd>(pool: &PoolU8<'_>, s: S, line: &[u8; LINE], to: &mut [u8]) {
         }
         let columns = inside(&pool.pool, 1, column, w);
         for channel in (0..c).step_by(64) {
-            let first = block(channel, c);
+            let first = edge::block(channel, c);
             let mut largest = s.splat_b(0);
             let mut at = columns.first * c + first;
             for _ in 0..columns.len {
                 largest = s.max_b(largest, edge::load(s, line, at));
                 at += step;
             }
-            store(s, largest, c, &mut to[column * c + first..]);
+            edge::store_over(s, largest, c, &mut to[column * c + first..]);
         }
         column += 1;
     }

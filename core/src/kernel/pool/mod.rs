@@ -10,7 +10,6 @@
 
 use std::ops::Range;
 
-use super::edge;
 use super::simd::Simd;
 use super::split::Split;
 use crate::backend::{Operand, OutputMut};
@@ -67,20 +66,5 @@ impl Split for PoolU8<'_> {
             PoolFn::Max => largest::compute(self, s, units, to),
             PoolFn::Average => average::compute(self, s, units, to),
         }
-    }
-}
-
-/// The channels that start blocks of 64: the last block of a wide pixel overlaps the one before it.
-#[inline(always)]
-fn block(channel: usize, channels: usize) -> usize {
-    channel.min(channels.saturating_sub(64))
-}
-
-/// All 64 bytes where there is room, else those of the `channels` that count.
-#[inline(always)]
-fn store<S: Simd>(s: S, v: S::B, channels: usize, to: &mut [u8]) {
-    match to.first_chunk_mut::<64>() {
-        Some(whole) => s.store_b(v, whole),
-        None => edge::store(s, v, &mut to[..channels.min(64)]),
     }
 }
