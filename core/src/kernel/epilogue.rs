@@ -60,6 +60,45 @@ pub struct Residual<'a> {
     pub multiplier: f32,
 }
 
+/// What is known of an operation's sums before they are computed. The less is possible, the less is to be done; all ways give
+/// the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bounds {
+    /// Nothing.
+    None,
+    /// What is rounded lies within ±2³¹.
+    Rounds,
+    /// That; also |acc| < 2²³, and where it is negative, the result is the lower limit.
+    Lifts,
+}
+
+impl Bounds {
+    /// Of sums whose products add up to no more than `reach` in magnitude.
+    pub fn of(reach: u64, bias: &[[i32; 16]], multiplier: &[[f32; 16]], finish: &Finish<'_>) -> Self {
+        // Far from 2³¹, so that what the comparison's own steps round does not matter.
+        const LARGE: f32 = 2e9;
+        let Finish::U8(how) = finish else { return Self::None };
+        let added = how.residual.map_or(0.0, |r| 255.0 * r.multiplier.abs());
+        let mut rounds = true;
+        let mut lifts = how.residual.is_none() && how.lo >= how.zero_point && reach < 1 << 22;
+        for (&bias, &m) in bias.as_flattened().iter().zip(multiplier.as_flattened()) {
+            // NaN is not below anything.
+            rounds &= (bias.unsigned_abs() as f32 + reach as f32) * m.abs() + added < LARGE;
+            lifts &= bias.unsigned_abs() < 1 << 22 && m >= 0.0;
+        }
+        match (rounds, lifts) {
+            (true, true) => Self::Lifts,
+            (true, false) => Self::Rounds,
+            (false, _) => Self::None,
+        }
+    }
+
+    /// The same for sums that start with their bias alone.
+    pub fn without_lift(self) -> Self {
+        if self == Self::Lifts { Self::Rounds } else { self }
+    }
+}
+
 /// Where rows of an output are. Several threads write to one output, each to its own places.
 pub trait Rows {
     /// Bytes `from .. from + len` of row `row`.
@@ -106,6 +145,8 @@ pub struct Sums<'a, const NB: usize> {
     pub multiplier: &'a [[f32; 16]],
     /// Elements of a row of the output.
     pub width: usize,
+    /// What is known of the sums. Where it is [`Bounds::Lifts`], they are too high by [`Simd::LIFT`].
+    pub bounds: Bounds,
 }
 
 /// Writes a tile of sums.
@@ -138,9 +179,17 @@ fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, to: &mut
 
 #[inline(always)]
 fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, to: &mut R) {
-    match &how.residual {
-        None => to_bytes::<S, R, NB, false>(s, sums, how, &Residual { bytes: &[], zero_point: 0, multiplier: 0.0 }, to),
-        Some(residual) => to_bytes::<S, R, NB, true>(s, sums, how, residual, to),
+    let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
+    let exact = (how.zero_point, how.lo, how.hi) == (0, 0, 255);
+    match (how.residual, sums.bounds) {
+        (None, Bounds::Lifts) if exact => to_bytes::<S, R, NB, LIFTS, true, false>(s, sums, how, &none, to),
+        (None, Bounds::Lifts) => to_bytes::<S, R, NB, LIFTS, false, false>(s, sums, how, &none, to),
+        (None, Bounds::Rounds) if exact => to_bytes::<S, R, NB, ROUNDS, true, false>(s, sums, how, &none, to),
+        (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, false, false>(s, sums, how, &none, to),
+        (None, Bounds::None) => to_bytes::<S, R, NB, NONE, false, false>(s, sums, how, &none, to),
+        (Some(residual), Bounds::None) => to_bytes::<S, R, NB, NONE, false, true>(s, sums, how, &residual, to),
+        (Some(residual), _) if exact => to_bytes::<S, R, NB, ROUNDS, true, true>(s, sums, how, &residual, to),
+        (Some(residual), _) => to_bytes::<S, R, NB, ROUNDS, false, true>(s, sums, how, &residual, to),
     }
     if let Some(table) = how.table {
         for i in 0..sums.rows {
@@ -149,9 +198,15 @@ fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Req
     }
 }
 
-/// Scales, adds the residual where there is one, rounds and stores.
+/// [`Bounds`] as constants.
+const NONE: u8 = 0;
+const ROUNDS: u8 = 1;
+const LIFTS: u8 = 2;
+
+/// Scales, adds the residual where there is one, rounds and stores. `EXACT` says that zero point and limits are those of a
+/// saturating byte.
 #[inline(always)]
-fn to_bytes<S: Simd, R: Rows, const NB: usize, const RESIDUAL: bool>(
+fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const EXACT: bool, const RESIDUAL: bool>(
     s: S,
     sums: &Sums<'_, NB>,
     how: &Requantize<'_>,
@@ -160,8 +215,11 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const RESIDUAL: bool>(
 ) {
     let (zero, m) = (s.splat_i32(-i32::from(residual.zero_point)), s.splat_f32(residual.multiplier));
     let mut multiplier = [s.splat_f32(0.0); NB];
+    let mut lifted = multiplier;
+    let lift = s.splat_f32(8_388_608.0);
     for n in 0..NB {
         multiplier[n] = s.load_f32(&sums.multiplier[n]);
+        lifted[n] = s.mul(multiplier[n], lift);
     }
     let limits = s.limits(how.zero_point, how.lo, how.hi);
     let top = s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point));
@@ -171,7 +229,9 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const RESIDUAL: bool>(
         let mut v = [s.splat_i32(0); 4];
         for j in 0..4 {
             let (i, n) = (first + j / NB, j % NB);
-            let mut t = s.mul(s.to_f32(s.load_i32(&sums.acc[i][n])), multiplier[n]);
+            let acc = s.load_i32(&sums.acc[i][n]);
+            let mut t =
+                if BOUNDS == LIFTS { s.scale_lifted(acc, multiplier[n], lifted[n]) } else { s.mul(s.to_f32(acc), multiplier[n]) };
             if RESIDUAL {
                 let at = (sums.row + i) * sums.width + sums.channel + n * 16;
                 let r = match residual.bytes.get(at..).and_then(|r| r.first_chunk::<16>()) {
@@ -180,9 +240,9 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const RESIDUAL: bool>(
                 };
                 t = s.add(t, s.mul(s.to_f32(s.add_i32(r, zero)), m));
             }
-            v[j] = s.round_below(t, top);
+            v[j] = if BOUNDS == NONE { s.round_below(t, top) } else { s.round(t) };
         }
-        let bytes = s.narrow(v, limits);
+        let bytes = if EXACT { s.saturate(v) } else { s.narrow(v, limits) };
         if sums.channels == NB * 16 && first + step <= sums.rows {
             if NB == 2 {
                 for j in 0..2 {

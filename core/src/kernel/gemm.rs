@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::epilogue::{Finish, Rows, Sums, finish};
+use super::epilogue::{Bounds, Finish, Rows, Sums, finish};
 use super::simd::{Kernel, Simd, Tile};
 
 /// Rows of the highest tile, and three.
@@ -119,6 +119,10 @@ impl<'a> Gemm<'a, ()> {
     }
 }
 
+/// Vectors that cross no cache line: a store that does costs twice, and is not forwarded to a load.
+#[repr(align(64))]
+struct Lines<T>(T);
+
 /// What a tile works on.
 #[derive(Debug, Clone, Copy)]
 struct Tiled<'a> {
@@ -128,6 +132,7 @@ struct Tiled<'a> {
     first: &'a [&'a [[u8; 4]]],
     row: usize,
     block: usize,
+    bounds: Bounds,
 }
 
 impl<'a, R: Rows> Gemm<'a, R> {
@@ -137,12 +142,13 @@ impl<'a, R: Rows> Gemm<'a, R> {
         let Source { bytes, quads: run, segments, .. } = self.source;
         let tiles = self.rows.len().div_ceil(MR);
         let panels = self.blocks.len().div_ceil(NB);
+        let bounds = self.bounds();
         let rows_first = self.blocks.len() * self.weights.quads * 64 <= WEIGHTS_AT_HAND;
         let (outer, inner) = if rows_first { (tiles, panels) } else { (panels, tiles) };
         let mut base = [0; MR];
         let mut first: [&[[u8; 4]]; MR] = [&[]; MR];
         // Rows are written out by four vectors at a time, so there is room for three more.
-        let mut sums = ([[[0; 16]; NB]; MOST_ROWS], [[[0; 16]; 1]; MOST_ROWS]);
+        let mut sums = (Lines([[[0; 16]; NB]; MOST_ROWS]), Lines([[[0; 16]; 1]; MOST_ROWS]));
         for o in 0..outer {
             for i in 0..inner {
                 let (tile, panel) = if rows_first { (o, i) } else { (i, o) };
@@ -156,14 +162,20 @@ impl<'a, R: Rows> Gemm<'a, R> {
                     }
                 }
                 let block = self.blocks.start + panel * NB;
-                let tiled = Tiled { base: &base[..height], first: &first[..height], row, block };
+                let tiled = Tiled { base: &base[..height], first: &first[..height], row, block, bounds };
                 if block + NB <= self.blocks.end {
-                    self.tile::<S, MR, NB>(s, &tiled, &mut sums.0);
+                    self.tile::<S, MR, NB>(s, &tiled, &mut sums.0.0);
                 } else {
-                    self.tile::<S, MR, 1>(s, &tiled, &mut sums.1);
+                    self.tile::<S, MR, 1>(s, &tiled, &mut sums.1.0);
                 }
             }
         }
+    }
+
+    /// What is known of the sums of these blocks.
+    pub fn bounds(&self) -> Bounds {
+        let reach = self.weights.quads as u64 * 4 * 255 * 128;
+        Bounds::of(reach, &self.weights.bias[self.blocks.clone()], &self.weights.multiplier[self.blocks.clone()], &self.finish)
     }
 
     /// One tile of up to `MR` rows.
@@ -192,6 +204,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
             channels: (self.weights.channels - channel).min(NB * 16),
             multiplier: &self.weights.multiplier[tiled.block..tiled.block + NB],
             width: self.width,
+            bounds: tiled.bounds,
         };
         finish(s, &sums, &self.finish, &mut self.to);
     }
@@ -204,8 +217,9 @@ impl<'a, R: Rows> Gemm<'a, R> {
         let block = tiled.block;
         // Loops instead of `array::map`: closures in there are not reliably inlined, and a call costs all registers.
         let mut acc = [[s.splat_i32(0); NB]; MR];
+        let lift = s.splat_i32(if tiled.bounds == Bounds::Lifts { S::LIFT } else { 0 });
         for n in 0..NB {
-            let bias = s.load_i32(&bias[block + n]);
+            let bias = s.add_i32(s.load_i32(&bias[block + n]), lift);
             for row in &mut acc {
                 row[n] = bias;
             }

@@ -16,7 +16,7 @@
 //! Sums start with the bias, and leave their tiles for a small buffer and then [`finish`]. Nothing here knows an instruction:
 //! tiles are those of a [`TileMachine`].
 
-use quaver_core::kernel::epilogue::{Rows, Sums, finish};
+use quaver_core::kernel::epilogue::{Bounds, Rows, Sums, finish};
 use quaver_core::kernel::gemm::{Gemm, Source, Weights};
 use quaver_core::kernel::simd::{Kernel, Simd};
 
@@ -63,6 +63,7 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
         let aligned = scratch.as_ptr().align_offset(BYTES).min(scratch.len());
         let mut driver = Driver {
             machine: M::configure(proof, plan.shapes()),
+            bounds: gemm.bounds().without_lift(),
             gemm,
             plan,
             first: 0,
@@ -145,6 +146,7 @@ fn rows<'a>(
 struct Driver<'a, R, M> {
     machine: M,
     gemm: Gemm<'a, R>,
+    bounds: Bounds,
     plan: Plan,
     /// The first tile of rows of the block at hand.
     first: usize,
@@ -310,6 +312,7 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
             channels: (channels - channel).min(NB * 16),
             multiplier: &multiplier[block..block + NB],
             width: self.gemm.width,
+            bounds: self.bounds,
         };
         finish(s, &sums, &self.gemm.finish, &mut self.gemm.to);
     }
