@@ -168,8 +168,12 @@ impl<D: Dot> Simd for Ymm<D> {
     fn store_quarter(self, v: [__m256i; 2], j: usize, to: &mut [u8; 16]) {
         // SAFETY: `self` proves the feature; the reference covers 16 bytes.
         unsafe {
-            let half = v[j / 2];
-            let quarter = if j % 2 == 0 { _mm256_castsi256_si128(half) } else { _mm256_extracti128_si256::<1>(half) };
+            let quarter = match j {
+                0 => _mm256_castsi256_si128(v[0]),
+                1 => _mm256_extracti128_si256::<1>(v[0]),
+                2 => _mm256_castsi256_si128(v[1]),
+                _ => _mm256_extracti128_si256::<1>(v[1]),
+            };
             _mm_storeu_si128(to.as_mut_ptr().cast(), quarter);
         }
     }
@@ -331,7 +335,7 @@ unsafe fn pack([a, b, c, d]: [__m256i; 4], limits: Limits) -> __m256i {
 }
 
 /// Bytes from which on it pays to make the tables of [`lookup_shuffled`].
-const SHUFFLED: usize = 96;
+const SHUFFLED: usize = 128;
 
 /// A table as sixteen registers.
 ///
