@@ -3,7 +3,7 @@
 //! A few lines of output are computed together: their taps are within the 4·`NQ` rows of a column's quads. Of a run of
 //! columns the quads are made first; then each line sums them with weights shifted by its distance from the first one.
 
-use super::finish::{Block, Ready, SUMS, write};
+use super::finish::{Block, Held, Ready, SUMS, write};
 use super::{Depthwise, Four, Method, Strip, weigh};
 use crate::kernel::epilogue::Rows;
 use crate::kernel::simd::{Simd, Tile};
@@ -22,6 +22,7 @@ pub(super) struct Columns<S: Simd, const NQ: usize, const K: usize, const ST: us
     weights: [[i8; 64]; WEIGHTS],
     /// `[column][vector]`.
     sums: [S::I; SUMS],
+    held: Held,
 }
 
 impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usize, const WEIGHTS: usize>
@@ -33,7 +34,7 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
     #[inline(always)]
     pub(super) fn new(s: S) -> Self {
         const { assert!(QUADS == ((RUN / ST - 1) * ST + K) * NQ * 4 && WEIGHTS == Self::LINES * NQ * K * 4) }
-        Self { quads: [s.splat_b(0); QUADS], weights: [[0; 64]; WEIGHTS], sums: [s.splat_i32(0); SUMS] }
+        Self { quads: [s.splat_b(0); QUADS], weights: [[0; 64]; WEIGHTS], sums: [s.splat_i32(0); SUMS], held: Held::new() }
     }
 
     /// The weights of each line that is computed together.
@@ -154,12 +155,12 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
                         let to = if V == 4 { 0 } else { at };
                         let group = self.group::<V>(s, l, at, count - at, &bias, to);
                         if V == 4 {
-                            write::<S, R, V>(s, block, &ready, &self.sums[..group * V], row + at, of);
+                            write::<S, R, V>(s, block, &ready, &self.sums[..group * V], row + at, &mut self.held, of);
                         }
                         at += group;
                     }
                     if V != 4 {
-                        write::<S, R, V>(s, block, &ready, &self.sums[..count * V], row, of);
+                        write::<S, R, V>(s, block, &ready, &self.sums[..count * V], row, &mut self.held, of);
                     }
                 }
                 column += count;

@@ -2,8 +2,6 @@
 //!
 //! What the constants bound decides how much of the work is needed; all ways give the same bytes.
 
-use std::ops::Range;
-
 use super::{Depthwise, bytes_at};
 use crate::kernel::epilogue::{Finish, Requantize, Residual, Rows};
 use crate::kernel::simd::Simd;
@@ -92,20 +90,6 @@ impl<R: Rows> Depthwise<'_, R> {
             Bounds::Rounds
         }
     }
-
-    /// Replaces the bytes of output rows by what the table holds for them, where there is one.
-    #[inline(always)]
-    pub(super) fn look_up<S: Simd>(&mut self, s: S, rows: Range<usize>) {
-        let Finish::U8(Requantize { table: Some(table), .. }) = self.finish else { return };
-        if self.blocks.is_empty() {
-            return;
-        }
-        let from = self.blocks.start * 16;
-        let len = (self.blocks.end * 16).min(self.extents[2]) - from;
-        for row in rows {
-            s.lookup(table, self.to.at(row, from, len));
-        }
-    }
 }
 
 /// The constants of a block and its epilogue in vectors.
@@ -150,37 +134,44 @@ pub(super) fn write<S: Simd, R: Rows, const V: usize>(
     ready: &Ready<S>,
     sums: &[S::I],
     row: usize,
+    held: &mut Held,
     of: &mut Depthwise<'_, R>,
 ) {
     let columns = sums.len() / V;
+    let how = match of.finish {
+        Finish::U8(how) => how,
+        Finish::F32 => return write_f32(s, block, ready, sums, row, &mut of.to),
+    };
     let mut column = 0;
     while column < columns {
         let count = (4 / V).min(columns - column);
         // Columns that are not there repeat the last one, and are not stored.
-        let mut acc = [sums[column * V]; 4];
-        for j in 1..4 {
-            acc[j] = sums[if V == 4 { column * V + j } else { column + j.min(count - 1) }];
+        let at = if V == 4 { [4 * column, 4 * column + 1, 4 * column + 2, 4 * column + 3] } else { [0, 1.min(count - 1), 2.min(count - 1), 3.min(count - 1)] };
+        let sums = &sums[if V == 4 { 0 } else { column }..];
+        let acc = [sums[at[0]], sums[at[1]], sums[at[2]], sums[at[3]]];
+        let bytes = requantize::<S, R, V>(s, block, ready, acc, row + column, count, &how, of);
+        if how.table.is_some() {
+            held.hold(s, bytes, count);
+        } else {
+            place::<S, R, V>(s, block, bytes, row + column, count, &mut of.to);
         }
-        emit::<S, R, V>(s, block, ready, acc, row + column, count, of);
         column += count;
     }
+    held.release::<S, R, V>(s, block, row + columns, of);
 }
 
-/// Writes four vectors of sums: a column of a wide block, or `count` columns of a narrow one.
+/// The bytes of four vectors of sums, before a table: of a column of a wide block, or of `count` columns of a narrow one.
 #[inline(always)]
-pub(super) fn emit<S: Simd, R: Rows, const V: usize>(
+pub(super) fn requantize<S: Simd, R: Rows, const V: usize>(
     s: S,
     block: &Block,
     ready: &Ready<S>,
     acc: [S::I; 4],
     row: usize,
     count: usize,
-    of: &mut Depthwise<'_, R>,
-) {
-    let how = match &of.finish {
-        Finish::U8(how) => how,
-        Finish::F32 => return emit_f32(s, block, ready, &acc[..count], row, &mut of.to),
-    };
+    how: &Requantize<'_>,
+    of: &Depthwise<'_, R>,
+) -> S::B {
     let mut t = [ready.top; 4];
     let mut q = [acc[0]; 4];
     match ready.bounds {
@@ -206,14 +197,19 @@ pub(super) fn emit<S: Simd, R: Rows, const V: usize>(
             }
         }
     }
-    let bytes = match (V == 4, ready.exact && ready.bounds == Bounds::Lifts) {
+    match (V == 4, ready.exact && ready.bounds == Bounds::Lifts) {
         (true, true) => s.saturate_interleaved(q),
         (true, false) => s.narrow_interleaved(q, ready.limits),
         (false, true) => s.saturate(q),
         (false, false) => s.narrow(q, ready.limits),
-    };
+    }
+}
+
+/// Bytes of a column of a wide block, or of `count` columns of a narrow one, to where they belong.
+#[inline(always)]
+pub(super) fn place<S: Simd, R: Rows, const V: usize>(s: S, block: &Block, bytes: S::B, row: usize, count: usize, to: &mut R) {
     if V == 4 {
-        let place = of.to.at(row, block.channel, block.channels);
+        let place = to.at(row, block.channel, block.channels);
         match <&mut [u8; 64]>::try_from(&mut *place) {
             Ok(place) => s.store_b(bytes, place),
             Err(_) => {
@@ -222,27 +218,69 @@ pub(super) fn emit<S: Simd, R: Rows, const V: usize>(
                 copy(&whole, place);
             }
         }
-    } else {
-        for j in 0..4 {
-            if j < count {
-                let place = of.to.at(row + j, block.channel, block.channels);
-                match <&mut [u8; 16]>::try_from(&mut *place) {
-                    Ok(place) => s.store_quarter(bytes, j, place),
-                    Err(_) => {
-                        let mut quarter = [0; 16];
-                        s.store_quarter(bytes, j, &mut quarter);
-                        copy(&quarter, place);
-                    }
+        return;
+    }
+    for j in 0..4 {
+        if j < count {
+            let place = to.at(row + j, block.channel, block.channels);
+            match <&mut [u8; 16]>::try_from(&mut *place) {
+                Ok(place) => s.store_quarter(bytes, j, place),
+                Err(_) => {
+                    let mut quarter = [0; 16];
+                    s.store_quarter(bytes, j, &mut quarter);
+                    copy(&quarter, place);
                 }
             }
         }
     }
 }
 
+/// Bytes of some columns that a table is yet to replace, so that one call does for all of them.
+pub(super) struct Held {
+    bytes: [[u8; 64]; SUMS],
+    count: usize,
+    columns: usize,
+}
+
+impl Held {
+    #[inline(always)]
+    pub(super) const fn new() -> Self {
+        Self { bytes: [[0; 64]; SUMS], count: 0, columns: 0 }
+    }
+
+    /// Holds the bytes of `count` columns.
+    #[inline(always)]
+    pub(super) fn hold<S: Simd>(&mut self, s: S, bytes: S::B, count: usize) {
+        s.store_b(bytes, &mut self.bytes[self.count]);
+        self.count += 1;
+        self.columns += count;
+    }
+
+    /// Whether no more can be held.
+    #[inline(always)]
+    pub(super) fn is_full(&self) -> bool {
+        self.count == SUMS
+    }
+
+    /// Looks up what is held, and writes it to the columns before output row `end`.
+    #[inline(always)]
+    pub(super) fn release<S: Simd, R: Rows, const V: usize>(&mut self, s: S, block: &Block, end: usize, of: &mut Depthwise<'_, R>) {
+        let Finish::U8(Requantize { table: Some(table), .. }) = of.finish else { return };
+        s.lookup(table, self.bytes[..self.count].as_flattened_mut());
+        let mut left = self.columns;
+        for bytes in &self.bytes[..self.count] {
+            let count = (4 / V).min(left);
+            place::<S, R, V>(s, block, s.load_b(bytes), end - left, count, &mut of.to);
+            left -= count;
+        }
+        (self.count, self.columns) = (0, 0);
+    }
+}
+
 /// f32(acc)·m, from blocks of one vector.
 #[inline(always)]
-fn emit_f32<S: Simd, R: Rows>(s: S, block: &Block, ready: &Ready<S>, acc: &[S::I], row: usize, to: &mut R) {
-    for (i, &acc) in acc.iter().enumerate() {
+fn write_f32<S: Simd, R: Rows>(s: S, block: &Block, ready: &Ready<S>, sums: &[S::I], row: usize, to: &mut R) {
+    for (i, &acc) in sums.iter().enumerate() {
         let mut bytes = [0; 64];
         s.store_f32(s.mul(s.to_f32(acc), ready.m[0]), &mut bytes);
         copy(&bytes, to.at(row + i, block.channel * 4, block.channels * 4));

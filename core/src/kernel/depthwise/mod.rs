@@ -71,10 +71,10 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let Window { kernel, strides, dilations, .. } = self.window;
-        let wide = S::TILE == Tile::Rows14Blocks2;
+        let slides = S::TILE == Tile::Rows14Blocks2 && matches!(self.finish, Finish::U8(_));
         match (kernel, strides, dilations) {
-            ([3, 3], [1, 1], [1, 1]) if wide => self.walk(s, slide::Slide::<S, 1, 6>::new()),
-            ([3, 3], [2, 2], [1, 1]) if wide => self.walk(s, slide::Slide::<S, 2, 9>::new()),
+            ([3, 3], [1, 1], [1, 1]) if slides => self.walk(s, slide::Slide::<S, 1, 6>::new()),
+            ([3, 3], [2, 2], [1, 1]) if slides => self.walk(s, slide::Slide::<S, 2, 9>::new()),
             ([3, 3], [1, 1], [1, 1]) => self.walk(s, columns::Columns::<S, 1, 3, 1, 120, 24>::new(s)),
             ([5, 5], [1, 1], [1, 1]) => self.walk(s, columns::Columns::<S, 2, 5, 1, 256, 160>::new(s)),
             ([7, 7], [1, 1], [1, 1]) => self.walk(s, columns::Columns::<S, 2, 7, 1, 272, 112>::new(s)),
@@ -127,9 +127,6 @@ impl<R: Rows> Depthwise<'_, R> {
                         method.strip::<R, 1>(s, self, strip, &constants);
                         block += 1;
                     }
-                }
-                for l in line..line + lines {
-                    self.look_up(s, l * width + column..l * width + column + strip.columns);
                 }
                 column += strip.columns;
             }

@@ -3,9 +3,9 @@
 //!
 //! A step makes one column of a wide block, or four of a narrow one, at stride 1 of two lines at once.
 
-use super::finish::{Block, Ready, emit};
+use super::finish::{Block, Held, Ready, place, requantize};
 use super::{Depthwise, Four, Method, Strip, weigh};
-use crate::kernel::epilogue::Rows;
+use crate::kernel::epilogue::{Finish, Requantize, Rows};
 use crate::kernel::simd::Simd;
 
 /// Stride `ST`, and the columns that a window of four outputs spans.
@@ -13,6 +13,8 @@ pub(super) struct Slide<S, const ST: usize, const SPAN: usize> {
     isa: std::marker::PhantomData<S>,
     /// `[line][column][vector]`.
     weights: [[i8; 64]; 24],
+    /// Of each line.
+    held: [Held; 2],
 }
 
 impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
@@ -22,19 +24,19 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
     #[inline(always)]
     pub(super) fn new() -> Self {
         const { assert!(SPAN == 3 * ST + 3) }
-        Self { isa: std::marker::PhantomData, weights: [[0; 64]; 24] }
+        Self { isa: std::marker::PhantomData, weights: [[0; 64]; 24], held: [const { Held::new() }; 2] }
     }
 
     /// Computes one or two lines of a strip, `N` being the columns that a window spans and `G` the outputs of a step.
     #[inline(always)]
-    fn lines<R: Rows, const V: usize, const G: usize, const N: usize>(
-        &self,
+    fn lines<R: Rows, const V: usize, const G: usize, const N: usize, const TABLE: bool>(
+        &mut self,
         s: S,
         of: &mut Depthwise<'_, R>,
         strip: Strip,
-        constants: (&Block, &Ready<S>, &[[i32; 16]; 4]),
+        constants: (&Block, &Ready<S>, &[[i32; 16]; 4], &Requantize<'_>),
     ) {
-        let (block, ready, bias) = constants;
+        let (block, ready, bias, how) = constants;
         let [height, width] = of.output;
         let [_, from_width, channels] = of.extents;
         let pad = s.splat_b(of.pad);
@@ -86,10 +88,22 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
                             }
                         }
                     }
-                    emit::<S, R, V>(s, block, ready, acc, row + line * width + column, count, of);
+                    let row = row + line * width + column;
+                    let bytes = requantize::<S, R, V>(s, block, ready, acc, row, count, how, of);
+                    if TABLE {
+                        self.held[line].hold(s, bytes, count);
+                        if self.held[line].is_full() {
+                            self.held[line].release::<S, R, V>(s, block, row + count, of);
+                        }
+                    } else {
+                        place::<S, R, V>(s, block, bytes, row, count, &mut of.to);
+                    }
                 }
             }
             column += count;
+        }
+        for (line, held) in self.held.iter_mut().enumerate().filter(|_| TABLE) {
+            held.release::<S, R, V>(s, block, row + line * width + end, of);
         }
     }
 }
@@ -107,16 +121,20 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Method<S> for Slide<S, ST, SPA
                 weigh::<S, V>(s, of.weights, pitch, block.channel, taps, &mut self.weights[(line * 3 + x) * V..]);
             }
         }
+        // The caller sends only those here that end with bytes.
+        let Finish::U8(how) = of.finish else { return };
         let bias = block.start::<S>();
         let ready = Ready::new::<V>(s, block, &of.finish);
         let mut done = 0;
         while done < strip.lines {
             let lines = Self::LINES.min(strip.lines - done);
             let part = Strip { line: strip.line + done, lines, ..strip };
-            if V == 4 {
-                self.lines::<R, V, 1, 3>(s, of, part, (block, &ready, &bias));
-            } else {
-                self.lines::<R, V, 4, SPAN>(s, of, part, (block, &ready, &bias));
+            let constants = (block, &ready, &bias, &how);
+            match (V == 4, how.table.is_some()) {
+                (true, false) => self.lines::<R, V, 1, 3, false>(s, of, part, constants),
+                (true, true) => self.lines::<R, V, 1, 3, true>(s, of, part, constants),
+                (false, false) => self.lines::<R, V, 4, SPAN, false>(s, of, part, constants),
+                (false, true) => self.lines::<R, V, 4, SPAN, true>(s, of, part, constants),
             }
             done += lines;
         }

@@ -1,6 +1,6 @@
 //! Windows of any kernel, strides and dilations: any four taps make a quad.
 
-use super::finish::{Block, Ready, SUMS, write};
+use super::finish::{Block, Held, Ready, SUMS, write};
 use super::{Depthwise, Method, Strip, quads, weigh};
 use crate::graph::op::Window;
 use crate::kernel::epilogue::Rows;
@@ -10,12 +10,13 @@ use crate::kernel::simd::Simd;
 pub(super) struct Taps<S: Simd> {
     /// `[column][vector]`.
     sums: [S::I; SUMS],
+    held: Held,
 }
 
 impl<S: Simd> Taps<S> {
     #[inline(always)]
     pub(super) fn new(s: S) -> Self {
-        Self { sums: [s.splat_i32(0); SUMS] }
+        Self { sums: [s.splat_i32(0); SUMS], held: Held::new() }
     }
 
     /// Adds four taps, from `tap` on, to the sums of `count` columns.
@@ -73,7 +74,7 @@ impl<S: Simd> Method<S> for Taps<S> {
                     self.add::<R, V>(s, of, [strip.image, line, column], count, tap, block.channel);
                 }
                 let row = (strip.image * height + line) * width + column;
-                write::<S, R, V>(s, block, &ready, &self.sums[..count * V], row, of);
+                write::<S, R, V>(s, block, &ready, &self.sums[..count * V], row, &mut self.held, of);
                 column += count;
             }
         }
