@@ -155,12 +155,12 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
                         let to = if V == 4 { 0 } else { at };
                         let group = self.group::<V>(s, l, at, count - at, &bias, to);
                         if V == 4 {
-                            write::<S, R, V>(s, block, &ready, &self.sums[..group * V], row + at, &mut self.held, of);
+                            write::<S, R, V>(s, (block, &ready), &self.sums[..group * V], row + at, &mut self.held, of);
                         }
                         at += group;
                     }
                     if V != 4 {
-                        write::<S, R, V>(s, block, &ready, &self.sums[..count * V], row, &mut self.held, of);
+                        write::<S, R, V>(s, (block, &ready), &self.sums[..count * V], row, &mut self.held, of);
                     }
                 }
                 column += count;

@@ -23,6 +23,19 @@ pub(super) struct Block {
     bounds: Bounds,
 }
 
+/// Ways from sums to bytes, as numbers that a body can be compiled for: what [`Bounds`] allows, and what limits and zero point
+/// need.
+pub(super) mod way {
+    /// Sums are lifted, limits and zero point those of a byte.
+    pub(in super::super) const LIFTED_BYTE: u8 = 0;
+    /// Sums are lifted.
+    pub(in super::super) const LIFTED: u8 = 1;
+    /// Rounding needs no limit.
+    pub(in super::super) const BOUNDED: u8 = 2;
+    /// Any sums, and a residual.
+    pub(in super::super) const ANY: u8 = 3;
+}
+
 /// What is known of a block's sums.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bounds {
@@ -48,15 +61,16 @@ impl Block {
 }
 
 impl<R: Rows> Depthwise<'_, R> {
-    /// The constants of `V` blocks of 16 channels.
+    /// The constants of up to `V` blocks of 16 channels; those of channels that are not to be computed are 0.
     #[inline(always)]
     pub(super) fn block<const V: usize>(&self, first: usize) -> Block {
         let channel = first * 16;
-        let channels = (self.extents[2] - channel).min(V * 16);
+        let blocks = V.min(self.blocks.end - first);
+        let channels = (self.extents[2] - channel).min(blocks * 16);
         let mut block = Block { channel, channels, bias: [[0; 16]; 4], multiplier: [[0.0; 16]; 4], bounds: Bounds::None };
-        let bias = &self.bias[channel..][..V * 16];
-        let multiplier = &self.multiplier[channel..][..V * 16];
-        for l in 0..V {
+        let bias = &self.bias[channel..][..blocks * 16];
+        let multiplier = &self.multiplier[channel..][..blocks * 16];
+        for l in 0..blocks {
             for v in 0..4 {
                 let (vector, lane) = if V == 4 { (v, 4 * l) } else { (0, 4 * v) };
                 block.bias[vector][lane..lane + 4].copy_from_slice(&bias[16 * l + 4 * v..][..4]);
@@ -99,9 +113,8 @@ pub(super) struct Ready<S: Simd> {
     lifted: [S::F; 4],
     top: S::F,
     limits: S::Limits,
-    bounds: Bounds,
-    /// Whether limits and zero point are those of a byte.
-    exact: bool,
+    /// The best of [`way`].
+    pub(super) way: u8,
 }
 
 impl<S: Simd> Ready<S> {
@@ -122,7 +135,13 @@ impl<S: Simd> Ready<S> {
             lifted[v] = s.mul(m[v], two_to_23);
         }
         let top = s.splat_f32(f32::from(hi) - f32::from(z));
-        Self { m, lifted, top, limits: s.limits(z, lo, hi), bounds: block.bounds, exact: (z, lo, hi) == (0, 0, 255) }
+        let way = match block.bounds {
+            Bounds::Lifts if (z, lo, hi) == (0, 0, 255) => way::LIFTED_BYTE,
+            Bounds::Lifts => way::LIFTED,
+            Bounds::Rounds => way::BOUNDED,
+            Bounds::None => way::ANY,
+        };
+        Self { m, lifted, top, limits: s.limits(z, lo, hi), way }
     }
 }
 
@@ -130,74 +149,88 @@ impl<S: Simd> Ready<S> {
 #[inline(always)]
 pub(super) fn write<S: Simd, R: Rows, const V: usize>(
     s: S,
-    block: &Block,
-    ready: &Ready<S>,
+    constants: (&Block, &Ready<S>),
     sums: &[S::I],
     row: usize,
     held: &mut Held,
     of: &mut Depthwise<'_, R>,
 ) {
-    let columns = sums.len() / V;
+    let (block, ready) = constants;
     let how = match of.finish {
         Finish::U8(how) => how,
         Finish::F32 => return write_f32(s, block, ready, sums, row, &mut of.to),
     };
+    match ready.way {
+        way::LIFTED_BYTE => write_u8::<S, R, V, { way::LIFTED_BYTE }>(s, constants, sums, row, &how, held, of),
+        way::LIFTED => write_u8::<S, R, V, { way::LIFTED }>(s, constants, sums, row, &how, held, of),
+        way::BOUNDED => write_u8::<S, R, V, { way::BOUNDED }>(s, constants, sums, row, &how, held, of),
+        _ => write_u8::<S, R, V, { way::ANY }>(s, constants, sums, row, &how, held, of),
+    }
+    held.release::<S, R, V>(s, block, row, sums.len() / V, of);
+}
+
+/// [`write`], where the output is bytes, up to what is held for a table.
+#[inline(always)]
+fn write_u8<S: Simd, R: Rows, const V: usize, const WAY: u8>(
+    s: S,
+    constants: (&Block, &Ready<S>),
+    sums: &[S::I],
+    row: usize,
+    how: &Requantize<'_>,
+    held: &mut Held,
+    of: &mut Depthwise<'_, R>,
+) {
+    let columns = sums.len() / V;
     let mut column = 0;
     while column < columns {
         let count = (4 / V).min(columns - column);
+        let sums = &sums[column * V..];
         // Columns that are not there repeat the last one, and are not stored.
-        let at = if V == 4 { [4 * column, 4 * column + 1, 4 * column + 2, 4 * column + 3] } else { [0, 1.min(count - 1), 2.min(count - 1), 3.min(count - 1)] };
-        let sums = &sums[if V == 4 { 0 } else { column }..];
-        let acc = [sums[at[0]], sums[at[1]], sums[at[2]], sums[at[3]]];
-        let bytes = requantize::<S, R, V>(s, block, ready, acc, row + column, count, &how, of);
+        let last = count * V - 1;
+        let acc = [sums[0], sums[1.min(last)], sums[2.min(last)], sums[3.min(last)]];
+        let bytes = requantize::<S, R, V, WAY>(s, constants, acc, row + column, count, how, of);
         if how.table.is_some() {
-            held.hold(s, bytes, count);
+            held.hold(s, column / (4 / V), bytes);
         } else {
-            place::<S, R, V>(s, block, bytes, row + column, count, &mut of.to);
+            place::<S, R, V>(s, constants.0, bytes, row + column, count, &mut of.to);
         }
         column += count;
     }
-    held.release::<S, R, V>(s, block, row + columns, of);
 }
 
 /// The bytes of four vectors of sums, before a table: of a column of a wide block, or of `count` columns of a narrow one.
 #[inline(always)]
-pub(super) fn requantize<S: Simd, R: Rows, const V: usize>(
+pub(super) fn requantize<S: Simd, R: Rows, const V: usize, const WAY: u8>(
     s: S,
-    block: &Block,
-    ready: &Ready<S>,
+    (block, ready): (&Block, &Ready<S>),
     acc: [S::I; 4],
     row: usize,
     count: usize,
     how: &Requantize<'_>,
     of: &Depthwise<'_, R>,
 ) -> S::B {
-    let mut t = [ready.top; 4];
     let mut q = [acc[0]; 4];
-    match ready.bounds {
-        Bounds::Lifts => {
-            for j in 0..4 {
-                q[j] = s.round(s.scale_lifted(acc[j], ready.m[j], ready.lifted[j]));
-            }
+    if WAY == way::ANY {
+        let mut t = [ready.top; 4];
+        for j in 0..4 {
+            t[j] = s.mul(s.to_f32(acc[j]), ready.m[j]);
         }
-        Bounds::Rounds => {
-            for j in 0..4 {
-                q[j] = s.round(s.mul(s.to_f32(acc[j]), ready.m[j]));
-            }
+        if let Some(residual) = &how.residual {
+            add::<S, V>(s, residual, row * of.extents[2] + block.channel, of.extents[2], count, &mut t);
         }
-        Bounds::None => {
-            for j in 0..4 {
-                t[j] = s.mul(s.to_f32(acc[j]), ready.m[j]);
-            }
-            if let Some(residual) = &how.residual {
-                add::<S, V>(s, residual, row * of.extents[2] + block.channel, of.extents[2], count, &mut t);
-            }
-            for j in 0..4 {
-                q[j] = s.round_below(t[j], ready.top);
-            }
+        for j in 0..4 {
+            q[j] = s.round_below(t[j], ready.top);
+        }
+    } else if WAY == way::BOUNDED {
+        for j in 0..4 {
+            q[j] = s.round(s.mul(s.to_f32(acc[j]), ready.m[j]));
+        }
+    } else {
+        for j in 0..4 {
+            q[j] = s.round(s.scale_lifted(acc[j], ready.m[j], ready.lifted[j]));
         }
     }
-    match (V == 4, ready.exact && ready.bounds == Bounds::Lifts) {
+    match (V == 4, WAY == way::LIFTED_BYTE) {
         (true, true) => s.saturate_interleaved(q),
         (true, false) => s.narrow_interleaved(q, ready.limits),
         (false, true) => s.saturate(q),
@@ -235,45 +268,38 @@ pub(super) fn place<S: Simd, R: Rows, const V: usize>(s: S, block: &Block, bytes
     }
 }
 
-/// Bytes of some columns that a table is yet to replace, so that one call does for all of them.
-pub(super) struct Held {
-    bytes: [[u8; 64]; SUMS],
-    count: usize,
-    columns: usize,
-}
+/// Bytes of some columns of a line that a table is yet to replace, so that one call does for all of them.
+pub(super) struct Held([[u8; 64]; SUMS]);
 
 impl Held {
     #[inline(always)]
     pub(super) const fn new() -> Self {
-        Self { bytes: [[0; 64]; SUMS], count: 0, columns: 0 }
+        Self([[0; 64]; SUMS])
     }
 
-    /// Holds the bytes of `count` columns.
+    /// Holds the bytes of a step, `slot` steps after the first.
     #[inline(always)]
-    pub(super) fn hold<S: Simd>(&mut self, s: S, bytes: S::B, count: usize) {
-        s.store_b(bytes, &mut self.bytes[self.count]);
-        self.count += 1;
-        self.columns += count;
+    pub(super) fn hold<S: Simd>(&mut self, s: S, slot: usize, bytes: S::B) {
+        s.store_b(bytes, &mut self.0[slot]);
     }
 
-    /// Whether no more can be held.
+    /// Looks up what is held, and writes it to `columns` columns from output row `row` on.
     #[inline(always)]
-    pub(super) fn is_full(&self) -> bool {
-        self.count == SUMS
-    }
-
-    /// Looks up what is held, and writes it to the columns before output row `end`.
-    #[inline(always)]
-    pub(super) fn release<S: Simd, R: Rows, const V: usize>(&mut self, s: S, block: &Block, end: usize, of: &mut Depthwise<'_, R>) {
+    pub(super) fn release<S: Simd, R: Rows, const V: usize>(
+        &mut self,
+        s: S,
+        block: &Block,
+        row: usize,
+        columns: usize,
+        of: &mut Depthwise<'_, R>,
+    ) {
         let Finish::U8(Requantize { table: Some(table), .. }) = of.finish else { return };
-        s.lookup(table, self.bytes[..self.count].as_flattened_mut());
-        let mut left = self.columns;
-        for bytes in &self.bytes[..self.count] {
-            let count = (4 / V).min(left);
-            place::<S, R, V>(s, block, s.load_b(bytes), end - left, count, &mut of.to);
-            left -= count;
+        let held = &mut self.0[..columns.div_ceil(4 / V)];
+        s.lookup(table, held.as_flattened_mut());
+        for (slot, bytes) in held.iter().enumerate() {
+            let column = slot * (4 / V);
+            place::<S, R, V>(s, block, s.load_b(bytes), row + column, (4 / V).min(columns - column), &mut of.to);
         }
-        (self.count, self.columns) = (0, 0);
     }
 }
 

@@ -24,8 +24,8 @@ use super::epilogue::{Finish, Rows};
 use super::simd::{Kernel, Simd, Tile};
 use crate::graph::op::Window;
 
-/// Blocks of 16 channels that are left over are computed one by one if they are fewer.
-const WIDE_FROM: usize = 4;
+/// Blocks of 16 channels that are left over are computed one by one if they are fewer; else some lanes go unused.
+const WIDE_FROM: usize = 2;
 
 /// Bytes of input and output of a strip, about: what a core keeps closest while it walks over the blocks.
 const STRIP_AT_HAND: usize = 40 * 1024;
@@ -109,6 +109,8 @@ impl<R: Rows> Depthwise<'_, R> {
         let [height, width] = self.output;
         let [most_lines, most_columns] = self.strip_extents();
         let wide = matches!(self.finish, Finish::U8(_));
+        // A pixel of only two blocks has neighbours behind it that would be read in vain.
+        let least = if self.extents[2] > 32 { WIDE_FROM } else { 3 };
         let mut line = self.lines.start;
         while line < self.lines.end {
             let (image, y) = (line / height, line % height);
@@ -118,7 +120,7 @@ impl<R: Rows> Depthwise<'_, R> {
                 let strip = Strip { image, line: y, lines, column, columns: most_columns.min(width - column) };
                 let mut block = self.blocks.start;
                 while block < self.blocks.end {
-                    if wide && block + WIDE_FROM <= self.blocks.end {
+                    if wide && block + least <= self.blocks.end {
                         let constants = self.block::<4>(block);
                         method.strip::<R, 4>(s, self, strip, &constants);
                         block += 4;
@@ -178,9 +180,9 @@ fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
 #[cold]
 fn tail<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut to = [0; N];
-    for (i, to) in to.iter_mut().enumerate() {
-        *to = bytes.get(at + i).copied().unwrap_or_default();
-    }
+    let rest = bytes.get(at..).unwrap_or_default();
+    let len = rest.len().min(N);
+    to[..len].copy_from_slice(&rest[..len]);
     to
 }
 

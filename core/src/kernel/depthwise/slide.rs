@@ -3,7 +3,7 @@
 //!
 //! A step makes one column of a wide block, or four of a narrow one, at stride 1 of two lines at once.
 
-use super::finish::{Block, Held, Ready, place, requantize};
+use super::finish::{Block, Held, Ready, SUMS, place, requantize, way};
 use super::{Depthwise, Four, Method, Strip, weigh};
 use crate::kernel::epilogue::{Finish, Requantize, Rows};
 use crate::kernel::simd::Simd;
@@ -29,14 +29,16 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
 
     /// Computes one or two lines of a strip, `N` being the columns that a window spans and `G` the outputs of a step.
     #[inline(always)]
-    fn lines<R: Rows, const V: usize, const G: usize, const N: usize, const TABLE: bool>(
+    fn lines<R: Rows, const V: usize, const G: usize, const N: usize, const WAY: u8, const TABLE: bool>(
         &mut self,
         s: S,
         of: &mut Depthwise<'_, R>,
         strip: Strip,
-        constants: (&Block, &Ready<S>, &[[i32; 16]; 4], &Requantize<'_>),
+        constants: (&Block, &Ready<S>),
+        bias: &[[i32; 16]; 4],
+        how: &Requantize<'_>,
     ) {
-        let (block, ready, bias, how) = constants;
+        let block = constants.0;
         let [height, width] = of.output;
         let [_, from_width, channels] = of.extents;
         let pad = s.splat_b(of.pad);
@@ -63,6 +65,8 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
         let row = (strip.image * height + strip.line) * width;
         let end = strip.column + strip.columns;
         let mut column = strip.column;
+        // The first column of those that are held, and how many steps are.
+        let (mut first, mut slot) = (column, 0);
         while column < end {
             for i in 0..kept {
                 window[i] = window[G * ST + i];
@@ -89,21 +93,22 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
                         }
                     }
                     let row = row + line * width + column;
-                    let bytes = requantize::<S, R, V>(s, block, ready, acc, row, count, how, of);
+                    let bytes = requantize::<S, R, V, WAY>(s, constants, acc, row, count, how, of);
                     if TABLE {
-                        self.held[line].hold(s, bytes, count);
-                        if self.held[line].is_full() {
-                            self.held[line].release::<S, R, V>(s, block, row + count, of);
-                        }
+                        self.held[line].hold(s, slot, bytes);
                     } else {
                         place::<S, R, V>(s, block, bytes, row, count, &mut of.to);
                     }
                 }
             }
             column += count;
-        }
-        for (line, held) in self.held.iter_mut().enumerate().filter(|_| TABLE) {
-            held.release::<S, R, V>(s, block, row + line * width + end, of);
+            slot += 1;
+            if TABLE && (slot == SUMS || column == end) {
+                for line in 0..strip.lines {
+                    self.held[line].release::<S, R, V>(s, block, row + line * width + first, column - first, of);
+                }
+                (first, slot) = (column, 0);
+            }
         }
     }
 }
@@ -129,12 +134,24 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Method<S> for Slide<S, ST, SPA
         while done < strip.lines {
             let lines = Self::LINES.min(strip.lines - done);
             let part = Strip { line: strip.line + done, lines, ..strip };
-            let constants = (block, &ready, &bias, &how);
-            match (V == 4, how.table.is_some()) {
-                (true, false) => self.lines::<R, V, 1, 3, false>(s, of, part, constants),
-                (true, true) => self.lines::<R, V, 1, 3, true>(s, of, part, constants),
-                (false, false) => self.lines::<R, V, 4, SPAN, false>(s, of, part, constants),
-                (false, true) => self.lines::<R, V, 4, SPAN, true>(s, of, part, constants),
+            let constants = (block, &ready);
+            macro_rules! lines {
+                ($way:ident, $table:literal) => {
+                    if V == 4 {
+                        self.lines::<R, V, 1, 3, { way::$way }, $table>(s, of, part, constants, &bias, &how)
+                    } else {
+                        self.lines::<R, V, 4, SPAN, { way::$way }, $table>(s, of, part, constants, &bias, &how)
+                    }
+                };
+            }
+            match (ready.way, how.table.is_some()) {
+                (way::LIFTED_BYTE, false) => lines!(LIFTED_BYTE, false),
+                (way::LIFTED, false) => lines!(LIFTED, false),
+                (way::LIFTED_BYTE | way::LIFTED, true) => lines!(LIFTED, true),
+                (way::BOUNDED, false) => lines!(BOUNDED, false),
+                (way::BOUNDED, true) => lines!(BOUNDED, true),
+                (_, false) => lines!(ANY, false),
+                (_, true) => lines!(ANY, true),
             }
             done += lines;
         }

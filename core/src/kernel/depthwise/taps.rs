@@ -74,7 +74,7 @@ impl<S: Simd> Method<S> for Taps<S> {
                     self.add::<R, V>(s, of, [strip.image, line, column], count, tap, block.channel);
                 }
                 let row = (strip.image * height + line) * width + column;
-                write::<S, R, V>(s, block, &ready, &self.sums[..count * V], row, &mut self.held, of);
+                write::<S, R, V>(s, (block, &ready), &self.sums[..count * V], row, &mut self.held, of);
                 column += count;
             }
         }
