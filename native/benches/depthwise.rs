@@ -136,8 +136,7 @@ struct Run {
 impl Run {
     fn new([extent, channels, kernel, stride]: [usize; 4]) -> Self {
         let (pad, padded) = (kernel / 2, channels.next_multiple_of(16));
-        let window =
-            Window { kernel: [kernel; 2], strides: [stride; 2], dilations: [1; 2], pads_begin: [pad; 2], pads_end: [pad; 2] };
+        let window = Window { kernel: [kernel; 2], strides: [stride; 2], dilations: [1; 2], pads_begin: [pad; 2], pads_end: [pad; 2] };
         let output = [(extent + 2 * pad - kernel) / stride + 1; 2];
         Self {
             extents: [extent, extent, channels],

@@ -78,14 +78,16 @@ impl Case {
         });
         let (images, taps, padded) = (1 + rng.below(3), kernel[0] * kernel[1], extents[2].next_multiple_of(16));
         let extreme = rng.below(6) == 0;
-        let (x, w) = if extreme { (vec![255; images * extents.iter().product::<usize>()], vec![128; taps * padded]) } else { (vec![], vec![]) };
+        let (x, w) =
+            if extreme { (vec![255; images * extents.iter().product::<usize>()], vec![128; taps * padded]) } else { (vec![], vec![]) };
         let x = if extreme { x } else { rng.bytes(images * extents.iter().product::<usize>()) };
         let w = if extreme { w } else { rng.bytes(taps * padded) };
         let pad = rng.next() as u8;
         // From biases that a lifted sum holds to those that nearly overflow, and multipliers to match or beyond.
         let (shift, size) = (rng.below(24) as u32, [1.0, 1e-3, 1e6][rng.below(3).min(rng.below(3))]);
         let least = (taps.div_ceil(4) * 4 * 255 * 128) as i64;
-        let bias = |rng: &mut Rng| (i64::from(rng.next() as i32 >> shift)).clamp(-i64::from(i32::MAX) + least, i64::from(i32::MAX) - least) as i32;
+        let bias =
+            |rng: &mut Rng| (i64::from(rng.next() as i32 >> shift)).clamp(-i64::from(i32::MAX) + least, i64::from(i32::MAX) - least) as i32;
         let spread = 2f32.powi(shift as i32 - 24).min(1e-2);
         let sign = if rng.below(8) == 0 { -1.0 } else { 1.0 };
         let limits = match rng.below(3) {
@@ -93,7 +95,8 @@ impl Case {
             1 => (30, 30, 200 + rng.below(56) as u8),
             _ => (rng.next() as u8, rng.below(100) as u8, 100 + rng.below(156) as u8),
         };
-        let residual = (rng.below(3) == 0).then(|| Residual { zero_point: rng.next() as u8, multiplier: 0.01 + rng.below(100) as f32 / 50.0 });
+        let residual =
+            (rng.below(3) == 0).then(|| Residual { zero_point: rng.next() as u8, multiplier: 0.01 + rng.below(100) as f32 / 50.0 });
         let epilogue = Epilogue { zero_point: limits.0, lo: limits.1, hi: limits.2, residual, table: rng.below(4) == 0 };
         Self {
             images,
@@ -158,11 +161,7 @@ impl Case {
             zero_point: e.zero_point,
             lo: e.lo,
             hi: e.hi,
-            residual: e.residual.map(|r| epilogue::Residual {
-                bytes: &self.residual,
-                zero_point: r.zero_point,
-                multiplier: r.multiplier,
-            }),
+            residual: e.residual.map(|r| epilogue::Residual { bytes: &self.residual, zero_point: r.zero_point, multiplier: r.multiplier }),
             table: e.table.then(|| self.table.first_chunk().expect("256 bytes")),
         })
     }

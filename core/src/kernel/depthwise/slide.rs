@@ -56,9 +56,13 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
         // What a step leaves for the next one.
         let kept = N - G * ST;
         let mut x = (strip.column * ST).wrapping_sub(of.window.pads_begin[1]);
-        for i in 0..kept {
+        if x < from_width {
+            window[G * ST] = four.quads::<S, V>(s, x);
+        }
+        x = x.wrapping_add(1);
+        if kept == 2 {
             if x < from_width {
-                window[G * ST + i] = four.quads::<S, V>(s, x);
+                window[(G * ST + 1) % N] = four.quads::<S, V>(s, x);
             }
             x = x.wrapping_add(1);
         }
@@ -68,13 +72,20 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
         // The first column of those that are held, and how many steps are.
         let (mut first, mut slot) = (column, 0);
         while column < end {
-            for i in 0..kept {
-                window[i] = window[G * ST + i];
+            // Written out: in a loop that is not unrolled, the window would be kept in memory.
+            window[0] = window[G * ST];
+            if kept == 2 {
+                window[1] = window[(G * ST + 1) % N];
             }
-            for i in kept..N {
-                window[i] = if x < from_width { four.quads::<S, V>(s, x) } else { [pad; V] };
-                x = x.wrapping_add(1);
+            macro_rules! load {
+                ($($i:literal)*) => {
+                    $(if kept + $i < N {
+                        window[(kept + $i) % N] = if x < from_width { four.quads::<S, V>(s, x) } else { [pad; V] };
+                        x = x.wrapping_add(1);
+                    })*
+                };
             }
+            load!(0 1 2 3 4 5 6 7);
             let count = G.min(end - column);
             for line in 0..Self::LINES {
                 if line < strip.lines {
