@@ -19,7 +19,7 @@ const ROUNDS: usize = 15;
 const TIME: Duration = Duration::from_micros(1000);
 
 /// Extent of the image, channels, kernel, stride.
-const SHAPES: [[usize; 4]; 11] = [
+const SHAPES: [[usize; 4]; 15] = [
     [56, 144, 3, 1],
     [112, 32, 3, 1],
     [112, 96, 3, 2],
@@ -31,6 +31,10 @@ const SHAPES: [[usize; 4]; 11] = [
     [56, 58, 3, 2],
     [28, 384, 7, 1],
     [56, 128, 1, 1],
+    [14, 64, 3, 1],
+    [14, 16, 3, 1],
+    [14, 64, 3, 2],
+    [14, 64, 5, 1],
 ];
 
 fn main() {

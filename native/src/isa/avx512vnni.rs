@@ -23,6 +23,15 @@ impl Avx512Vnni {
     }
 }
 
+/// Word i of each lane, lane by lane.
+static ORDER: Words = {
+    // SAFETY: both are 64 bytes, and any bits are a vector.
+    Words(unsafe { core::mem::transmute::<[i32; 16], __m512i>([0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15]) })
+};
+
+/// Sixteen words.
+struct Words(__m512i);
+
 /// Limits of a narrowing.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -232,8 +241,9 @@ impl Simd for Avx512Vnni {
             let load = |x: &[u8; 16]| _mm_loadu_si128(x.as_ptr().cast());
             let ab = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(load(a)), load(b));
             let abcd = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(ab, load(c)), load(d));
-            // Words 4 channels wide are gathered by channel, then bytes within each 4 × 4 of them.
-            let words = _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), abcd);
+            // Words 4 channels wide are gathered by channel, then bytes within each 4 × 4 of them. The compiler must not see
+            // the order of the words, or it makes many shuffles of these two.
+            let words = _mm512_permutexvar_epi32(core::ptr::read_volatile(&raw const ORDER.0), abcd);
             let bytes = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(bytes))
         }

@@ -1,10 +1,14 @@
 //! One call of an operation by the reference and by a kernel, in parts, on every instruction set.
 
-use quaver::isa::avx512vnni::Avx512Vnni;
+use std::sync::Mutex;
+
+use quaver::isa::peak::Peak;
+use quaver::isa::{Visitor, each};
 use quaver_core::backend::{Backend, Operand, OutputMut};
 use quaver_core::graph::shape::infer;
 use quaver_core::graph::{Dim, Op};
 use quaver_core::kernel::simd::Simd;
+use quaver_core::kernel::soft::Soft;
 use quaver_core::kernel::split::{Part, Split};
 use quaver_core::quant::Affine;
 use quaver_core::reference::Reference;
@@ -114,26 +118,48 @@ pub fn check<M: Make>(op: &Op, make: &M, inputs: &[&Tensor], dtype: DType, quant
     true
 }
 
-/// Runs the work whole and in parts on each instruction set, and hands over the results.
-pub fn everywhere<W: Split>(work: &W, mut compare: impl FnMut(&str, &[u8])) {
-    let mut on = |isa: &str, run: &dyn Fn(&mut [u8], bool)| {
-        for parts in [false, true] {
-            let mut bytes = AlignedBytes::zeroed(work.units() * work.unit_bytes()).expect("memory");
-            bytes.fill(DIRTY);
-            run(&mut bytes, parts);
-            compare(isa, &bytes);
-        }
-    };
-    match Avx512Vnni::detect() {
-        Some(s) => on("avx512vnni", &|to, parts| run(s, work, to, parts)),
-        None => skipped("avx512vnni"),
+/// Runs the work whole and in parts on arrays and on each instruction set, and hands over the results.
+pub fn everywhere<W: Split>(work: &W, compare: impl FnMut(&str, &[u8])) {
+    struct All<'a, W, C> {
+        work: &'a W,
+        compare: C,
     }
+
+    impl<W: Split, C: FnMut(&str, &[u8])> All<'_, W, C> {
+        fn on(&mut self, name: &str, isa: impl Simd) {
+            for parts in [false, true] {
+                let mut bytes = AlignedBytes::zeroed(self.work.units() * self.work.unit_bytes()).expect("memory");
+                bytes.fill(DIRTY);
+                run(isa, self.work, &mut bytes, parts);
+                (self.compare)(name, &bytes);
+            }
+        }
+    }
+
+    impl<W: Split, C: FnMut(&str, &[u8])> Visitor for All<'_, W, C> {
+        fn visit<S: Simd + Peak>(&mut self, name: &'static str, isa: Option<S>) {
+            match isa {
+                Some(isa) => self.on(name, isa),
+                None => skipped(name),
+            }
+        }
+    }
+
+    let mut all = All { work, compare };
+    all.on("soft", Soft::<0>);
+    each(&mut all);
 }
 
-/// Says once that an instruction set is missing.
+/// Says that an instruction set is missing; once, not for every case.
 fn skipped(isa: &'static str) {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| eprintln!("skipped: this machine has no {isa}"));
+    static SAID: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+    let mut said = SAID.lock().expect("no test panics here");
+    if !said.contains(&isa) {
+        said.push(isa);
+        let required = std::env::var("QUAVER_REQUIRE_ISA").unwrap_or_default();
+        assert!(!required.split(',').any(|required| required == isa), "{isa} is required, and the processor lacks it");
+        eprintln!("skipped: the processor lacks {isa}");
+    }
 }
 
 fn run<S: Simd, W: Split>(s: S, work: &W, to: &mut [u8], parts: bool) {

@@ -3,13 +3,16 @@
 //! A few lines of output are computed together: their taps are within the 4·`NQ` rows of a column's quads. Of a run of
 //! columns the quads are made first; then each line sums them with weights shifted by its distance from the first one.
 
-use super::finish::{Block, SUMS, write};
-use super::{Depthwise, Method, Strip, quads, weigh};
+use super::finish::{Block, Held, Ready, SUMS, write};
+use super::{Depthwise, Four, Method, Strip, weigh};
 use crate::kernel::epilogue::Rows;
 use crate::kernel::simd::{Simd, Tile};
 
 /// Output columns of a run at stride 1.
-const RUN: usize = 28;
+pub(super) const RUN: usize = 28;
+
+/// A multiple of the lines that any kernel computes together.
+pub(super) const LINES: usize = 4;
 
 /// A square kernel of `K` taps a side in `NQ` vertical quads, stride `ST`; `QUADS` and `WEIGHTS` are the most that a run needs.
 pub(super) struct Columns<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usize, const WEIGHTS: usize> {
@@ -19,6 +22,7 @@ pub(super) struct Columns<S: Simd, const NQ: usize, const K: usize, const ST: us
     weights: [[i8; 64]; WEIGHTS],
     /// `[column][vector]`.
     sums: [S::I; SUMS],
+    held: Held,
 }
 
 impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usize, const WEIGHTS: usize>
@@ -30,7 +34,7 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
     #[inline(always)]
     pub(super) fn new(s: S) -> Self {
         const { assert!(QUADS == ((RUN / ST - 1) * ST + K) * NQ * 4 && WEIGHTS == Self::LINES * NQ * K * 4) }
-        Self { quads: [s.splat_b(0); QUADS], weights: [[0; 64]; WEIGHTS], sums: [s.splat_i32(0); SUMS] }
+        Self { quads: [s.splat_b(0); QUADS], weights: [[0; 64]; WEIGHTS], sums: [s.splat_i32(0); SUMS], held: Held::new() }
     }
 
     /// The weights of each line that is computed together.
@@ -54,20 +58,23 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
     /// The quads of the columns from `first` on, which counts padding; row k of them is in `rows[k]`, a step a column.
     #[inline(always)]
     fn interleave<R, const V: usize>(&mut self, s: S, of: &Depthwise<'_, R>, rows: &[(&[u8], usize); 8], first: usize, count: usize) {
-        let (pad, width) = (of.window.pads_begin[1], of.extents[1]);
-        for (i, to) in self.quads.chunks_exact_mut(NQ * V).take(count).enumerate() {
-            let x = (first + i).wrapping_sub(pad);
-            if x >= width {
-                to.fill(s.splat_b(of.pad));
-                continue;
-            }
-            for q in 0..NQ {
-                let mut four = [rows[4 * q]; 4];
-                for k in 0..4 {
-                    let (row, step) = rows[4 * q + k];
-                    four[k] = (row, x * step);
+        let [_, width, channels] = of.extents;
+        let pad = of.window.pads_begin[1];
+        let before = pad.saturating_sub(first).min(count);
+        let x = first + before - pad.min(first + before);
+        let inside = width.saturating_sub(x).min(count - before);
+        let to = &mut self.quads[..count * NQ * V];
+        let (left, to) = to.split_at_mut(before * NQ * V);
+        let (to, right) = to.split_at_mut(inside * NQ * V);
+        left.fill(s.splat_b(of.pad));
+        right.fill(s.splat_b(of.pad));
+        for q in 0..NQ {
+            let four = Four::new([rows[4 * q], rows[4 * q + 1], rows[4 * q + 2], rows[4 * q + 3]], channels);
+            for (i, to) in to.chunks_exact_mut(NQ * V).enumerate() {
+                let of = four.quads::<S, V>(s, x + i);
+                for v in 0..V {
+                    to[q * V + v] = of[v];
                 }
-                quads::<S, V>(s, four, &mut to[q * V..]);
             }
         }
     }
@@ -120,22 +127,25 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
     fn strip<R: Rows, const V: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block) {
         self.weigh::<R, V>(s, of, block.channel);
         let [height, width] = of.output;
+        let end = strip.column + strip.columns;
         let padding = [of.pad; 64];
         let bias = block.start::<S>();
+        let ready = Ready::new::<V>(s, block, &of.finish);
         let mut done = 0;
         while done < strip.lines {
             let lines = Self::LINES.min(strip.lines - done);
             let line = strip.line + done;
-            let mut column = 0;
-            while column < width {
-                let count = (RUN / ST).min(width - column);
-                // Rows that none of these lines sees stay padding.
-                let mut rows: [(&[u8], usize); 8] = [(&padding, 0); 8];
-                for k in 0..(lines - 1) * ST + K {
-                    if let Some(row) = of.row(strip.image, line * ST + k, block.channel) {
-                        rows[k] = (row, of.extents[2]);
-                    }
+            let mut rows: [(&[u8], usize); 8] = [(&padding, 0); 8];
+            for k in 0..4 * NQ {
+                // Rows that none of these lines sees may be any.
+                let k_seen = k.min((lines - 1) * ST + K - 1);
+                if let Some(row) = of.row(strip.image, line * ST + k_seen, block.channel) {
+                    rows[k] = (row, of.extents[2]);
                 }
+            }
+            let mut column = strip.column;
+            while column < end {
+                let count = (RUN / ST).min(end - column);
                 self.interleave::<R, V>(s, of, &rows, column * ST, (count - 1) * ST + K);
                 for l in 0..lines {
                     let row = (strip.image * height + line + l) * width + column;
@@ -145,12 +155,12 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
                         let to = if V == 4 { 0 } else { at };
                         let group = self.group::<V>(s, l, at, count - at, &bias, to);
                         if V == 4 {
-                            write::<S, R, V>(s, block, &self.sums[..group * V], row + at, of);
+                            write::<S, R, V>(s, (block, &ready), &self.sums[..group * V], row + at, &mut self.held, of);
                         }
                         at += group;
                     }
                     if V != 4 {
-                        write::<S, R, V>(s, block, &self.sums[..count * V], row, of);
+                        write::<S, R, V>(s, (block, &ready), &self.sums[..count * V], row, &mut self.held, of);
                     }
                 }
                 column += count;

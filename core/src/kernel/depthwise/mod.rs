@@ -8,25 +8,33 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `columns` | square kernels of 3, 5 and 7, stride 1 and 2: quads of a few columns, then sums |
+//! | `columns` | square kernels of 3, 5 and 7, stride 1 and 2: quads of a run of columns, then sums |
+//! | `slide` | 3×3 where there are 32 registers of 16 lanes: the quads of a window stay in registers |
 //! | `taps` | all other windows: quads of any four taps |
 //! | `finish` | the constants of a block, and from sums to the output |
 
 mod columns;
 mod finish;
+mod slide;
 mod taps;
 
 use std::ops::Range;
 
 use super::epilogue::{Finish, Rows};
-use super::simd::{Kernel, Simd};
+use super::simd::{Kernel, Simd, Tile};
 use crate::graph::op::Window;
 
-/// Blocks of 16 channels that are left over are computed one by one if they are fewer.
-const WIDE_FROM: usize = 4;
+/// Blocks of 16 channels that are left over are computed one by one if they are fewer; else some lanes go unused.
+const WIDE_FROM: usize = 2;
 
-/// Output columns between two preparations of a block's weights, about.
-const COLUMNS_PER_STRIP: usize = 112;
+/// Bytes of input and output of a strip, about: what a core keeps closest while it walks over the blocks.
+const STRIP_AT_HAND: usize = 40 * 1024;
+
+/// Channels from which on blocks share few cache lines, so that a strip may be larger than what is kept closest.
+const FEW_SHARED: usize = 192;
+
+/// Output positions of a strip, at least: those that pay for the preparation of a block's weights.
+const POSITIONS: usize = 196;
 
 /// A part of a depthwise convolution: output lines × blocks of 16 channels.
 #[derive(Debug)]
@@ -71,7 +79,10 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let Window { kernel, strides, dilations, .. } = self.window;
+        let slides = S::TILE == Tile::Rows14Blocks2 && matches!(self.finish, Finish::U8(_));
         match (kernel, strides, dilations) {
+            ([3, 3], [1, 1], [1, 1]) if slides => self.walk(s, slide::Slide::<S, 1, 6>::new()),
+            ([3, 3], [2, 2], [1, 1]) if slides => self.walk(s, slide::Slide::<S, 2, 9>::new()),
             ([3, 3], [1, 1], [1, 1]) => self.walk(s, columns::Columns::<S, 1, 3, 1, 120, 24>::new(s)),
             ([5, 5], [1, 1], [1, 1]) => self.walk(s, columns::Columns::<S, 2, 5, 1, 256, 160>::new(s)),
             ([7, 7], [1, 1], [1, 1]) => self.walk(s, columns::Columns::<S, 2, 7, 1, 272, 112>::new(s)),
@@ -89,12 +100,14 @@ trait Method<S: Simd> {
     fn strip<R: Rows, const V: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &finish::Block);
 }
 
-/// Output lines of one image.
+/// A rectangle of an output image.
 #[derive(Debug, Clone, Copy)]
 struct Strip {
     image: usize,
     line: usize,
     lines: usize,
+    column: usize,
+    columns: usize,
 }
 
 impl<R: Rows> Depthwise<'_, R> {
@@ -102,78 +115,142 @@ impl<R: Rows> Depthwise<'_, R> {
     #[inline(always)]
     fn walk<S: Simd, M: Method<S>>(&mut self, s: S, mut method: M) {
         let [height, width] = self.output;
-        let most = COLUMNS_PER_STRIP.div_ceil(width.max(1)).next_multiple_of(4);
+        let [most_lines, most_columns] = self.strip_extents();
         let wide = matches!(self.finish, Finish::U8(_));
+        // A pixel of only two blocks has neighbours behind it that would be read in vain.
+        let least = if self.extents[2] > 32 { WIDE_FROM } else { 3 };
         let mut line = self.lines.start;
         while line < self.lines.end {
             let (image, y) = (line / height, line % height);
-            let strip = Strip { image, line: y, lines: most.min(height - y).min(self.lines.end - line) };
-            let mut block = self.blocks.start;
-            while block < self.blocks.end {
-                if wide && block + WIDE_FROM <= self.blocks.end {
-                    let constants = self.block::<4>(block);
-                    method.strip::<R, 4>(s, self, strip, &constants);
-                    block += 4;
-                } else {
-                    let constants = self.block::<1>(block);
-                    method.strip::<R, 1>(s, self, strip, &constants);
-                    block += 1;
+            let lines = most_lines.min(height - y).min(self.lines.end - line);
+            let mut column = 0;
+            while column < width {
+                let strip = Strip { image, line: y, lines, column, columns: most_columns.min(width - column) };
+                let mut block = self.blocks.start;
+                while block < self.blocks.end {
+                    if wide && block + least <= self.blocks.end {
+                        let constants = self.block::<4>(block);
+                        method.strip::<R, 4>(s, self, strip, &constants);
+                        block += 4;
+                    } else {
+                        let constants = self.block::<1>(block);
+                        method.strip::<R, 1>(s, self, strip, &constants);
+                        block += 1;
+                    }
                 }
+                column += strip.columns;
             }
-            self.look_up(s, line * width..(line + strip.lines) * width);
-            line += strip.lines;
+            line += lines;
         }
     }
 
+    /// Most lines, and most columns of a strip.
+    fn strip_extents(&self) -> [usize; 2] {
+        let (channels, width) = (self.extents[2], self.output[1].max(1));
+        let [sy, sx] = self.window.strides;
+        let enough = POSITIONS.div_ceil(width).next_multiple_of(4);
+        if channels > FEW_SHARED {
+            return [enough, width];
+        }
+        // The lines'  input overlaps by what the window sees beyond a step.
+        let bytes = |lines: usize, columns: usize| ((lines * sy + self.window.reach(0)) * columns * sx + lines * columns) * channels;
+        let mut extents = [columns::LINES, width];
+        while extents[1] > columns::RUN && bytes(extents[0], extents[1]) > STRIP_AT_HAND {
+            extents[1] = (extents[1] / 2).next_multiple_of(columns::RUN);
+        }
+        while extents[0] < enough && bytes(2 * extents[0], extents[1]) <= STRIP_AT_HAND {
+            extents[0] *= 2;
+        }
+        extents
+    }
+}
+
+impl<'a, R> Depthwise<'a, R> {
     /// The input from a row's first column, `channel`, on; `None` outside of the image.
     #[inline(always)]
-    fn row(&self, image: usize, y: usize, channel: usize) -> Option<&[u8]> {
+    fn row(&self, image: usize, y: usize, channel: usize) -> Option<&'a [u8]> {
         let [height, width, channels] = self.extents;
         let y = y.checked_sub(self.window.pads_begin[0]).filter(|&y| y < height)?;
         self.input.get((image * height + y) * width * channels + channel..)
     }
 }
 
-/// `N` bytes from `at` on. What is behind the end is 0, and `spare` holds it.
+/// `N` bytes from `at` on; what is behind the end is 0.
 #[inline(always)]
-fn bytes_at<'a, const N: usize>(bytes: &'a [u8], at: usize, spare: &'a mut [u8; N]) -> &'a [u8; N] {
+fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     match bytes.get(at..at + N).and_then(|b| b.first_chunk()) {
-        Some(b) => b,
-        None => {
-            fill(bytes, at, spare);
-            spare
-        }
+        Some(b) => *b,
+        None => tail(bytes, at),
     }
 }
 
 /// What there is from `at` on, then zeros.
 #[cold]
-fn fill(bytes: &[u8], at: usize, to: &mut [u8]) {
-    for (i, to) in to.iter_mut().enumerate() {
-        *to = bytes.get(at + i).copied().unwrap_or_default();
+fn tail<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut to = [0; N];
+    let rest = bytes.get(at..).unwrap_or_default();
+    let len = rest.len().min(N);
+    to[..len].copy_from_slice(&rest[..len]);
+    to
+}
+
+/// Four rows of input, from a block's first channel on.
+#[derive(Clone, Copy)]
+struct Four<'a> {
+    /// Each row, and its distance of columns: 0 for padding.
+    rows: [(&'a [u8], usize); 4],
+    /// The rows cut to one length, if none is padding.
+    inside: Option<[&'a [u8]; 4]>,
+    /// Distance of columns.
+    step: usize,
+}
+
+impl<'a> Four<'a> {
+    #[inline(always)]
+    fn new(rows: [(&'a [u8], usize); 4], step: usize) -> Self {
+        let mut len = rows[0].0.len();
+        let mut inside = true;
+        for k in 0..4 {
+            len = len.min(rows[k].0.len());
+            inside &= rows[k].1 != 0;
+        }
+        let cut = [&rows[0].0[..len], &rows[1].0[..len], &rows[2].0[..len], &rows[3].0[..len]];
+        Self { rows, inside: inside.then_some(cut), step }
+    }
+
+    /// The quads of column `x`.
+    #[inline(always)]
+    fn quads<S: Simd, const V: usize>(&self, s: S, x: usize) -> [S::B; V] {
+        let at = x * self.step;
+        if let Some([a, b, c, d]) = self.inside
+            && let Some(a) = a.get(at..at + V * 16)
+        {
+            // One length: these do not check again.
+            let (b, c, d) = (&b[at..at + V * 16], &c[at..at + V * 16], &d[at..at + V * 16]);
+            return quads::<S, V>(s, [(a, 0), (b, 0), (c, 0), (d, 0)]);
+        }
+        let mut rows = self.rows;
+        for k in 0..4 {
+            rows[k].1 *= x;
+        }
+        quads::<S, V>(s, rows)
     }
 }
 
 /// Quads of a block: of each of four rows, `V`·16 channels at its distance.
 #[inline(always)]
-fn quads<S: Simd, const V: usize>(s: S, rows: [(&[u8], usize); 4], to: &mut [S::B]) {
-    let to = &mut to[..V];
+fn quads<S: Simd, const V: usize>(s: S, [a, b, c, d]: [(&[u8], usize); 4]) -> [S::B; V] {
+    let mut to = [s.splat_b(0); V];
     if V == 4 {
-        let mut spare = [0; 64];
-        let mut b = [s.splat_b(0); 4];
-        for k in 0..4 {
-            b[k] = s.load_b(bytes_at(rows[k].0, rows[k].1, &mut spare));
-        }
-        let b = s.interleave(b);
+        let rows = [bytes_at(a.0, a.1), bytes_at(b.0, b.1), bytes_at(c.0, c.1), bytes_at(d.0, d.1)];
+        let of = s.interleave([s.load_b(&rows[0]), s.load_b(&rows[1]), s.load_b(&rows[2]), s.load_b(&rows[3])]);
         for v in 0..V {
-            to[v] = b[v];
+            to[v] = of[v];
         }
     } else {
-        let mut spare = [[0; 16]; 4];
-        let [s0, s1, s2, s3] = &mut spare;
-        let [r0, r1, r2, r3] = rows;
-        to[0] = s.quads([bytes_at(r0.0, r0.1, s0), bytes_at(r1.0, r1.1, s1), bytes_at(r2.0, r2.1, s2), bytes_at(r3.0, r3.1, s3)]);
+        to[0] = s.quads([&bytes_at(a.0, a.1), &bytes_at(b.0, b.1), &bytes_at(c.0, c.1), &bytes_at(d.0, d.1)]);
     }
+    to
 }
 
 /// Weights of a block, to meet quads of the same four taps; no tap weighs 0.
@@ -185,8 +262,7 @@ fn weigh<S: Simd, const V: usize>(s: S, weights: &[i8], pitch: usize, channel: u
             rows[k] = (bytemuck::cast_slice(&weights[tap * pitch..][..pitch]), channel);
         }
     }
-    let mut of = [s.splat_b(0); V];
-    quads::<S, V>(s, rows, &mut of);
+    let of = quads::<S, V>(s, rows);
     for v in 0..V {
         s.store_b(of[v], bytemuck::cast_mut(&mut to[v]));
     }

@@ -1,6 +1,6 @@
 //! Windows of any kernel, strides and dilations: any four taps make a quad.
 
-use super::finish::{Block, SUMS, write};
+use super::finish::{Block, Held, Ready, SUMS, write};
 use super::{Depthwise, Method, Strip, quads, weigh};
 use crate::graph::op::Window;
 use crate::kernel::epilogue::Rows;
@@ -10,12 +10,13 @@ use crate::kernel::simd::Simd;
 pub(super) struct Taps<S: Simd> {
     /// `[column][vector]`.
     sums: [S::I; SUMS],
+    held: Held,
 }
 
 impl<S: Simd> Taps<S> {
     #[inline(always)]
     pub(super) fn new(s: S) -> Self {
-        Self { sums: [s.splat_i32(0); SUMS] }
+        Self { sums: [s.splat_i32(0); SUMS], held: Held::new() }
     }
 
     /// Adds four taps, from `tap` on, to the sums of `count` columns.
@@ -38,7 +39,6 @@ impl<S: Simd> Taps<S> {
         }
         let mut weights = [[0; 64]; V];
         weigh::<S, V>(s, of.weights, channels.next_multiple_of(16), channel, taps, &mut weights);
-        let mut of_column = [s.splat_b(0); V];
         for (i, sums) in self.sums.chunks_exact_mut(V).take(count).enumerate() {
             let mut four: [(&[u8], usize); 4] = [(&padding, 0); 4];
             for k in 0..4 {
@@ -47,7 +47,7 @@ impl<S: Simd> Taps<S> {
                     four[k] = (row, x * channels);
                 }
             }
-            quads::<S, V>(s, four, &mut of_column);
+            let of_column = quads::<S, V>(s, four);
             for v in 0..V {
                 sums[v] = s.dot4_lanes(sums[v], of_column[v], s.weights(&weights[v]));
             }
@@ -60,10 +60,11 @@ impl<S: Simd> Method<S> for Taps<S> {
     fn strip<R: Rows, const V: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block) {
         let [height, width] = of.output;
         let bias = block.start::<S>();
+        let ready = Ready::new::<V>(s, block, &of.finish);
         for line in strip.line..strip.line + strip.lines {
-            let mut column = 0;
-            while column < width {
-                let count = (SUMS / V).min(width - column);
+            let (mut column, end) = (strip.column, strip.column + strip.columns);
+            while column < end {
+                let count = (SUMS / V).min(end - column);
                 for sums in self.sums.chunks_exact_mut(V).take(count) {
                     for v in 0..V {
                         sums[v] = s.load_i32(&bias[v]);
@@ -73,7 +74,7 @@ impl<S: Simd> Method<S> for Taps<S> {
                     self.add::<R, V>(s, of, [strip.image, line, column], count, tap, block.channel);
                 }
                 let row = (strip.image * height + line) * width + column;
-                write::<S, R, V>(s, block, &self.sums[..count * V], row, of);
+                write::<S, R, V>(s, (block, &ready), &self.sums[..count * V], row, &mut self.held, of);
                 column += count;
             }
         }
