@@ -191,11 +191,7 @@ fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Req
         (Some(residual), _) if exact => to_bytes::<S, R, NB, ROUNDS, true, true>(s, sums, how, &residual, to),
         (Some(residual), _) => to_bytes::<S, R, NB, ROUNDS, false, true>(s, sums, how, &residual, to),
     }
-    if let Some(table) = how.table {
-        for i in 0..sums.rows {
-            s.lookup(table, to.at(sums.row + i, sums.channel, sums.channels));
-        }
-    }
+    look_up(s, sums, how, to);
 }
 
 /// [`Bounds`] as constants.
@@ -203,8 +199,130 @@ const NONE: u8 = 0;
 const ROUNDS: u8 = 1;
 const LIFTS: u8 = 2;
 
-/// Scales, adds the residual where there is one, rounds and stores. `EXACT` says that zero point and limits are those of a
-/// saturating byte.
+/// Writes a whole tile of sums, straight from registers, where that is possible: bytes, and all channels of the tile there.
+/// `false` where it isn't; nothing is written then.
+#[inline(always)]
+pub fn finish_registers<S: Simd, R: Rows, const MR: usize, const NB: usize>(
+    s: S,
+    acc: &[[S::I; NB]; MR],
+    sums: &Sums<'_, NB>,
+    how: &Finish<'_>,
+    to: &mut R,
+) -> bool {
+    let Finish::U8(how) = how else { return false };
+    let exact = (how.zero_point, how.lo, how.hi) == (0, 0, 255);
+    if sums.channels != NB * 16 || sums.bounds == Bounds::None {
+        return false;
+    }
+    let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
+    macro_rules! groups {
+        ($residual:expr, $bounds:ident, $exact:literal, $has:literal) => {{
+            let fixed = Fixed::<S, NB>::new(s, sums, how, $residual);
+            // Written out, since sums stay in registers only where every index is a constant.
+            groups!(@ fixed, $bounds, $exact, $has, 0 1 2 3 4 5 6);
+        }};
+        (@ $fixed:ident, $bounds:ident, $exact:literal, $has:literal, $($group:literal)*) => {
+            $(
+                let first = $group * (4 / NB);
+                if first + 4 / NB <= MR {
+                    let mut v = [acc[0][0]; 4];
+                    for j in 0..4 {
+                        v[j] = acc[(first + j / NB) % MR][j % NB];
+                    }
+                    let bytes = $fixed.bytes::<$bounds, $exact, $has>(s, v, first, sums);
+                    store::<S, R, NB>(s, bytes, first, sums, to);
+                }
+            )*
+        };
+    }
+    match (how.residual, sums.bounds) {
+        (None, Bounds::Lifts) if exact => groups!(&none, LIFTS, true, false),
+        (None, Bounds::Lifts) => groups!(&none, LIFTS, false, false),
+        (None, _) if exact => groups!(&none, ROUNDS, true, false),
+        (None, _) => groups!(&none, ROUNDS, false, false),
+        (Some(residual), _) if exact => groups!(&residual, ROUNDS, true, true),
+        (Some(residual), _) => groups!(&residual, ROUNDS, false, true),
+    }
+    look_up(s, sums, how, to);
+    true
+}
+
+/// Replaces the bytes of a tile by what the table holds for them, where there is one.
+#[inline(always)]
+fn look_up<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, to: &mut R) {
+    if let Some(table) = how.table {
+        for i in 0..sums.rows {
+            s.lookup(table, to.at(sums.row + i, sums.channel, sums.channels));
+        }
+    }
+}
+
+/// What is the same for all rows of a tile.
+struct Fixed<'a, S: Simd, const NB: usize> {
+    multiplier: [S::F; NB],
+    /// 2²³·`multiplier`.
+    lifted: [S::F; NB],
+    top: S::F,
+    limits: S::Limits,
+    residual: &'a [u8],
+    residual_zero: S::I,
+    residual_multiplier: S::F,
+}
+
+impl<'a, S: Simd, const NB: usize> Fixed<'a, S, NB> {
+    #[inline(always)]
+    fn new(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, residual: &Residual<'a>) -> Self {
+        let mut multiplier = [s.splat_f32(0.0); NB];
+        let mut lifted = multiplier;
+        let lift = s.splat_f32(8_388_608.0);
+        for n in 0..NB {
+            multiplier[n] = s.load_f32(&sums.multiplier[n]);
+            lifted[n] = s.mul(multiplier[n], lift);
+        }
+        Self {
+            multiplier,
+            lifted,
+            top: s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point)),
+            limits: s.limits(how.zero_point, how.lo, how.hi),
+            residual: residual.bytes,
+            residual_zero: s.splat_i32(-i32::from(residual.zero_point)),
+            residual_multiplier: s.splat_f32(residual.multiplier),
+        }
+    }
+
+    /// Scales four vectors of sums from row `first` on, adds the residual where there is one, rounds. `EXACT` says that zero
+    /// point and limits are those of a saturating byte.
+    #[inline(always)]
+    fn bytes<const BOUNDS: u8, const EXACT: bool, const RESIDUAL: bool>(
+        &self,
+        s: S,
+        acc: [S::I; 4],
+        first: usize,
+        sums: &Sums<'_, NB>,
+    ) -> S::B {
+        let mut v = acc;
+        for j in 0..4 {
+            let (i, n) = (first + j / NB, j % NB);
+            let mut t = if BOUNDS == LIFTS {
+                s.scale_lifted(acc[j], self.multiplier[n], self.lifted[n])
+            } else {
+                s.mul(s.to_f32(acc[j]), self.multiplier[n])
+            };
+            if RESIDUAL {
+                let at = (sums.row + i) * sums.width + sums.channel + n * 16;
+                let r = match self.residual.get(at..).and_then(|r| r.first_chunk::<16>()) {
+                    Some(r) => s.widen(r),
+                    None => s.widen(&tail(self.residual, at)),
+                };
+                t = s.add(t, s.mul(s.to_f32(s.add_i32(r, self.residual_zero)), self.residual_multiplier));
+            }
+            v[j] = if BOUNDS == NONE { s.round_below(t, self.top) } else { s.round(t) };
+        }
+        if EXACT { s.saturate(v) } else { s.narrow(v, self.limits) }
+    }
+}
+
+/// All rows, from memory.
 #[inline(always)]
 fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const EXACT: bool, const RESIDUAL: bool>(
     s: S,
@@ -213,50 +331,17 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const EXACT: bo
     residual: &Residual<'_>,
     to: &mut R,
 ) {
-    let (zero, m) = (s.splat_i32(-i32::from(residual.zero_point)), s.splat_f32(residual.multiplier));
-    let mut multiplier = [s.splat_f32(0.0); NB];
-    let mut lifted = multiplier;
-    let lift = s.splat_f32(8_388_608.0);
-    for n in 0..NB {
-        multiplier[n] = s.load_f32(&sums.multiplier[n]);
-        lifted[n] = s.mul(multiplier[n], lift);
-    }
-    let limits = s.limits(how.zero_point, how.lo, how.hi);
-    let top = s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point));
+    let fixed = Fixed::<S, NB>::new(s, sums, how, residual);
     // Vectors are narrowed by four: two rows of two blocks, or four rows of one.
     let step = 4 / NB;
     for first in (0..sums.rows).step_by(step) {
         let mut v = [s.splat_i32(0); 4];
         for j in 0..4 {
-            let (i, n) = (first + j / NB, j % NB);
-            let acc = s.load_i32(&sums.acc[i][n]);
-            let mut t =
-                if BOUNDS == LIFTS { s.scale_lifted(acc, multiplier[n], lifted[n]) } else { s.mul(s.to_f32(acc), multiplier[n]) };
-            if RESIDUAL {
-                let at = (sums.row + i) * sums.width + sums.channel + n * 16;
-                let r = match residual.bytes.get(at..).and_then(|r| r.first_chunk::<16>()) {
-                    Some(r) => s.widen(r),
-                    None => s.widen(&tail(residual.bytes, at)),
-                };
-                t = s.add(t, s.mul(s.to_f32(s.add_i32(r, zero)), m));
-            }
-            v[j] = if BOUNDS == NONE { s.round_below(t, top) } else { s.round(t) };
+            v[j] = s.load_i32(&sums.acc[first + j / NB][j % NB]);
         }
-        let bytes = if EXACT { s.saturate(v) } else { s.narrow(v, limits) };
+        let bytes = fixed.bytes::<BOUNDS, EXACT, RESIDUAL>(s, v, first, sums);
         if sums.channels == NB * 16 && first + step <= sums.rows {
-            if NB == 2 {
-                for j in 0..2 {
-                    if let Some(place) = to.at(sums.row + first + j, sums.channel, 32).as_mut_array::<32>() {
-                        s.store_half(bytes, j, place);
-                    }
-                }
-            } else {
-                for j in 0..4 {
-                    if let Some(place) = to.at(sums.row + first + j, sums.channel, 16).as_mut_array::<16>() {
-                        s.store_quarter(bytes, j, place);
-                    }
-                }
-            }
+            store::<S, R, NB>(s, bytes, first, sums, to);
             continue;
         }
         for j in 0..4 {
@@ -265,6 +350,24 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const EXACT: bo
                 let mut quarter = [0; 16];
                 s.store_quarter(bytes, j, &mut quarter);
                 copy(&quarter, to.at(sums.row + i, sums.channel + n * 16, (sums.channels - n * 16).min(16)));
+            }
+        }
+    }
+}
+
+/// Stores the bytes of whole rows from `first` on.
+#[inline(always)]
+fn store<S: Simd, R: Rows, const NB: usize>(s: S, bytes: S::B, first: usize, sums: &Sums<'_, NB>, to: &mut R) {
+    if NB == 2 {
+        for j in 0..2 {
+            if let Some(place) = to.at(sums.row + first + j, sums.channel, 32).as_mut_array::<32>() {
+                s.store_half(bytes, j, place);
+            }
+        }
+    } else {
+        for j in 0..4 {
+            if let Some(place) = to.at(sums.row + first + j, sums.channel, 16).as_mut_array::<16>() {
+                s.store_quarter(bytes, j, place);
             }
         }
     }

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::epilogue::{Bounds, Finish, Rows, Sums, finish};
+use super::epilogue::{Bounds, Finish, Rows, Sums, finish, finish_registers};
 use super::simd::{Kernel, Simd, Tile};
 
 /// Rows of the highest tile, and three.
@@ -111,6 +111,18 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
     }
 }
 
+/// Where tile `tile` starts: all are full but the last two, which share what is left, so that none is too low to hide the
+/// latency of its products.
+#[inline(always)]
+fn starts(rows: usize, most: usize, tile: usize) -> usize {
+    let tiles = rows.div_ceil(most);
+    match tiles - tile.min(tiles) {
+        0 => rows,
+        1 if tiles > 1 && rows % most != 0 => rows - (rows - (tiles - 2) * most) / 2,
+        _ => tile * most,
+    }
+}
+
 impl<'a> Gemm<'a, ()> {
     /// The same with a place to write to.
     pub fn onto<R: Rows>(self, to: R) -> Gemm<'a, R> {
@@ -152,8 +164,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
         for o in 0..outer {
             for i in 0..inner {
                 let (tile, panel) = if rows_first { (o, i) } else { (i, o) };
-                // Tiles of nearly equal height: none is left over that is too low to hide the latency.
-                let start = |tile: usize| self.rows.start + self.rows.len() * tile / tiles;
+                let start = |tile: usize| self.rows.start + starts(self.rows.len(), MR, tile);
                 let (row, height) = (start(tile), start(tile + 1) - start(tile));
                 if !rows_first || i == 0 {
                     self.source.bases.fill(row, &mut base[..height]);
@@ -163,7 +174,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
                 }
                 let block = self.blocks.start + panel * NB;
                 let tiled = Tiled { base: &base[..height], first: &first[..height], row, block, bounds };
-                if block + NB <= self.blocks.end {
+                if NB == 1 || block + NB <= self.blocks.end {
                     self.tile::<S, MR, NB>(s, &tiled, &mut sums.0.0);
                 } else {
                     self.tile::<S, MR, 1>(s, &tiled, &mut sums.1.0);
@@ -182,22 +193,9 @@ impl<'a, R: Rows> Gemm<'a, R> {
     #[inline(always)]
     fn tile<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S, tiled: &Tiled<'_>, acc: &mut [[[i32; 16]; NB]; MOST_ROWS]) {
         let height = tiled.base.len();
-        macro_rules! heights {
-            ($($n:literal)*) => {
-                match height {
-                    $($n if $n <= MR => {
-                        if let Some(acc) = acc.first_chunk_mut::<$n>() {
-                            self.sums::<S, $n, NB>(s, tiled, acc);
-                        }
-                    })*
-                    _ => {}
-                }
-            };
-        }
-        heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
         let channel = tiled.block * 16;
-        let sums = Sums {
-            acc,
+        let mut sums = Sums {
+            acc: &[],
             row: tiled.row,
             rows: height,
             channel: self.channel + channel,
@@ -206,12 +204,32 @@ impl<'a, R: Rows> Gemm<'a, R> {
             width: self.width,
             bounds: tiled.bounds,
         };
+        macro_rules! heights {
+            ($($n:literal)*) => {
+                match height {
+                    $($n if $n <= MR => {
+                        let registers = self.sums::<S, $n, NB>(s, tiled);
+                        if $n == MR && MR * NB % 4 == 0 && finish_registers(s, &registers, &sums, &self.finish, &mut self.to) {
+                            return;
+                        }
+                        for m in 0..$n {
+                            for n in 0..NB {
+                                s.store_i32(registers[m][n], &mut acc[m][n]);
+                            }
+                        }
+                    })*
+                    _ => {}
+                }
+            };
+        }
+        heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+        sums.acc = acc;
         finish(s, &sums, &self.finish, &mut self.to);
     }
 
     /// The sums of a tile of exactly `MR` rows.
     #[inline(always)]
-    fn sums<S: Simd, const MR: usize, const NB: usize>(&self, s: S, tiled: &Tiled<'_>, to: &mut [[[i32; 16]; NB]; MR]) {
+    fn sums<S: Simd, const MR: usize, const NB: usize>(&self, s: S, tiled: &Tiled<'_>) -> [[S::I; NB]; MR] {
         let Weights { packed, bias, quads, .. } = self.weights;
         let Source { bytes, segments, quads: run, .. } = self.source;
         let block = tiled.block;
@@ -252,10 +270,6 @@ impl<'a, R: Rows> Gemm<'a, R> {
                 }
             }
         }
-        for m in 0..MR {
-            for n in 0..NB {
-                s.store_i32(acc[m][n], &mut to[m][n]);
-            }
-        }
+        acc
     }
 }
