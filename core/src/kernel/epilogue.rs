@@ -196,8 +196,8 @@ fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Req
 
 /// [`Bounds`] as constants.
 const NONE: u8 = 0;
-const ROUNDS: u8 = 1;
-const LIFTS: u8 = 2;
+pub(super) const ROUNDS: u8 = 1;
+pub(super) const LIFTS: u8 = 2;
 
 /// Writes a whole tile of sums, straight from registers, where that is possible: bytes, and all channels of the tile there.
 /// `false` where it isn't; nothing is written then.
@@ -258,7 +258,7 @@ fn look_up<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &R
 }
 
 /// What is the same for all rows of a tile.
-struct Fixed<'a, S: Simd, const NB: usize> {
+pub(super) struct Fixed<'a, S: Simd, const NB: usize> {
     multiplier: [S::F; NB],
     /// 2²³·`multiplier`.
     lifted: [S::F; NB],
@@ -271,7 +271,7 @@ struct Fixed<'a, S: Simd, const NB: usize> {
 
 impl<'a, S: Simd, const NB: usize> Fixed<'a, S, NB> {
     #[inline(always)]
-    fn new(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, residual: &Residual<'a>) -> Self {
+    pub(super) fn new(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, residual: &Residual<'a>) -> Self {
         let mut multiplier = [s.splat_f32(0.0); NB];
         let mut lifted = multiplier;
         let lift = s.splat_f32(8_388_608.0);
@@ -293,7 +293,7 @@ impl<'a, S: Simd, const NB: usize> Fixed<'a, S, NB> {
     /// Scales four vectors of sums from row `first` on, adds the residual where there is one, rounds. `EXACT` says that zero
     /// point and limits are those of a saturating byte.
     #[inline(always)]
-    fn bytes<const BOUNDS: u8, const EXACT: bool, const RESIDUAL: bool>(
+    pub(super) fn bytes<const BOUNDS: u8, const EXACT: bool, const RESIDUAL: bool>(
         &self,
         s: S,
         acc: [S::I; 4],
@@ -357,8 +357,12 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const EXACT: bo
 
 /// Stores the bytes of whole rows from `first` on.
 #[inline(always)]
-fn store<S: Simd, R: Rows, const NB: usize>(s: S, bytes: S::B, first: usize, sums: &Sums<'_, NB>, to: &mut R) {
-    if NB == 2 {
+pub(super) fn store<S: Simd, R: Rows, const NB: usize>(s: S, bytes: S::B, first: usize, sums: &Sums<'_, NB>, to: &mut R) {
+    if NB == 4 {
+        if let Some(place) = to.at(sums.row + first, sums.channel, 64).as_mut_array::<64>() {
+            s.store_b(bytes, place);
+        }
+    } else if NB == 2 {
         for j in 0..2 {
             if let Some(place) = to.at(sums.row + first + j, sums.channel, 32).as_mut_array::<32>() {
                 s.store_half(bytes, j, place);

@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::epilogue::{Bounds, Finish, Rows, Sums, finish, finish_registers};
+use super::resident::QUADS;
 use super::simd::{Kernel, Simd, Tile};
 
 /// Rows of the highest tile, and three.
@@ -103,7 +104,11 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         match S::TILE {
-            Tile::Rows14Blocks2 => self.walk::<S, 14, 2>(s),
+            Tile::Rows14Blocks2 => {
+                if self.weights.quads > QUADS || !self.resident(s) {
+                    self.walk::<S, 14, 2>(s);
+                }
+            }
             Tile::Rows6Blocks1 => self.walk::<S, 6, 1>(s),
             Tile::Rows4Blocks1 => self.staged::<S, 4>(s),
             Tile::Rows2Blocks1 => self.walk::<S, 2, 1>(s),

@@ -18,6 +18,7 @@
 //! | [`resize`] | images of bytes at other extents |
 //! | [`softmax`] | softmax along the last axis |
 //! | [`soft`] | the vocabulary on plain arrays: its executable definition |
+//! | `resident` | the same for little K: weights stay in registers |
 //! | `staged` | the same where operands are widened first |
 
 pub mod conv;
@@ -30,6 +31,7 @@ pub mod layout;
 pub mod pool;
 pub mod quantize;
 pub mod reduce;
+mod resident;
 pub mod resize;
 pub mod simd;
 pub mod soft;
