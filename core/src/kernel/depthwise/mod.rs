@@ -282,6 +282,11 @@ fn quads<S: Simd, const V: usize>(s: S, [a, b, c, d]: [(&[u8], usize); 4]) -> [S
     to
 }
 
+/// What is read as vectors in inner loops: no vector of it lies across two cache lines.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Aligned<T>(T);
+
 /// Weights of a block, to meet quads of the same four taps; no tap weighs 0.
 #[inline(always)]
 fn weigh<S: Simd, const V: usize>(s: S, weights: &[i8], pitch: usize, channel: usize, taps: [Option<usize>; 4], to: &mut [[i8; 64]]) {

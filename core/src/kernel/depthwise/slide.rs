@@ -4,7 +4,7 @@
 //! A step makes one column of a wide block, or four of a narrow one, at stride 1 of two lines at once.
 
 use super::finish::{Block, Held, Ready, SUMS, place, requantize, way};
-use super::{Depthwise, Four, Method, Strip, weigh};
+use super::{Aligned, Depthwise, Four, Method, Strip, weigh};
 use crate::kernel::epilogue::{Finish, Requantize, Rows};
 use crate::kernel::simd::{Kernel, Simd};
 
@@ -12,7 +12,7 @@ use crate::kernel::simd::{Kernel, Simd};
 pub(super) struct Slide<S, const ST: usize, const SPAN: usize> {
     isa: std::marker::PhantomData<S>,
     /// `[line][column][vector]`.
-    weights: [[i8; 64]; 24],
+    weights: Aligned<[[i8; 64]; 24]>,
     /// Of each line.
     held: [Held; 2],
 }
@@ -24,7 +24,7 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
     #[inline(always)]
     pub(super) fn new() -> Self {
         const { assert!(SPAN == 3 * ST + 3) }
-        Self { isa: std::marker::PhantomData, weights: [[0; 64]; 24], held: [const { Held::new() }; 2] }
+        Self { isa: std::marker::PhantomData, weights: Aligned([[0; 64]; 24]), held: [const { Held::new() }; 2] }
     }
 }
 
@@ -145,12 +145,12 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Method<S> for Slide<S, ST, SPA
                 for k in line..line + 3 {
                     taps[k] = Some((k - line) * 3 + x);
                 }
-                weigh::<S, V>(s, of.weights, pitch, block.channel, taps, &mut self.weights[(line * 3 + x) * V..]);
+                weigh::<S, V>(s, of.weights, pitch, block.channel, taps, &mut self.weights.0[(line * 3 + x) * V..]);
             }
         }
         // The caller sends only those here that end with bytes.
         let Finish::U8(how) = of.finish else { return };
-        let bias = block.start::<S>();
+        let Aligned(bias) = &block.start::<S>();
         let way = Ready::new::<V>(s, block, &of.finish).way;
         let mut done = 0;
         while done < strip.lines {
@@ -161,7 +161,7 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Method<S> for Slide<S, ST, SPA
                     if V == 4 { lines!($way, $table, 1, 3) } else { lines!($way, $table, 4, SPAN) }
                 };
                 ($way:ident, $table:literal, $g:literal, $n:tt) => {{
-                    let (bias, how, weights, held) = (&bias, &how, &self.weights, &mut self.held);
+                    let (bias, how, weights, held) = (bias, &how, &self.weights.0, &mut self.held);
                     s.vectorize(Lines::<R, ST, V, $g, $n, { way::$way }, $table> { of, strip: part, block, bias, how, weights, held })
                 }};
             }
