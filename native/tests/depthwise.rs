@@ -15,17 +15,23 @@ use quaver_core::quant::Affine;
 use quaver_core::reference::Reference;
 use quaver_core::tensor::{DType, TensorView, TensorViewMut};
 
+/// Convolutions on a processor's own instructions.
+const ROUNDS: u64 = 4000;
+
 #[test]
 fn avx512vnni() {
     match Avx512Vnni::detect() {
-        Some(isa) => check(isa, 1500),
+        Some(isa) => check(isa, ROUNDS),
         None => println!("skipped: this processor has no AVX-512 VNNI"),
     }
 }
 
 #[test]
 fn software() {
-    check(soft::Soft, 250);
+    check(soft::Soft::<0>, 250);
+    check(soft::Soft::<1>, 250);
+    check(soft::Soft::<2>, 100);
+    check(soft::Soft::<3>, 100);
 }
 
 /// `rounds` random convolutions.

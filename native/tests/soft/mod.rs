@@ -2,9 +2,9 @@
 
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
 
-/// Sixteen lanes in arrays; four columns at a time.
+/// Sixteen lanes in arrays, and the tile of this number: bodies choose by it what suits an instruction set's registers.
 #[derive(Debug, Clone, Copy)]
-pub struct Soft;
+pub struct Soft<const TILE: usize>;
 
 type I = [i32; 16];
 type F = [f32; 16];
@@ -13,7 +13,7 @@ fn each<A: Copy, B: Copy, C>(a: [A; 16], b: [B; 16], f: impl Fn(A, B) -> C) -> [
     std::array::from_fn(|i| f(a[i], b[i]))
 }
 
-impl Simd for Soft {
+impl<const TILE: usize> Simd for Soft<TILE> {
     type I = I;
     type F = F;
     type B = [u8; 64];
@@ -21,7 +21,7 @@ impl Simd for Soft {
     type W = [i8; 64];
     type Limits = [u8; 3];
 
-    const TILE: Tile = Tile::Rows6Blocks1;
+    const TILE: Tile = [Tile::Rows14Blocks2, Tile::Rows6Blocks1, Tile::Rows4Blocks1, Tile::Rows2Blocks1][TILE];
 
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)

@@ -4,7 +4,7 @@
 //! columns the quads are made first; then each line sums them with weights shifted by its distance from the first one.
 
 use super::finish::{Block, Held, Ready, SUMS, write};
-use super::{Depthwise, Four, Method, Strip, weigh};
+use super::{Aligned, Depthwise, Four, Method, Strip, weigh};
 use crate::kernel::epilogue::Rows;
 use crate::kernel::simd::{Simd, Tile};
 
@@ -19,7 +19,7 @@ pub(super) struct Columns<S: Simd, const NQ: usize, const K: usize, const ST: us
     /// `[column][quad][vector]`.
     quads: [S::B; QUADS],
     /// `[line][quad][column][vector]`.
-    weights: [[i8; 64]; WEIGHTS],
+    weights: Aligned<[[i8; 64]; WEIGHTS]>,
     /// `[column][vector]`.
     sums: [S::I; SUMS],
     held: Held,
@@ -34,7 +34,7 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
     #[inline(always)]
     pub(super) fn new(s: S) -> Self {
         const { assert!(QUADS == ((RUN / ST - 1) * ST + K) * NQ * 4 && WEIGHTS == Self::LINES * NQ * K * 4) }
-        Self { quads: [s.splat_b(0); QUADS], weights: [[0; 64]; WEIGHTS], sums: [s.splat_i32(0); SUMS], held: Held::new() }
+        Self { quads: [s.splat_b(0); QUADS], weights: Aligned([[0; 64]; WEIGHTS]), sums: [s.splat_i32(0); SUMS], held: Held::new() }
     }
 
     /// The weights of each line that is computed together.
@@ -48,7 +48,7 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
                     for k in 0..4 {
                         taps[k] = (4 * q + k).checked_sub(line * ST).filter(|&y| y < K).map(|y| y * K + x);
                     }
-                    let to = &mut self.weights[((line * NQ + q) * K + x) * V..];
+                    let to = &mut self.weights.0[((line * NQ + q) * K + x) * V..];
                     weigh::<S, V>(s, of.weights, pitch, channel, taps, to);
                 }
             }
@@ -82,7 +82,7 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
     /// The sums of `P` columns of a line.
     #[inline(always)]
     fn sum<const V: usize, const P: usize>(&mut self, s: S, line: usize, column: usize, bias: &[[i32; 16]; 4], to: usize) {
-        let weights = &self.weights[line * NQ * K * V..][..NQ * K * V];
+        let weights = &self.weights.0[line * NQ * K * V..][..NQ * K * V];
         let quads = &self.quads[column * ST * NQ * V..][..((P - 1) * ST + K) * NQ * V];
         let to = &mut self.sums[to * V..][..P * V];
         for v in 0..V {
@@ -129,7 +129,7 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
         let [height, width] = of.output;
         let end = strip.column + strip.columns;
         let padding = [of.pad; 64];
-        let bias = block.start::<S>();
+        let Aligned(bias) = &block.start::<S>();
         let ready = Ready::new::<V>(s, block, &of.finish);
         let mut done = 0;
         while done < strip.lines {
@@ -153,7 +153,7 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
                     while at < count {
                         // The sums of a wide block are few columns', those of a narrow one a whole run's.
                         let to = if V == 4 { 0 } else { at };
-                        let group = self.group::<V>(s, l, at, count - at, &bias, to);
+                        let group = self.group::<V>(s, l, at, count - at, bias, to);
                         if V == 4 {
                             write::<S, R, V>(s, (block, &ready), &self.sums[..group * V], row + at, &mut self.held, of);
                         }

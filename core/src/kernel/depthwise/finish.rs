@@ -2,7 +2,7 @@
 //!
 //! What the constants bound decides how much of the work is needed; all ways give the same bytes.
 
-use super::{Depthwise, bytes_at};
+use super::{Aligned, Depthwise, bytes_at};
 use crate::kernel::epilogue::{Finish, Requantize, Residual, Rows};
 use crate::kernel::simd::Simd;
 
@@ -50,13 +50,13 @@ enum Bounds {
 impl Block {
     /// What sums start with.
     #[inline(always)]
-    pub(super) fn start<S: Simd>(&self) -> [[i32; 16]; 4] {
+    pub(super) fn start<S: Simd>(&self) -> Aligned<[[i32; 16]; 4]> {
         let lift = if self.bounds == Bounds::Lifts { S::LIFT } else { 0 };
         let mut bias = self.bias;
         for bias in bias.as_flattened_mut() {
             *bias = bias.wrapping_add(lift);
         }
-        bias
+        Aligned(bias)
     }
 }
 
@@ -269,6 +269,7 @@ pub(super) fn place<S: Simd, R: Rows, const V: usize>(s: S, block: &Block, bytes
 }
 
 /// Bytes of some columns of a line that a table is yet to replace, so that one call does for all of them.
+#[repr(align(64))]
 pub(super) struct Held([[u8; 64]; SUMS]);
 
 impl Held {

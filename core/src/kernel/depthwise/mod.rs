@@ -13,6 +13,13 @@
 //! | `taps` | all other windows: quads of any four taps |
 //! | `finish` | the constants of a block, and from sums to the output |
 
+#![allow(
+    clippy::needless_range_loop,
+    clippy::manual_memcpy,
+    reason = "iterators and copies of slices are not reliably inlined, and arrays stay in registers only if indexed by constants"
+)]
+#![allow(clippy::too_many_arguments, reason = "a struct of vectors would be kept in memory")]
+
 mod columns;
 mod finish;
 mod slide;
@@ -80,16 +87,46 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
     fn run<S: Simd>(mut self, s: S) {
         let Window { kernel, strides, dilations, .. } = self.window;
         let slides = S::TILE == Tile::Rows14Blocks2 && matches!(self.finish, Finish::U8(_));
+        let of = &mut self;
         match (kernel, strides, dilations) {
-            ([3, 3], [1, 1], [1, 1]) if slides => self.walk(s, slide::Slide::<S, 1, 6>::new()),
-            ([3, 3], [2, 2], [1, 1]) if slides => self.walk(s, slide::Slide::<S, 2, 9>::new()),
-            ([3, 3], [1, 1], [1, 1]) => self.walk(s, columns::Columns::<S, 1, 3, 1, 120, 24>::new(s)),
-            ([5, 5], [1, 1], [1, 1]) => self.walk(s, columns::Columns::<S, 2, 5, 1, 256, 160>::new(s)),
-            ([7, 7], [1, 1], [1, 1]) => self.walk(s, columns::Columns::<S, 2, 7, 1, 272, 112>::new(s)),
-            ([3, 3], [2, 2], [1, 1]) => self.walk(s, columns::Columns::<S, 1, 3, 2, 116, 12>::new(s)),
-            ([5, 5], [2, 2], [1, 1]) => self.walk(s, columns::Columns::<S, 2, 5, 2, 248, 80>::new(s)),
-            ([7, 7], [2, 2], [1, 1]) => self.walk(s, columns::Columns::<S, 2, 7, 2, 264, 56>::new(s)),
-            _ => self.walk(s, taps::Taps::<S>::new(s)),
+            ([3, 3], [1, 1], [1, 1]) if slides => s.vectorize(Walk::<R, SLIDE, 1>(of)),
+            ([3, 3], [2, 2], [1, 1]) if slides => s.vectorize(Walk::<R, SLIDE, 2>(of)),
+            ([3, 3], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 3, 1>(of)),
+            ([5, 5], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 5, 1>(of)),
+            ([7, 7], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 7, 1>(of)),
+            ([3, 3], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 3, 2>(of)),
+            ([5, 5], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 5, 2>(of)),
+            ([7, 7], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 7, 2>(of)),
+            _ => s.vectorize(Walk::<R, TAPS, 0>(of)),
+        }
+    }
+}
+
+/// [`Walk`]'s method for 3×3 that slides.
+const SLIDE: usize = 1;
+/// [`Walk`]'s method for any window.
+const TAPS: usize = 0;
+
+/// A convolution by one method, for a square kernel of `K` taps a side, or [`SLIDE`] or [`TAPS`], and stride `ST`. Each is
+/// compiled by itself: of one large body the optimiser leaves arrays of vectors in memory.
+struct Walk<'a, 'b, R, const K: usize, const ST: usize>(&'b mut Depthwise<'a, R>);
+
+impl<R: Rows, const K: usize, const ST: usize> Kernel for Walk<'_, '_, R, K, ST> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let of = self.0;
+        match (K, ST) {
+            (SLIDE, 1) => of.walk(s, slide::Slide::<S, 1, 6>::new()),
+            (SLIDE, _) => of.walk(s, slide::Slide::<S, 2, 9>::new()),
+            (3, 1) => of.walk(s, columns::Columns::<S, 1, 3, 1, 120, 24>::new(s)),
+            (5, 1) => of.walk(s, columns::Columns::<S, 2, 5, 1, 256, 160>::new(s)),
+            (7, 1) => of.walk(s, columns::Columns::<S, 2, 7, 1, 272, 112>::new(s)),
+            (3, _) => of.walk(s, columns::Columns::<S, 1, 3, 2, 116, 12>::new(s)),
+            (5, _) => of.walk(s, columns::Columns::<S, 2, 5, 2, 248, 80>::new(s)),
+            (7, _) => of.walk(s, columns::Columns::<S, 2, 7, 2, 264, 56>::new(s)),
+            _ => of.walk(s, taps::Taps::<S>::new(s)),
         }
     }
 }
@@ -252,6 +289,11 @@ fn quads<S: Simd, const V: usize>(s: S, [a, b, c, d]: [(&[u8], usize); 4]) -> [S
     }
     to
 }
+
+/// What is read as vectors in inner loops: no vector of it lies across two cache lines.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Aligned<T>(T);
 
 /// Weights of a block, to meet quads of the same four taps; no tap weighs 0.
 #[inline(always)]

@@ -4,15 +4,15 @@
 //! A step makes one column of a wide block, or four of a narrow one, at stride 1 of two lines at once.
 
 use super::finish::{Block, Held, Ready, SUMS, place, requantize, way};
-use super::{Depthwise, Four, Method, Strip, weigh};
+use super::{Aligned, Depthwise, Four, Method, Strip, weigh};
 use crate::kernel::epilogue::{Finish, Requantize, Rows};
-use crate::kernel::simd::Simd;
+use crate::kernel::simd::{Kernel, Simd};
 
 /// Stride `ST`, and the columns that a window of four outputs spans.
 pub(super) struct Slide<S, const ST: usize, const SPAN: usize> {
     isa: std::marker::PhantomData<S>,
     /// `[line][column][vector]`.
-    weights: [[i8; 64]; 24],
+    weights: Aligned<[[i8; 64]; 24]>,
     /// Of each line.
     held: [Held; 2],
 }
@@ -24,21 +24,32 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
     #[inline(always)]
     pub(super) fn new() -> Self {
         const { assert!(SPAN == 3 * ST + 3) }
-        Self { isa: std::marker::PhantomData, weights: [[0; 64]; 24], held: [const { Held::new() }; 2] }
+        Self { isa: std::marker::PhantomData, weights: Aligned([[0; 64]; 24]), held: [const { Held::new() }; 2] }
     }
+}
 
-    /// Computes one or two lines of a strip, `N` being the columns that a window spans and `G` the outputs of a step.
+/// One or two lines of a strip, `N` being the columns that a window spans and `G` the outputs of a step. Each is compiled by
+/// itself: of one large body the optimiser leaves windows in memory.
+struct Lines<'a, 'b, R, const ST: usize, const V: usize, const G: usize, const N: usize, const WAY: u8, const TABLE: bool> {
+    of: &'b mut Depthwise<'a, R>,
+    strip: Strip,
+    block: &'b Block,
+    bias: &'b [[i32; 16]; 4],
+    how: &'b Requantize<'a>,
+    weights: &'b [[i8; 64]; 24],
+    held: &'b mut [Held; 2],
+}
+
+impl<R: Rows, const ST: usize, const V: usize, const G: usize, const N: usize, const WAY: u8, const TABLE: bool> Kernel
+    for Lines<'_, '_, R, ST, V, G, N, WAY, TABLE>
+{
+    type Output = ();
+
     #[inline(always)]
-    fn lines<R: Rows, const V: usize, const G: usize, const N: usize, const WAY: u8, const TABLE: bool>(
-        &mut self,
-        s: S,
-        of: &mut Depthwise<'_, R>,
-        strip: Strip,
-        constants: (&Block, &Ready<S>),
-        bias: &[[i32; 16]; 4],
-        how: &Requantize<'_>,
-    ) {
-        let block = constants.0;
+    fn run<S: Simd>(self, s: S) {
+        let Self { of, strip, block, bias, how, weights, held } = self;
+        let ready = Ready::new::<V>(s, block, &of.finish);
+        let constants = (block, &ready);
         let [height, width] = of.output;
         let [_, from_width, channels] = of.extents;
         let pad = s.splat_b(of.pad);
@@ -87,7 +98,7 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
             }
             load!(0 1 2 3 4 5 6 7);
             let count = G.min(end - column);
-            for line in 0..Self::LINES {
+            for line in 0..3 - ST {
                 if line < strip.lines {
                     let mut acc = [s.load_i32(&bias[0]); 4];
                     for v in 0..V {
@@ -97,7 +108,7 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
                     }
                     for i in 0..3 {
                         for v in 0..V {
-                            let w = s.weights(&self.weights[(line * 3 + i) * V + v]);
+                            let w = s.weights(&weights[(line * 3 + i) * V + v]);
                             for g in 0..G {
                                 acc[g * V + v] = s.dot4_lanes(acc[g * V + v], window[g * ST + i][v], w);
                             }
@@ -106,7 +117,7 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
                     let row = row + line * width + column;
                     let bytes = requantize::<S, R, V, WAY>(s, constants, acc, row, count, how, of);
                     if TABLE {
-                        self.held[line].hold(s, slot, bytes);
+                        held[line].hold(s, slot, bytes);
                     } else {
                         place::<S, R, V>(s, block, bytes, row, count, &mut of.to);
                     }
@@ -116,7 +127,7 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
             slot += 1;
             if TABLE && (slot == SUMS || column == end) {
                 for line in 0..strip.lines {
-                    self.held[line].release::<S, R, V>(s, block, row + line * width + first, column - first, of);
+                    held[line].release::<S, R, V>(s, block, row + line * width + first, column - first, of);
                 }
                 (first, slot) = (column, 0);
             }
@@ -134,28 +145,27 @@ impl<S: Simd, const ST: usize, const SPAN: usize> Method<S> for Slide<S, ST, SPA
                 for k in line..line + 3 {
                     taps[k] = Some((k - line) * 3 + x);
                 }
-                weigh::<S, V>(s, of.weights, pitch, block.channel, taps, &mut self.weights[(line * 3 + x) * V..]);
+                weigh::<S, V>(s, of.weights, pitch, block.channel, taps, &mut self.weights.0[(line * 3 + x) * V..]);
             }
         }
         // The caller sends only those here that end with bytes.
         let Finish::U8(how) = of.finish else { return };
-        let bias = block.start::<S>();
-        let ready = Ready::new::<V>(s, block, &of.finish);
+        let Aligned(bias) = &block.start::<S>();
+        let way = Ready::new::<V>(s, block, &of.finish).way;
         let mut done = 0;
         while done < strip.lines {
             let lines = Self::LINES.min(strip.lines - done);
             let part = Strip { line: strip.line + done, lines, ..strip };
-            let constants = (block, &ready);
             macro_rules! lines {
                 ($way:ident, $table:literal) => {
-                    if V == 4 {
-                        self.lines::<R, V, 1, 3, { way::$way }, $table>(s, of, part, constants, &bias, &how)
-                    } else {
-                        self.lines::<R, V, 4, SPAN, { way::$way }, $table>(s, of, part, constants, &bias, &how)
-                    }
+                    if V == 4 { lines!($way, $table, 1, 3) } else { lines!($way, $table, 4, SPAN) }
                 };
+                ($way:ident, $table:literal, $g:literal, $n:tt) => {{
+                    let (bias, how, weights, held) = (bias, &how, &self.weights.0, &mut self.held);
+                    s.vectorize(Lines::<R, ST, V, $g, $n, { way::$way }, $table> { of, strip: part, block, bias, how, weights, held })
+                }};
             }
-            match (ready.way, how.table.is_some()) {
+            match (way, how.table.is_some()) {
                 (way::LIFTED_BYTE, false) => lines!(LIFTED_BYTE, false),
                 (way::LIFTED, false) => lines!(LIFTED, false),
                 (way::LIFTED_BYTE | way::LIFTED, true) => lines!(LIFTED, true),

@@ -1,7 +1,7 @@
 //! Windows of any kernel, strides and dilations: any four taps make a quad.
 
 use super::finish::{Block, Held, Ready, SUMS, write};
-use super::{Depthwise, Method, Strip, quads, weigh};
+use super::{Aligned, Depthwise, Method, Strip, quads, weigh};
 use crate::graph::op::Window;
 use crate::kernel::epilogue::Rows;
 use crate::kernel::simd::Simd;
@@ -37,8 +37,8 @@ impl<S: Simd> Taps<S> {
                 rows[k] = (row, column * strides[1] + tap % kernel[1] * dilations[1]);
             }
         }
-        let mut weights = [[0; 64]; V];
-        weigh::<S, V>(s, of.weights, channels.next_multiple_of(16), channel, taps, &mut weights);
+        let Aligned(weights) = &mut Aligned([[0; 64]; V]);
+        weigh::<S, V>(s, of.weights, channels.next_multiple_of(16), channel, taps, weights);
         for (i, sums) in self.sums.chunks_exact_mut(V).take(count).enumerate() {
             let mut four: [(&[u8], usize); 4] = [(&padding, 0); 4];
             for k in 0..4 {
@@ -59,7 +59,7 @@ impl<S: Simd> Method<S> for Taps<S> {
     #[inline(always)]
     fn strip<R: Rows, const V: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block) {
         let [height, width] = of.output;
-        let bias = block.start::<S>();
+        let Aligned(bias) = &block.start::<S>();
         let ready = Ready::new::<V>(s, block, &of.finish);
         for line in strip.line..strip.line + strip.lines {
             let (mut column, end) = (strip.column, strip.column + strip.columns);
