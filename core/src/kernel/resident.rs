@@ -7,7 +7,7 @@
 use super::edge;
 use super::epilogue::{Bounds, Finish, Fixed, LIFTS, ROUNDS, Requantize, Residual, Rows, Sums, store};
 use super::gemm::Gemm;
-use super::simd::Simd;
+use super::simd::{Kernel, Simd};
 
 /// Most quads of K.
 pub(super) const QUADS: usize = 9;
@@ -90,31 +90,40 @@ impl<R: Rows> Gemm<'_, R> {
         part: Part<'_>,
     ) {
         let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
+        // Each is compiled by itself: in one large function, registers are not all there for one loop.
         match (how.residual, bounds) {
-            (Some(residual), _) => self.rows::<S, Q, RUN, NB, ROUNDS, true>(s, how, &residual, part),
-            (None, Bounds::Lifts) => self.rows::<S, Q, RUN, NB, LIFTS, false>(s, how, &none, part),
-            (None, _) => self.rows::<S, Q, RUN, NB, ROUNDS, false>(s, how, &none, part),
+            (Some(residual), _) => s.vectorize(Panel::<R, Q, RUN, NB, ROUNDS, true> { gemm: self, how, residual, part }),
+            (None, Bounds::Lifts) => s.vectorize(Panel::<R, Q, RUN, NB, LIFTS, false> { gemm: self, how, residual: none, part }),
+            (None, _) => s.vectorize(Panel::<R, Q, RUN, NB, ROUNDS, false> { gemm: self, how, residual: none, part }),
         }
     }
+}
 
-    /// Computes a part.
+/// A part of a panel: rows × `NB` blocks, over `Q` quads of K in segments of `RUN`.
+struct Panel<'a, 'g, R, const Q: usize, const RUN: usize, const NB: usize, const BOUNDS: u8, const RESIDUAL: bool> {
+    gemm: &'a mut Gemm<'g, R>,
+    how: &'a Requantize<'a>,
+    residual: Residual<'a>,
+    part: Part<'a>,
+}
+
+impl<R: Rows, const Q: usize, const RUN: usize, const NB: usize, const BOUNDS: u8, const RESIDUAL: bool> Kernel
+    for Panel<'_, '_, R, Q, RUN, NB, BOUNDS, RESIDUAL>
+{
+    type Output = ();
+
     #[inline(always)]
-    fn rows<S: Simd, const Q: usize, const RUN: usize, const NB: usize, const BOUNDS: u8, const RESIDUAL: bool>(
-        &mut self,
-        s: S,
-        how: &Requantize<'_>,
-        residual: &Residual<'_>,
-        part: Part<'_>,
-    ) {
+    fn run<S: Simd>(self, s: S) {
+        let Self { gemm, how, residual, part } = self;
         let Part { block, first, count, base } = part;
-        let quads = self.weights.quads;
-        let mut weights = [[s.weights(&self.weights.packed[block * quads]); NB]; Q];
+        let quads = gemm.weights.quads;
+        let mut weights = [[s.weights(&gemm.weights.packed[block * quads]); NB]; Q];
         let lift = s.splat_i32(if BOUNDS == LIFTS { S::LIFT } else { 0 });
         let mut bias = [lift; NB];
         for n in 0..NB {
-            bias[n] = s.add_i32(s.load_i32(&self.weights.bias[block + n]), lift);
+            bias[n] = s.add_i32(s.load_i32(&gemm.weights.bias[block + n]), lift);
             for q in 0..Q {
-                weights[q][n] = s.weights(&self.weights.packed[(block + n) * quads + q]);
+                weights[q][n] = s.weights(&gemm.weights.packed[(block + n) * quads + q]);
             }
         }
         let channel = block * 16;
@@ -122,38 +131,40 @@ impl<R: Rows> Gemm<'_, R> {
             acc: &[],
             row: 0,
             rows: 0,
-            channel: self.channel + channel,
-            channels: (self.weights.channels - channel).min(NB * 16),
-            multiplier: &self.weights.multiplier[block..block + NB],
-            width: self.width,
+            channel: gemm.channel + channel,
+            channels: (gemm.weights.channels - channel).min(NB * 16),
+            multiplier: &gemm.weights.multiplier[block..block + NB],
+            width: gemm.width,
             bounds: Bounds::Rounds,
         };
-        let fixed = Fixed::<S, NB>::new(s, &sums, how, residual);
+        let fixed = Fixed::<S, NB>::new(s, &sums, how, &residual);
         for from in (0..count).step_by(SUMS / NB) {
             (sums.row, sums.rows) = (first + from, (count - from).min(SUMS / NB));
-            let acc = self.sums_of::<S, Q, RUN, NB>(s, &base[from..], &bias, &weights);
+            let acc = gemm.sums_of::<S, Q, RUN, NB>(s, &base[from..], &bias, &weights);
             macro_rules! groups {
-                    ($($group:literal)*) => {
-                        $(
-                            // Written out, since sums stay in registers only where every index is a constant.
-                            let v = [acc[$group * 4], acc[$group * 4 + 1], acc[$group * 4 + 2], acc[$group * 4 + 3]];
-                            let row = $group * 4 / NB;
-                            if row < sums.rows {
-                                let bytes = fixed.bytes::<BOUNDS, false, RESIDUAL>(s, v, row, &sums);
-                                self.write::<S, NB>(s, bytes, row, &sums);
-                            }
-                        )*
-                    };
-                }
+                ($($group:literal)*) => {
+                    $(
+                        // Written out, since sums stay in registers only where every index is a constant.
+                        let v = [acc[$group * 4], acc[$group * 4 + 1], acc[$group * 4 + 2], acc[$group * 4 + 3]];
+                        let row = $group * 4 / NB;
+                        if row < sums.rows {
+                            let bytes = fixed.bytes::<BOUNDS, false, RESIDUAL>(s, v, row, &sums);
+                            gemm.write::<S, NB>(s, bytes, row, &sums);
+                        }
+                    )*
+                };
+            }
             groups!(0 1);
-            if let Some(table) = how.table {
-                for i in 0..sums.rows {
-                    s.lookup(table, self.to.at(sums.row + i, sums.channel, sums.channels));
-                }
+        }
+        if let Some(table) = how.table {
+            for row in first..first + count {
+                s.lookup(table, gemm.to.at(row, sums.channel, sums.channels));
             }
         }
     }
+}
 
+impl<R: Rows> Gemm<'_, R> {
     /// `SUMS` vectors of sums: rows, and in each the blocks.
     #[inline(always)]
     fn sums_of<S: Simd, const Q: usize, const RUN: usize, const NB: usize>(

@@ -54,6 +54,8 @@ impl Simd for Avx512Vnni {
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
+        // A kernel within a kernel is compiled by itself.
+        #[inline(never)]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         fn enabled<K: Kernel>(isa: Avx512Vnni, kernel: K) -> K::Output {
             kernel.run(isa)
