@@ -161,7 +161,7 @@ fn unary(bench: &Bench) {
         let name = format!("{} f32 56x56x64", function.name());
         bench.run(&name, &Op::Unary { function }, &[real.operand()], (DType::F32, &shape), |i, o| UnaryF32::new(function, i, o));
     }
-    bench.run("Quantize 56x56x64", &Op::Quantize, &[real.operand()], (DType::U8, &shape), Quantize::new);
+    bench.run("Quantize 56x56x64", &Op::Quantize { channels_last: false }, &[real.operand()], (DType::U8, &shape), Quantize::new);
     bench.run("Dequantize 56x56x64", &Op::Dequantize, &[x.operand()], (DType::F32, &shape), Dequantize::new);
     let image = Tensor::f32(&[1, 3, 224, 224]);
     let transpose = Op::Transpose { perm: vec![0, 2, 3, 1] };

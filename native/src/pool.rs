@@ -360,6 +360,11 @@ impl<'a, T> Disjoint<'a, T> {
         self.len == 0
     }
 
+    /// Where the first element is. Writing there obeys the rules of [`Disjoint::slice`].
+    fn as_mut_ptr(&self) -> *mut T {
+        self.data
+    }
+
     /// The elements of `range`.
     ///
     /// # Safety

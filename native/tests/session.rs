@@ -19,7 +19,7 @@ fn network() -> Network {
     let relu = net.push(Op::Unary { function: UnaryFn::Relu }, &[a], "relu", "relu").expect("fits");
     let sum = net.push(Op::Binary { function: BinaryFn::Add }, &[a, b], "add", "added").expect("fits");
     let affine = Affine { scale: 0.5, zero_point: 100, q_max: 255 };
-    let q = net.push_typed(Op::Quantize, &[sum], "quantize", "quantized", DType::U8, Some(affine)).expect("fits");
+    let q = net.push_typed(Op::Quantize { channels_last: false }, &[sum], "quantize", "quantized", DType::U8, Some(affine)).expect("fits");
     let packed = PackedShape::grouped([1, 1], 4, 4, 1).expect("small");
     let weights = packed.pack(&std::array::from_fn::<i8, 16, _>(|i| i8::from(i % 5 == 0))).expect("16 weights");
     let w = net.constant("w", &packed.weights(), &weights);

@@ -243,7 +243,7 @@ fn sample() -> Network {
     let cut = real(n, Op::Slice { cuts: vec![Cut { axis: 1, start: 4, len: 4, step: -1 }] }, &[padded]);
     let w = n.constant("w", &[1, 1, 3, 4], &[0.25f32; 12]);
     let mixed = real(n, Op::Conv(Conv { window: Window::unit(), groups: 1 }), &[cut, w]);
-    let q = bytes(n, Op::Quantize, &[mixed]);
+    let q = bytes(n, Op::Quantize { channels_last: false }, &[mixed]);
 
     let window = Window { kernel: [3, 3], pads_begin: [1, 1], pads_end: [1, 1], ..Window::unit() };
     let plain = Epilogue { zero_point: 7, lo: 0, hi: 255, residual: None, table: false };

@@ -94,7 +94,14 @@ impl<'a> Emitter<'a> {
         let affine = self.affine(id)?;
         let real = self.real(id)?;
         let name = format!("{}:u8", self.name(id));
-        let new = self.out.push_typed(Op::Quantize, &[real], &format!("{}/quantize", self.name(id)), &name, DType::U8, Some(affine))?;
+        let new = self.out.push_typed(
+            Op::Quantize { channels_last: false },
+            &[real],
+            &format!("{}/quantize", self.name(id)),
+            &name,
+            DType::U8,
+            Some(affine),
+        )?;
         self.forms[id.index()].integer = Some(new);
         Ok(new)
     }

@@ -11,6 +11,7 @@
 
 pub mod affine;
 mod emit;
+mod entry;
 pub mod fusion;
 pub mod qconfig;
 pub mod regions;
@@ -108,7 +109,8 @@ pub fn quantize(
     let classes = affine::Classes::new(graph, &regions, &groups, range);
     let q_max = if mapping.global.reduce_range { 127 } else { 255 };
     let plan = emit::Plan { network, configs: &configs, regions: &regions, groups: &groups, classes: &classes, range, q_max };
-    let quantized = emit::emit(&plan)?;
+    let mut quantized = emit::emit(&plan)?;
+    entry::merge_transposes(&mut quantized);
     quaver_core::graph::check::check(&quantized.graph)?;
 
     let mut decisions = Vec::with_capacity(graph.nodes.len());

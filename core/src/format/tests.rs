@@ -29,7 +29,7 @@ fn sample() -> Network {
     let x = net.input("x", DType::F32, vec![Dim::BATCH, 5.into(), 5.into(), 3.into()]);
     let scale = net.constant("scale", &[3], &[0.5f32, 1.0, 2.0]);
     let scaled = net.push(Op::Binary { function: BinaryFn::Mul }, &[x, scale], "scaled", "scaled").expect("fits");
-    let q = u8s(&mut net, Op::Quantize, &[scaled], "q");
+    let q = u8s(&mut net, Op::Quantize { channels_last: false }, &[scaled], "q");
     let window = Window { kernel: [3, 3], pads_begin: [1, 1], pads_end: [1, 1], ..Window::unit() };
     let plain = Epilogue { zero_point: 7, lo: 0, hi: 255, residual: None, table: false };
     let [w, b, m] = operands(&mut net, "conv", PackedShape::conv([3, 3], 3, 20, 1).expect("small"));
@@ -436,7 +436,7 @@ proptest::proptest! {
         let mut net = Network::new("");
         let x = net.input("x", DType::F32, vec![Dim::BATCH]);
         let scale = f32::from_bits(bits);
-        net.push_typed(Op::Quantize, &[x], "", "", DType::U8, Some(Affine { scale, ..AFFINE })).expect("fits");
+        net.push_typed(Op::Quantize { channels_last: false }, &[x], "", "", DType::U8, Some(Affine { scale, ..AFFINE })).expect("fits");
         let function = UnaryFn::Clip { lo: -scale, hi: scale };
         net.push(Op::Unary { function }, &[x], "", "").expect("fits");
         let model = open(&write(&net, &Metadata::new()).expect("valid")).expect("valid");

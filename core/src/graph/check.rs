@@ -67,7 +67,7 @@ pub enum GraphError {
 /// The type that an operation's output has where nothing else is asked for.
 pub fn default_dtype(op: &Op, first_input: DType) -> DType {
     match op {
-        Op::Quantize => DType::U8,
+        Op::Quantize { .. } => DType::U8,
         Op::Dequantize => DType::F32,
         Op::QConv(c) => quantized(c.epilogue.as_ref()),
         Op::QConvTranspose(c) => quantized(c.epilogue.as_ref()),
@@ -242,7 +242,7 @@ fn check_types(op: &Op, inputs: &[&Value], output: &Value) -> Result<(), String>
         | Op::Gemm
         | Op::MatMul
         | Op::Unary { .. } => all(DType::F32),
-        Op::Quantize => {
+        Op::Quantize { .. } => {
             if inputs[0].dtype != DType::F32 {
                 return Err(format!("works on f32, but '{}' is {}", inputs[0].name, inputs[0].dtype));
             }

@@ -113,8 +113,11 @@ pub enum Op {
 
     // ---- between real and integer ---------------------------------------------------------------------------------
     /// `x f32 → y u8` under y's affine parameters.
-    #[serde(deserialize_with = "no_attributes")]
-    Quantize,
+    Quantize {
+        /// Whether x is `[N,C,H,W]` and y `[N,H,W,C]`, which is how many networks begin.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        channels_last: bool,
+    },
     /// `x u8 → y f32` under x's affine parameters.
     #[serde(deserialize_with = "no_attributes")]
     Dequantize,
@@ -155,7 +158,7 @@ impl Op {
             Op::MatMul => "MatMul",
             Op::Unary { function } => function.name(),
             Op::LogSoftmax { .. } => "LogSoftmax",
-            Op::Quantize => "Quantize",
+            Op::Quantize { .. } => "Quantize",
             Op::Dequantize => "Dequantize",
             Op::Table => "Table",
             Op::QConv(_) => "QConv",

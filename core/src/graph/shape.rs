@@ -105,7 +105,11 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
         Op::ConvTranspose(c) => conv_transpose(inputs, c),
         Op::Gemm => gemm(inputs),
         Op::MatMul => mat_mul(inputs),
-        Op::Unary { .. } | Op::Quantize | Op::Dequantize => Ok(one(inputs)?.to_vec()),
+        Op::Unary { .. } | Op::Quantize { channels_last: false } | Op::Dequantize => Ok(one(inputs)?.to_vec()),
+        Op::Quantize { channels_last: true } => match *one(inputs)? {
+            [n, c, h, w] => Ok(vec![n, h, w, c]),
+            _ => Err(ShapeError::Rank { operand: 0, shape: display(inputs[0]), expected: 4 }),
+        },
         Op::Table => {
             arity(inputs, 2..=2, "2")?;
             expect(inputs[1], &[Dim::Fixed(256)])?;

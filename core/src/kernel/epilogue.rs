@@ -224,7 +224,7 @@ pub fn finish_registers<S: Simd, R: Rows, const MR: usize, const NB: usize>(
         (@ $fixed:ident, $bounds:ident, $exact:literal, $has:literal, $($group:literal)*) => {
             $(
                 let first = $group * (4 / NB);
-                if first + 4 / NB <= MR {
+                if const { ($group + 1) * (4 / NB) <= MR } {
                     let mut v = [acc[0][0]; 4];
                     for j in 0..4 {
                         v[j] = acc[(first + j / NB) % MR][j % NB];

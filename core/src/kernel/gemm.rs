@@ -13,6 +13,8 @@ use super::simd::{Kernel, Simd, Tile};
 
 /// Rows of the highest tile, and three.
 const MOST_ROWS: usize = 17;
+/// Steps of K between two looks at what is to be asked for.
+const STEPS: usize = 16;
 /// Bytes of weights that a core keeps at hand while it walks over rows; more, and it walks over channels first.
 pub(super) const WEIGHTS_AT_HAND: usize = 768 * 1024;
 
@@ -103,15 +105,17 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        match S::TILE {
-            Tile::Rows14Blocks2 => {
-                if self.weights.quads > QUADS || !self.resident(s) {
-                    self.walk::<S, 14, 2>(s);
-                }
+        // Conditions that are constants: what an instruction set doesn't take is not compiled for it.
+        if const { matches!(S::TILE, Tile::Rows14Blocks2) } {
+            if self.weights.quads > QUADS || !self.resident(s) {
+                self.walk::<S, 14, 2>(s);
             }
-            Tile::Rows6Blocks1 => self.walk::<S, 6, 1>(s),
-            Tile::Rows4Blocks1 => self.staged::<S, 4>(s),
-            Tile::Rows2Blocks1 => self.walk::<S, 2, 1>(s),
+        } else if const { matches!(S::TILE, Tile::Rows6Blocks1) } {
+            self.walk::<S, 6, 1>(s);
+        } else if const { matches!(S::TILE, Tile::Rows4Blocks1) } {
+            self.staged::<S, 4>(s);
+        } else {
+            self.walk::<S, 2, 1>(s);
         }
     }
 }
@@ -150,6 +154,8 @@ struct Tiled<'a> {
     row: usize,
     block: usize,
     bounds: Bounds,
+    /// Weights that the next panel needs.
+    ahead: &'a [[i8; 64]],
 }
 
 impl<'a, R: Rows> Gemm<'a, R> {
@@ -178,8 +184,17 @@ impl<'a, R: Rows> Gemm<'a, R> {
                     }
                 }
                 let block = self.blocks.start + panel * NB;
-                let tiled = Tiled { base: &base[..height], first: &first[..height], row, block, bounds };
-                if NB == 1 || block + NB <= self.blocks.end {
+                // Weights that come from far away are asked for a panel ahead, a part of them during each tile.
+                let ahead = if rows_first {
+                    &[][..]
+                } else {
+                    let quads = self.weights.quads;
+                    let next = (block + NB).min(self.blocks.end) * quads..(block + 2 * NB).min(self.blocks.end) * quads;
+                    let lines = &self.weights.packed[next];
+                    &lines[lines.len() * i / inner..lines.len() * (i + 1) / inner]
+                };
+                let tiled = Tiled { base: &base[..height], first: &first[..height], row, block, bounds, ahead };
+                if const { NB == 1 } || block + NB <= self.blocks.end {
                     self.tile::<S, MR, NB>(s, &tiled, &mut sums.0.0);
                 } else {
                     self.tile::<S, MR, 1>(s, &tiled, &mut sums.1.0);
@@ -212,17 +227,19 @@ impl<'a, R: Rows> Gemm<'a, R> {
         macro_rules! heights {
             ($($n:literal)*) => {
                 match height {
-                    $($n if $n <= MR => {
+                    $($n => if const { $n <= MR } {
                         let registers = self.sums::<S, $n, NB>(s, tiled);
-                        if $n == MR && MR * NB % 4 == 0 && finish_registers(s, &registers, &sums, &self.finish, &mut self.to) {
-                            return;
+                        if const { $n == MR && MR * NB % 4 == 0 } {
+                            if finish_registers(s, &registers, &sums, &self.finish, &mut self.to) {
+                                return;
+                            }
                         }
                         for m in 0..$n {
                             for n in 0..NB {
                                 s.store_i32(registers[m][n], &mut acc[m][n]);
                             }
                         }
-                    })*
+                    },)*
                     _ => {}
                 }
             };
@@ -247,6 +264,8 @@ impl<'a, R: Rows> Gemm<'a, R> {
                 row[n] = bias;
             }
         }
+        let mut ahead = tiled.ahead.iter();
+        let share = (tiled.ahead.len() * STEPS).div_ceil(quads.max(1));
         let mut a: [&[[u8; 4]]; MR] = [&[]; MR];
         for m in 0..MR {
             // This slicing tells the compiler that all lengths are one.
@@ -262,15 +281,20 @@ impl<'a, R: Rows> Gemm<'a, R> {
             for n in 0..NB {
                 w[n] = &packed[(block + n) * quads + i * run..][..run];
             }
-            for k in 0..run {
-                let mut weights = [s.weights(&w[0][k]); NB];
-                for n in 1..NB {
-                    weights[n] = s.weights(&w[n][k]);
+            for first in (0..run).step_by(STEPS) {
+                for line in ahead.by_ref().take(share) {
+                    s.prefetch(line);
                 }
-                for m in 0..MR {
-                    let quad = s.quad(a[m][k]);
-                    for n in 0..NB {
-                        acc[m][n] = s.dot4(acc[m][n], quad, weights[n]);
+                for k in first..run.min(first + STEPS) {
+                    let mut weights = [s.weights(&w[0][k]); NB];
+                    for n in 1..NB {
+                        weights[n] = s.weights(&w[n][k]);
+                    }
+                    for m in 0..MR {
+                        let quad = s.quad(a[m][k]);
+                        for n in 0..NB {
+                            acc[m][n] = s.dot4(acc[m][n], quad, weights[n]);
+                        }
                     }
                 }
             }

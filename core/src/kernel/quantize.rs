@@ -7,7 +7,6 @@ use super::edge;
 use super::simd::Simd;
 use super::split::Split;
 use crate::backend::{Operand, OutputMut};
-use crate::graph::Op;
 use crate::quant::Affine;
 
 /// f32 → u8. A unit is an element.
@@ -18,7 +17,7 @@ pub struct Quantize<'a> {
 }
 
 impl<'a> Quantize<'a> {
-    /// Of [`Op::Quantize`]'s operands.
+    /// Of the operands of [`Op::Quantize`](crate::graph::Op::Quantize).
     pub fn new(inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
         let x = inputs.first()?.view.as_slice()?;
         Some(Self { x, y: output.quant? })
@@ -61,7 +60,7 @@ pub struct Dequantize<'a> {
 }
 
 impl<'a> Dequantize<'a> {
-    /// Of [`Op::Dequantize`]'s operands.
+    /// Of the operands of [`Op::Dequantize`](crate::graph::Op::Dequantize).
     pub fn new(inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
         let x = inputs.first()?;
         output.view.view().as_slice::<f32>()?;
@@ -117,11 +116,9 @@ pub struct QuantizeTransposed<'a> {
 }
 
 impl<'a> QuantizeTransposed<'a> {
-    /// Of the input of `Transpose` to channels last, `transpose`, and the output of the `Quantize` behind it.
-    pub fn new(transpose: &Op, inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
-        let Op::Transpose { perm } = transpose else { return None };
-        let applies = perm == &[0, 2, 3, 1];
-        applies.then(|| Self::with_pitch(inputs.first()?, output.quant?, None, 0)).flatten()
+    /// Of the operands of a [`Op::Quantize`](crate::graph::Op::Quantize) that puts channels last.
+    pub fn new(inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        Self::with_pitch(inputs.first()?, output.quant?, None, 0)
     }
 
     /// The same with pixels of `pitch` bytes, of which those without a channel hold `pad`; without `pitch`, there are none.

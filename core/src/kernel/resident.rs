@@ -181,7 +181,7 @@ impl<R: Rows> Gemm<'_, R> {
         let mut rows = [&[[0; 4]; RUN]; SUMS];
         macro_rules! steps {
             ($($q:literal)*) => {
-                $(if $q < Q {
+                $(if const { $q < Q } {
                     if $q % RUN == 0 {
                         let segment = self.source.segments[$q / RUN];
                         for m in 0..SUMS / NB {

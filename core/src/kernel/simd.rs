@@ -157,6 +157,10 @@ pub trait Simd: Copy + Send + Sync {
         self.narrow_interleaved(v, self.limits(0, 0, 255))
     }
 
+    /// Asks for a line of memory that will be read soon, into the cache behind the closest.
+    #[inline(always)]
+    fn prefetch(self, _line: &[i8; 64]) {}
+
     /// The quad in every lane.
     fn quad(self, x: [u8; 4]) -> Self::Quad;
     /// Sixteen quads, each as two words: what [`Simd::staged`] makes a quad of at less cost than [`Simd::quad`].

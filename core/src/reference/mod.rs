@@ -52,7 +52,7 @@ impl Reference {
             Op::ConvTranspose(conv) => conv_transpose::conv_transpose_f32(conv, inputs, output),
             Op::Gemm => gemm::gemm_f32(inputs, output),
             Op::MatMul => gemm::mat_mul_f32(inputs, output),
-            Op::Quantize => quantize::quantize(inputs, output),
+            Op::Quantize { channels_last } => quantize::quantize(*channels_last, inputs, output),
             Op::Dequantize => quantize::dequantize(inputs, output),
             Op::QConv(conv) => conv::q_conv(conv, inputs, output),
             Op::QConvTranspose(conv) => conv_transpose::q_conv_transpose(conv, inputs, output),

@@ -6,7 +6,6 @@ use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::format::weights::{N_BLOCK, is_depthwise};
 use quaver_core::graph::Op;
 use quaver_core::kernel::depthwise::Depthwise;
-use quaver_core::kernel::epilogue::SliceRows;
 
 use super::packed::finish_of;
 use super::parts;
@@ -43,10 +42,6 @@ pub(super) fn run((pool, token): (&Pool, Token), op: &Op, inputs: &[Operand<'_>]
     let (lines, blocks, pitch) = (images * to_h, channels.div_ceil(N_BLOCK), channels * finish.size());
     let to = output.view.bytes_mut();
     let parts = parts(pool, to.len());
-    if parts == 1 {
-        token.vectorize(kernel(0..lines, 0..blocks).onto(SliceRows { bytes: to, pitch }));
-        return true;
-    }
     // Blocks of channels share nothing; lines share what the window sees of their neighbours.
     if blocks >= 8 * parts {
         let cut = split(blocks, parts, 4);

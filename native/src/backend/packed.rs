@@ -8,7 +8,7 @@ use quaver_core::format::weights::{K_BLOCK, N_BLOCK, PackedShape, is_depthwise};
 use quaver_core::graph::Op;
 use quaver_core::graph::op::Epilogue;
 use quaver_core::kernel::conv::Geometry;
-use quaver_core::kernel::epilogue::{Finish, Requantize, Residual, SliceRows};
+use quaver_core::kernel::epilogue::{Finish, Requantize, Residual};
 use quaver_core::kernel::gemm::{Gemm, Weights};
 
 use super::parts;
@@ -116,12 +116,6 @@ impl Packed {
             Gemm { source, weights, finish, rows, blocks, channel: group * output_channels, width, to: () }
         };
         let parts = parts(pool, rows * self.shape.k_blocks() * blocks * groups);
-        if parts == 1 {
-            for group in 0..groups {
-                token.gemm(gemm(group, 0..rows, 0..blocks).onto(SliceRows { bytes: to, pitch }), scratch);
-            }
-            return;
-        }
         // Each thread reads all of what is not cut, so the smaller operand is left whole.
         if groups == 1 && blocks >= 2 * parts && blocks * N_BLOCK >= rows {
             let cut = split(blocks, parts, 2);
@@ -131,9 +125,9 @@ impl Packed {
             });
         } else {
             let cut = split(rows, parts, 1);
-            rectangles(pool, to, pitch, cut, (split(1, 1, 1), pitch), scratch, &|r, _, mut to, scratch| {
+            rectangles(pool, to, pitch, cut, (split(1, 1, 1), pitch), scratch, &|r, _, to, scratch| {
                 for group in 0..groups {
-                    token.gemm(gemm(group, cut.get(r), 0..blocks).onto(&mut to), scratch);
+                    token.gemm(gemm(group, cut.get(r), 0..blocks).onto(&mut *to), scratch);
                 }
             });
         }

@@ -11,7 +11,7 @@ use quaver_core::kernel::layout::rows::{Concat, Slice};
 use quaver_core::kernel::layout::shuffle::ChannelShuffle;
 use quaver_core::kernel::layout::transpose::Transpose;
 use quaver_core::kernel::pool::PoolU8;
-use quaver_core::kernel::quantize::{Dequantize, Quantize};
+use quaver_core::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
 use quaver_core::kernel::reduce::MeanOfPixels;
 use quaver_core::kernel::split::{Part, Split};
 use quaver_core::tensor::{TensorView, TensorViewMut, byte_count};
@@ -45,7 +45,8 @@ fn visit(kind: Kind, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>
         (Kind::BinaryF32, Op::Binary { function }) => show!(BinaryF32::new(*function, inputs, output)),
         (Kind::UnaryF32, Op::Unary { function }) => show!(UnaryF32::new(*function, inputs, output)),
         (Kind::Table, Op::Table) => show!(Table::new(inputs, output)),
-        (Kind::Quantize, Op::Quantize) => show!(Quantize::new(inputs, output)),
+        (Kind::Quantize, Op::Quantize { channels_last: false }) => show!(Quantize::new(inputs, output)),
+        (Kind::Quantize, Op::Quantize { channels_last: true }) => show!(QuantizeTransposed::new(inputs, output)),
         (Kind::Dequantize, Op::Dequantize) => show!(Dequantize::new(inputs, output)),
         (Kind::Pool, Op::Pool(pool)) => show!(PoolU8::new(pool, inputs, output)),
         (Kind::Mean, Op::Reduce { function, axes, .. }) => show!(MeanOfPixels::new(*function, axes, inputs, output)),

@@ -110,7 +110,7 @@ pub static RULES: &[Rule] = &[
         name: "quantize",
         kind: Kind::Quantize,
         isa: None,
-        applies: |q| matches!(q.op, Op::Quantize),
+        applies: |q| matches!(q.op, Op::Quantize { .. }),
         reason: "a division and a rounding an element",
     },
     Rule {

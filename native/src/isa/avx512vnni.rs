@@ -290,6 +290,12 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn prefetch(self, line: &[i8; 64]) {
+        // SAFETY: a hint, for an address that the reference covers.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
     fn quad(self, x: [u8; 4]) -> __m512i {
         self.splat_i32(i32::from_le_bytes(x))
     }

@@ -252,6 +252,12 @@ impl<D: Dot> Simd for Ymm<D> {
     }
 
     #[inline(always)]
+    fn prefetch(self, line: &[i8; 64]) {
+        // SAFETY: a hint, for an address that the reference covers.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
     fn quad(self, x: [u8; 4]) -> D::X {
         // SAFETY: `self` proves the feature.
         self.0.activations(unsafe { _mm256_set1_epi32(i32::from_le_bytes(x)) })

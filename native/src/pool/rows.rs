@@ -1,5 +1,6 @@
 //! An output cut into rectangles, rows × bytes of a row, for the parts of a job to write at once.
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use quaver_core::kernel::epilogue::Rows;
@@ -9,30 +10,37 @@ use super::{Disjoint, Pool, Split};
 /// One rectangle of an output.
 #[derive(Debug)]
 pub struct Rectangle<'a> {
-    bytes: &'a Disjoint<'a, u8>,
+    /// Its first byte.
+    start: *mut u8,
+    /// Bytes from one row of the output to the next.
     pitch: usize,
     rows: Range<usize>,
     columns: Range<usize>,
+    output: PhantomData<&'a mut [u8]>,
 }
 
 impl Rows for Rectangle<'_> {
     #[inline(always)]
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8] {
-        let inside = self.rows.start <= row && row < self.rows.end && self.columns.start <= from && from + len <= self.columns.end;
-        assert!(inside, "a kernel writes outside of its part");
-        let start = row * self.pitch + from;
-        // SAFETY: it lies in this rectangle, which overlaps with no other one (`rectangles` made them all), and this borrow
-        // of `self` is the only one.
-        unsafe { self.bytes.slice(start..start + len) }
+        // What lies before the first row or column wraps around to what lies behind the last.
+        let (r, c) = (row.wrapping_sub(self.rows.start), from.wrapping_sub(self.columns.start));
+        let width = self.columns.len();
+        assert!(r < self.rows.len() && c <= width && len <= width - c, "a kernel writes outside of its part");
+        // SAFETY: it lies in this rectangle, which lies in the output and overlaps with no other one (`rectangles` made them
+        // so), and this borrow of `self` is the only one.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(r * self.pitch + c), len) }
     }
 }
 
 /// What a part of a job works with, given the numbers of its row range and column range.
-type Job<'a> = dyn Fn(usize, usize, Rectangle<'_>, &mut [u8]) + Sync + 'a;
+type Job<'a> = dyn Fn(usize, usize, &mut Rectangle<'_>, &mut [u8]) + Sync + 'a;
 
 /// Cuts `bytes`, in rows of `pitch` bytes, along rows and along the bytes of a row, which `columns` counts in units of so many
 /// bytes, the last one perhaps incomplete. Calls `job` with the numbers of a row range and a column range, their
 /// rectangle, and a piece of `scratch` of its own, as parts of one [`Pool::run`].
+///
+/// # Panics
+/// If there are more rows than `bytes` holds.
 pub fn rectangles(
     pool: &Pool,
     bytes: &mut [u8],
@@ -42,16 +50,23 @@ pub fn rectangles(
     scratch: &mut [u8],
     job: &Job<'_>,
 ) {
-    let (bytes, parts) = (Disjoint::new(bytes), rows.len() * columns.len());
-    let piece = scratch.len() / parts.max(1);
-    let scratch = Disjoint::new(scratch);
+    let parts = rows.len() * columns.len();
+    if parts == 0 {
+        return;
+    }
+    let inside = rows.get(rows.len() - 1).end.checked_mul(pitch).is_some_and(|end| end <= bytes.len());
+    assert!(inside, "rows behind the output's end");
+    let piece = scratch.len() / parts;
+    let (bytes, scratch) = (Disjoint::new(bytes), Disjoint::new(scratch));
     pool.run(parts, &|part| {
         let (r, c) = (part / columns.len(), part % columns.len());
-        let Range { start, end } = columns.get(c);
+        let (rows, Range { start, end }) = (rows.get(r), columns.get(c));
         // Within the row, so that rectangles of two rows cannot meet.
         let columns = (start * unit).min(pitch)..(end * unit).min(pitch);
+        // SAFETY: the row is within the output, or the rectangle is empty.
+        let start = unsafe { bytes.as_mut_ptr().add(rows.start * pitch + columns.start) };
         // SAFETY: each part has a piece of its own, and is called once.
         let piece = unsafe { scratch.slice(part * piece..(part + 1) * piece) };
-        job(r, c, Rectangle { bytes: &bytes, pitch, rows: rows.get(r), columns }, piece);
+        job(r, c, &mut Rectangle { start, pitch, rows, columns, output: PhantomData }, piece);
     });
 }

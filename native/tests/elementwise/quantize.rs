@@ -31,7 +31,7 @@ fn quantize_and_dequantize() {
     let mut rng = Rng(5);
     for n in (0..200).chain([5000]) {
         let q = rng.affine();
-        assert!(check(&Op::Quantize, &ToBytes, &[&Tensor::floats(&[n], &mut rng)], DType::U8, Some(q)));
+        assert!(check(&Op::Quantize { channels_last: false }, &ToBytes, &[&Tensor::floats(&[n], &mut rng)], DType::U8, Some(q)));
         assert!(check(&Op::Dequantize, &ToFloats, &[&Tensor::bytes(&[n], q, &mut rng)], DType::F32, None));
     }
 }
@@ -53,7 +53,7 @@ fn transposed() {
         let moved = Tensor::new(&shape, &moved);
         let mut output = OutputMut { view: TensorViewMut::new(DType::U8, &shape, &mut expected).expect("sized"), quant: Some(q) };
         let kernel = QuantizeTransposed::new(&transpose, std::slice::from_ref(&operand), &output).expect("it applies");
-        Reference.run(&Op::Quantize, &[moved.operand()], &mut output);
+        Reference.run(&Op::Quantize { channels_last: false }, &[moved.operand()], &mut output);
         everywhere(&kernel, |isa, got| assert_eq!(got, expected, "{isa} {shape:?} {q:?}"));
 
         let (pitch, pad) = (c.next_multiple_of(4) + 4 * (round % 2), rng.below(256) as u8);

@@ -118,7 +118,7 @@ impl Walk {
                 self.new.inherit_name(base, node.outputs[0]);
                 Ok(view)
             }
-            Op::Unary { .. } | Op::Quantize | Op::Dequantize | Op::Table => same_order(self, node.op.clone()),
+            Op::Unary { .. } | Op::Quantize { .. } | Op::Dequantize | Op::Table => same_order(self, node.op.clone()),
             Op::Softmax { axis } => same_order(self, Op::Softmax { axis: perm[*axis] }),
             Op::LogSoftmax { axis } => same_order(self, Op::LogSoftmax { axis: perm[*axis] }),
             Op::ChannelShuffle { axis, groups } => same_order(self, Op::ChannelShuffle { axis: perm[*axis], groups: *groups }),

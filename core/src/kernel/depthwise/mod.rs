@@ -86,11 +86,15 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let Window { kernel, strides, dilations, .. } = self.window;
-        let slides = S::TILE == Tile::Rows14Blocks2 && matches!(self.finish, Finish::U8(_));
         let of = &mut self;
+        if const { matches!(S::TILE, Tile::Rows14Blocks2) } && matches!(of.finish, Finish::U8(_)) {
+            match (kernel, strides, dilations) {
+                ([3, 3], [1, 1], [1, 1]) => return s.vectorize(Walk::<R, SLIDE, 1>(of)),
+                ([3, 3], [2, 2], [1, 1]) => return s.vectorize(Walk::<R, SLIDE, 2>(of)),
+                _ => {}
+            }
+        }
         match (kernel, strides, dilations) {
-            ([3, 3], [1, 1], [1, 1]) if slides => s.vectorize(Walk::<R, SLIDE, 1>(of)),
-            ([3, 3], [2, 2], [1, 1]) if slides => s.vectorize(Walk::<R, SLIDE, 2>(of)),
             ([3, 3], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 3, 1>(of)),
             ([5, 5], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 5, 1>(of)),
             ([7, 7], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 7, 1>(of)),
