@@ -3,6 +3,7 @@
 //! A kernel leaves its sums in a buffer of a few lines, and this writes them out, so that one piece of code serves every
 //! tile. Limits hold after rounding here and before it in the definition: both are integers, so it is the same.
 
+use super::edge;
 use super::simd::Simd;
 
 /// What becomes of the sums of a packed operation.
@@ -170,7 +171,7 @@ fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, to: &mut
                 None => {
                     let mut whole = [0; 64];
                     s.store_f32(y, &mut whole);
-                    copy(&whole, place);
+                    edge::copy(&whole[..len], place);
                 }
             }
         }
@@ -199,8 +200,8 @@ const NONE: u8 = 0;
 pub(super) const ROUNDS: u8 = 1;
 pub(super) const LIFTS: u8 = 2;
 
-/// Writes a whole tile of sums, straight from registers, where that is possible: bytes, and all channels of the tile there.
-/// `false` where it isn't; nothing is written then.
+/// Writes a whole tile of sums, straight from registers, where it becomes bytes and something is known of it. `false` where not;
+/// nothing is written then.
 #[inline(always)]
 pub fn finish_registers<S: Simd, R: Rows, const MR: usize, const NB: usize>(
     s: S,
@@ -211,9 +212,12 @@ pub fn finish_registers<S: Simd, R: Rows, const MR: usize, const NB: usize>(
 ) -> bool {
     let Finish::U8(how) = how else { return false };
     let exact = (how.zero_point, how.lo, how.hi) == (0, 0, 255);
-    if sums.channels != NB * 16 || sums.bounds == Bounds::None {
+    if sums.bounds == Bounds::None {
         return false;
     }
+    // Rows that end within the tile are put together here.
+    let mut aside = [[0; 32]; MR];
+    let whole = sums.channels == NB * 16;
     let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
     macro_rules! groups {
         ($residual:expr, $bounds:ident, $exact:literal, $has:literal) => {{
@@ -230,7 +234,13 @@ pub fn finish_registers<S: Simd, R: Rows, const MR: usize, const NB: usize>(
                         v[j] = acc[(first + j / NB) % MR][j % NB];
                     }
                     let bytes = $fixed.bytes::<$bounds, $exact, $has>(s, v, first, sums);
-                    store::<S, R, NB>(s, bytes, first, sums, to);
+                    if whole {
+                        store::<S, R, NB>(s, bytes, first, sums, to);
+                    } else {
+                        for j in 0..4 / NB {
+                            s.store_half(bytes, j, &mut aside[(first + j) % MR]);
+                        }
+                    }
                 }
             )*
         };
@@ -242,6 +252,11 @@ pub fn finish_registers<S: Simd, R: Rows, const MR: usize, const NB: usize>(
         (None, _) => groups!(&none, ROUNDS, false, false),
         (Some(residual), _) if exact => groups!(&residual, ROUNDS, true, true),
         (Some(residual), _) => groups!(&residual, ROUNDS, false, true),
+    }
+    if !whole {
+        for (i, row) in aside.iter().enumerate() {
+            edge::copy(&row[..sums.channels], to.at(sums.row + i, sums.channel, sums.channels));
+        }
     }
     look_up(s, sums, how, to);
     true
@@ -349,7 +364,8 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const EXACT: bo
             if i < sums.rows && n * 16 < sums.channels {
                 let mut quarter = [0; 16];
                 s.store_quarter(bytes, j, &mut quarter);
-                copy(&quarter, to.at(sums.row + i, sums.channel + n * 16, (sums.channels - n * 16).min(16)));
+                let len = (sums.channels - n * 16).min(16);
+                edge::copy(&quarter[..len], to.at(sums.row + i, sums.channel + n * 16, len));
             }
         }
     }
@@ -375,11 +391,6 @@ pub(super) fn store<S: Simd, R: Rows, const NB: usize>(s: S, bytes: S::B, first:
             }
         }
     }
-}
-
-/// The first bytes, as many as there is room for.
-fn copy(from: &[u8], to: &mut [u8]) {
-    to.copy_from_slice(&from[..to.len()]);
 }
 
 /// What there is from `at` on, and zeros.

@@ -229,7 +229,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
                 match height {
                     $($n => if const { $n <= MR } {
                         let registers = self.sums::<S, $n, NB>(s, tiled);
-                        if const { $n == MR && MR * NB % 4 == 0 } {
+                        if const { $n == MR && MR % 2 == 0 && NB == 2 } {
                             if finish_registers(s, &registers, &sums, &self.finish, &mut self.to) {
                                 return;
                             }

@@ -54,14 +54,18 @@ impl Simd for Avx512Vnni {
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
-        // A kernel within a kernel is compiled by itself.
-        #[inline(never)]
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
         fn enabled<K: Kernel>(isa: Avx512Vnni, kernel: K) -> K::Output {
             kernel.run(isa)
         }
-        // SAFETY: `self` proves the features that `enabled` enables.
-        unsafe { enabled(self, kernel) }
+        // A kernel within a kernel is compiled by itself: a function without the features cannot be inlined into one with
+        // them, nor the other way round, where it says so.
+        #[inline(never)]
+        fn apart<K: Kernel>(isa: Avx512Vnni, kernel: K) -> K::Output {
+            // SAFETY: `isa` proves the features that `enabled` enables.
+            unsafe { enabled(isa, kernel) }
+        }
+        apart(self, kernel)
     }
 
     #[inline(always)]
