@@ -3,6 +3,8 @@
 //! A kernel leaves its sums in a buffer of a few lines, and this writes them out, so that one piece of code serves every
 //! tile. Limits hold after rounding here and before it in the definition: both are integers, so it is the same.
 
+use std::ops::Range;
+
 use super::edge;
 use super::simd::Simd;
 
@@ -27,7 +29,7 @@ impl Finish<'_> {
 
 impl Finish<'_> {
     /// The epilogue of a part of the output, whose bytes these are.
-    pub fn part(mut self, bytes: std::ops::Range<usize>) -> Self {
+    pub fn part(mut self, bytes: Range<usize>) -> Self {
         if let Finish::U8(Requantize { residual: Some(residual), .. }) = &mut self {
             residual.bytes = &residual.bytes[bytes];
         }
@@ -150,7 +152,17 @@ pub struct Sums<'a, const NB: usize> {
     pub bounds: Bounds,
 }
 
-/// Writes a tile of sums.
+/// Replaces the bytes of rows of the output by what the table holds for them, where there is one: the last step of an epilogue,
+/// for as many channels at once as there are.
+#[inline(always)]
+pub fn look_up<S: Simd, R: Rows>(s: S, how: &Finish<'_>, rows: Range<usize>, channels: Range<usize>, to: &mut R) {
+    let Finish::U8(Requantize { table: Some(table), .. }) = how else { return };
+    for row in rows {
+        s.lookup(table, to.at(row, channels.start, channels.len()));
+    }
+}
+
+/// Writes a tile of sums, but for the table.
 #[inline(always)]
 pub fn finish<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Finish<'_>, to: &mut R) {
     match how {
@@ -192,7 +204,6 @@ fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Req
         (Some(residual), _) if exact => to_bytes::<S, R, NB, ROUNDS, true, true>(s, sums, how, &residual, to),
         (Some(residual), _) => to_bytes::<S, R, NB, ROUNDS, false, true>(s, sums, how, &residual, to),
     }
-    look_up(s, sums, how, to);
 }
 
 /// [`Bounds`] as constants.
@@ -200,7 +211,7 @@ const NONE: u8 = 0;
 pub(super) const ROUNDS: u8 = 1;
 pub(super) const LIFTS: u8 = 2;
 
-/// Writes a whole tile of sums, straight from registers, where it becomes bytes and something is known of it. `false` where not;
+/// Writes a whole tile of sums but for the table, straight from registers, where it becomes bytes and something is known of it. `false` where not;
 /// nothing is written then.
 #[inline(always)]
 pub fn finish_registers<S: Simd, R: Rows, const MR: usize, const NB: usize>(
@@ -258,18 +269,7 @@ pub fn finish_registers<S: Simd, R: Rows, const MR: usize, const NB: usize>(
             edge::copy(&row[..sums.channels], to.at(sums.row + i, sums.channel, sums.channels));
         }
     }
-    look_up(s, sums, how, to);
     true
-}
-
-/// Replaces the bytes of a tile by what the table holds for them, where there is one.
-#[inline(always)]
-fn look_up<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, to: &mut R) {
-    if let Some(table) = how.table {
-        for i in 0..sums.rows {
-            s.lookup(table, to.at(sums.row + i, sums.channel, sums.channels));
-        }
-    }
 }
 
 /// What is the same for all rows of a tile.

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::epilogue::{Bounds, Finish, Rows, Sums, finish, finish_registers};
+use super::epilogue::{Bounds, Finish, Rows, Sums, finish, finish_registers, look_up};
 use super::resident::QUADS;
 use super::simd::{Kernel, Simd, Tile};
 
@@ -199,8 +199,20 @@ impl<'a, R: Rows> Gemm<'a, R> {
                 } else {
                     self.tile::<S, MR, 1>(s, &tiled, &mut sums.1.0);
                 }
+                if rows_first && i + 1 == inner {
+                    look_up(s, &self.finish, row..row + height, self.channels(), &mut self.to);
+                }
             }
         }
+        if !rows_first {
+            look_up(s, &self.finish, self.rows.clone(), self.channels(), &mut self.to);
+        }
+    }
+
+    /// The channels of the output that these blocks are.
+    pub fn channels(&self) -> Range<usize> {
+        let end = (self.blocks.end * 16).min(self.weights.channels);
+        self.channel + self.blocks.start * 16..self.channel + end
     }
 
     /// What is known of the sums of these blocks.

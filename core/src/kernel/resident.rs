@@ -5,7 +5,7 @@
 //! 8 are sums.
 
 use super::edge;
-use super::epilogue::{Bounds, Finish, Fixed, LIFTS, ROUNDS, Requantize, Residual, Rows, Sums, store};
+use super::epilogue::{Bounds, Finish, Fixed, LIFTS, ROUNDS, Requantize, Residual, Rows, Sums, look_up, store};
 use super::gemm::Gemm;
 use super::simd::{Kernel, Simd};
 
@@ -78,6 +78,7 @@ impl<R: Rows> Gemm<'_, R> {
                     block += 1;
                 }
             }
+            look_up(s, &self.finish, first..first + count, self.channels(), &mut self.to);
         }
     }
 
@@ -155,11 +156,6 @@ impl<R: Rows, const Q: usize, const RUN: usize, const NB: usize, const BOUNDS: u
                 };
             }
             groups!(0 1);
-        }
-        if let Some(table) = how.table {
-            for row in first..first + count {
-                s.lookup(table, gemm.to.at(row, sums.channel, sums.channels));
-            }
         }
     }
 }

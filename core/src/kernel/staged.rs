@@ -4,7 +4,7 @@
 //! first, a run of K at a time that stays in the nearest cache: weights once for many rows, activations without a broadcast
 //! for each. Segments vanish on the way, so short ones cost nothing more.
 
-use super::epilogue::{Rows, Sums, finish};
+use super::epilogue::{Rows, Sums, finish, look_up};
 use super::gemm::{Gemm, WEIGHTS_AT_HAND};
 use super::simd::Simd;
 
@@ -90,6 +90,7 @@ impl<R: Rows> Gemm<'_, R> {
                 }
             }
         }
+        look_up(s, &self.finish, self.rows.clone(), self.channels(), &mut self.to);
     }
 
     /// Stages `count` quads of a row from quad `from` on.

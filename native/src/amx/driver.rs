@@ -16,7 +16,7 @@
 //! Sums start with the bias, and leave their tiles for a small buffer and then [`finish`]. Nothing here knows an instruction:
 //! tiles are those of a [`TileMachine`].
 
-use quaver_core::kernel::epilogue::{Bounds, Rows, Sums, finish};
+use quaver_core::kernel::epilogue::{Bounds, Rows, Sums, finish, look_up};
 use quaver_core::kernel::gemm::{Gemm, Source, Weights};
 use quaver_core::kernel::simd::{Kernel, Simd};
 
@@ -75,6 +75,9 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
             driver.first = first;
             driver.block(s, tiles.min(plan.tiles - first));
         }
+        let Gemm { finish, rows, .. } = &driver.gemm;
+        let (finish, rows, channels) = (*finish, rows.clone(), driver.gemm.channels());
+        look_up(s, &finish, rows, channels, &mut driver.gemm.to);
     }
 }
 
