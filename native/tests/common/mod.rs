@@ -1,6 +1,35 @@
-//! Random operands of tests, each from a seed that a failure names.
+//! What tests of kernels and of whole operations share: random operands, each from a seed that a failure names, the
+//! comparison of results, and what becomes of an instruction set that the processor lacks.
+
+use std::env;
+use std::sync::Mutex;
 
 use quaver_core::quant::Affine;
+use quaver_core::tensor::DType;
+
+/// The first element that differs, of results of one length; every NaN is as good as another.
+pub fn difference(dtype: DType, got: &[u8], expected: &[u8]) -> Option<usize> {
+    if dtype != DType::F32 {
+        return (0..expected.len()).find(|&i| got[i] != expected[i]);
+    }
+    let at = |bytes: &[u8], i: usize| f32::from_bits(u32::from_le_bytes(bytes[4 * i..4 * i + 4].try_into().expect("four bytes")));
+    (0..expected.len() / 4).find(|&i| {
+        let (a, b) = (at(got, i), at(expected, i));
+        a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan())
+    })
+}
+
+/// Says that an instruction set is missing, once and not for every case; a panic, if `QUAVER_REQUIRE_ISA` names it.
+pub fn skip(name: &'static str) {
+    static SAID: Mutex<Vec<&str>> = Mutex::new(Vec::new());
+    let required = env::var("QUAVER_REQUIRE_ISA").unwrap_or_default();
+    assert!(!required.split(',').any(|required| required == name), "{name} is required, and the processor lacks it");
+    let mut said = SAID.lock().expect("no test panics here");
+    if !said.contains(&name) {
+        said.push(name);
+        println!("skipped: the processor lacks {name}");
+    }
+}
 
 /// SplitMix64.
 pub struct Rng(pub u64);

@@ -9,6 +9,7 @@ use quaver_core::quant::Affine;
 use quaver_core::reference::Reference;
 use quaver_core::tensor::{AlignedBytes, DType, TensorViewMut, byte_count};
 
+use crate::common::difference;
 use crate::isas::{self, Test};
 use crate::tensor::Tensor;
 
@@ -90,16 +91,4 @@ fn run<S: Simd, W: Split>(s: S, work: &W, to: &mut [u8], parts: bool) {
         s.vectorize(Part::new(*work, from..from + len, part));
         (from, rest) = (from + len, behind);
     }
-}
-
-/// The first element that differs; every NaN is as good as another.
-fn difference(dtype: DType, got: &[u8], expected: &[u8]) -> Option<usize> {
-    if dtype != DType::F32 {
-        return (0..expected.len()).find(|&i| got[i] != expected[i]);
-    }
-    let at = |bytes: &[u8], i: usize| f32::from_bits(u32::from_le_bytes(bytes[4 * i..4 * i + 4].try_into().expect("four bytes")));
-    (0..expected.len() / 4).find(|&i| {
-        let (a, b) = (at(got, i), at(expected, i));
-        a.to_bits() != b.to_bits() && !(a.is_nan() && b.is_nan())
-    })
 }

@@ -7,22 +7,22 @@ use quaver_core::graph::op::{Epilogue, QConv, Residual, Window};
 use quaver_core::kernel::depthwise::Depthwise;
 use quaver_core::kernel::epilogue::{self, Finish, Requantize, SliceRows};
 use quaver_core::kernel::simd::Simd;
-use quaver_core::kernel::soft::Soft;
 use quaver_core::quant::Affine;
 use quaver_core::tensor::{AlignedBytes, DType, TensorView};
 
 use crate::check::{GUARD, reference};
-use crate::isas::{Test, on_isas};
-use crate::random::Rng;
+use crate::common::Rng;
+use crate::isas::{Test, on_isas, on_tiles};
 
 #[test]
-fn every_instruction_set() {
-    on_isas(&mut Rounds(1000));
+fn every_instruction_set_equals_the_reference() {
+    on_isas(&mut Rounds(2500));
 }
 
+/// Bodies choose by the tile what suits the registers.
 #[test]
-fn software() {
-    Rounds(250).on("soft", Soft::<0>);
+fn every_tile_equals_the_reference() {
+    on_tiles(&mut Rounds(200));
 }
 
 /// So many random convolutions.

@@ -7,7 +7,7 @@ use quaver_core::kernel::elementwise::{binary_f32::BinaryF32, binary_u8::BinaryU
 use quaver_core::tensor::DType;
 
 use crate::check::{Make, check};
-use crate::random::Rng;
+use crate::common::Rng;
 use crate::tensor::Tensor;
 
 struct U8(BinaryFn);

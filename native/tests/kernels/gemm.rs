@@ -10,8 +10,8 @@ use quaver_core::kernel::gemm::{Bases, Gemm, Source, Weights};
 use quaver_core::kernel::simd::Simd;
 
 use crate::check::GUARD;
+use crate::common::Rng;
 use crate::isas::{Test, on_isas, on_tiles};
-use crate::random::Rng;
 
 /// A product in small.
 #[derive(Debug, Clone)]

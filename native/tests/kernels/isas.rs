@@ -1,12 +1,11 @@
 //! A test on every instruction set.
 
-use std::env;
-use std::sync::Mutex;
-
 use quaver::isa::peak::Peak;
 use quaver::isa::{Visitor, each};
 use quaver_core::kernel::simd::Simd;
 use quaver_core::kernel::soft::Soft;
+
+use crate::common::skip;
 
 /// What is tested on an instruction set of that name.
 pub trait Test {
@@ -41,16 +40,4 @@ pub fn on_tiles(test: &mut impl Test) {
     test.on("soft, tile 1", Soft::<1>);
     test.on("soft, tile 2", Soft::<2>);
     test.on("soft, tile 3", Soft::<3>);
-}
-
-/// Says that an instruction set is missing, once and not for every case; a panic, if it has to be there.
-fn skip(name: &'static str) {
-    static SAID: Mutex<Vec<&str>> = Mutex::new(Vec::new());
-    let required = env::var("QUAVER_REQUIRE_ISA").unwrap_or_default();
-    assert!(!required.split(',').any(|required| required == name), "{name} is required, and the processor lacks it");
-    let mut said = SAID.lock().expect("no test panics here");
-    if !said.contains(&name) {
-        said.push(name);
-        println!("skipped: the processor lacks {name}");
-    }
 }

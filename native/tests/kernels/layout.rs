@@ -9,7 +9,7 @@ use quaver_core::kernel::layout::transpose::Transpose;
 use quaver_core::tensor::DType;
 
 use crate::check::{Make, check};
-use crate::random::Rng;
+use crate::common::Rng;
 use crate::tensor::Tensor;
 
 struct Join(usize);

@@ -7,6 +7,8 @@
 //! commas, makes that a failure.
 
 mod check;
+#[path = "../common/mod.rs"]
+mod common;
 mod depthwise;
 mod elementwise;
 mod gemm;
@@ -14,8 +16,6 @@ mod isas;
 mod layout;
 mod pool;
 mod quantize;
-#[path = "../random/mod.rs"]
-mod random;
 mod reduce;
 mod resize;
 mod simd;

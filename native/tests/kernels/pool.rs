@@ -8,7 +8,7 @@ use quaver_core::kernel::pool::PoolU8;
 use quaver_core::tensor::DType;
 
 use crate::check::{Make, check};
-use crate::random::Rng;
+use crate::common::Rng;
 use crate::tensor::Tensor;
 
 struct Of(Pool);

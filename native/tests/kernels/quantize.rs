@@ -6,7 +6,7 @@ use quaver_core::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
 use quaver_core::tensor::{DType, TensorViewMut};
 
 use crate::check::{Make, check, everywhere, reference};
-use crate::random::Rng;
+use crate::common::Rng;
 use crate::tensor::Tensor;
 
 struct ToBytes;

@@ -7,7 +7,7 @@ use quaver_core::kernel::resize::{LinearU8, Nearest};
 use quaver_core::tensor::DType;
 
 use crate::check::{Make, check};
-use crate::random::Rng;
+use crate::common::Rng;
 use crate::tensor::Tensor;
 
 struct Near(Resize);

@@ -7,7 +7,7 @@ use quaver_core::kernel::softmax::{SoftmaxF32, SoftmaxU8};
 use quaver_core::tensor::DType;
 
 use crate::check::{Make, check};
-use crate::random::Rng;
+use crate::common::Rng;
 use crate::tensor::Tensor;
 
 struct U8(usize);

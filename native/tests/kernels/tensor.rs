@@ -4,7 +4,7 @@ use quaver_core::backend::Operand;
 use quaver_core::quant::Affine;
 use quaver_core::tensor::{AlignedBytes, DType, Element, TensorView};
 
-use crate::random::Rng;
+use crate::common::Rng;
 
 /// A tensor with its affine parameters.
 #[derive(Debug, Clone)]
