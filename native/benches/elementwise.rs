@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use quaver::isa::avx512vnni::Avx512Vnni;
-use quaver_core::backend::{Backend, Operand, OutputMut};
+use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::graph::op::{BinaryFn, Coordinates, Pool, PoolFn, ReduceFn, Resize, ResizeMode, UnaryFn, Window};
 use quaver_core::graph::{Dim, Op};
 use quaver_core::kernel::elementwise::{binary_f32::BinaryF32, binary_u8::BinaryU8, table::Table, unary_f32::UnaryF32};
@@ -44,7 +44,7 @@ impl Tensor {
 
     fn operand(&self) -> Operand<'_> {
         let quant = (self.dtype == DType::U8).then_some(Q);
-        Operand { view: TensorView::new(self.dtype, &self.shape, &self.bytes).expect("sized"), quant, constant: None }
+        Operand::new(TensorView::new(self.dtype, &self.shape, &self.bytes).expect("sized"), quant)
     }
 }
 
@@ -96,7 +96,7 @@ impl Bench {
         } else {
             least(|| {
                 let view = TensorViewMut::new(dtype, shape, &mut expected).expect("sized");
-                Reference.run(black_box(op), inputs, &mut OutputMut { view, quant });
+                Reference.compute(black_box(op), inputs, &mut OutputMut { view, quant });
             })
         };
         assert!(fused || got[..] == expected[..], "{name}: a wrong result");

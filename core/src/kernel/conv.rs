@@ -58,7 +58,7 @@ impl Geometry {
         let quads = ic.div_ceil(K_BLOCK);
         let taps = window.kernel[0] * window.kernel[1];
         let inside = |d: usize| window.pads_begin[d] == 0 && (to[d].max(1) - 1) * window.strides[d] + window.reach(d) <= from[d];
-        let whole = ic % K_BLOCK == 0;
+        let whole = ic.is_multiple_of(K_BLOCK);
         if inside(0) && inside(1) && (whole || (taps == 1 && slack)) {
             let pitch = [height * width * channels, width * channels, channels];
             return Self::windows(window, None, groups, images, to, pitch, quads, ic);

@@ -21,6 +21,12 @@
 //! | `resident` | the same for little K: weights stay in registers |
 //! | `staged` | the same where operands are widened first |
 
+#![allow(
+    clippy::needless_range_loop,
+    clippy::manual_memcpy,
+    reason = "iterators and copies over arrays of vectors are not reliably inlined; loops over constants stay in registers"
+)]
+
 pub mod conv;
 pub mod depthwise;
 pub mod edge;

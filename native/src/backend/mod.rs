@@ -45,7 +45,7 @@ struct Bound {
 #[derive(Debug)]
 enum State {
     None,
-    Packed(packed::Packed),
+    Packed(Box<packed::Packed>),
 }
 
 /// Bytes, or 64 multiply-accumulates, below which a job is not worth a second thread.
@@ -66,7 +66,7 @@ impl Native {
                 .and_then(|name| candidates(&query, isas).into_iter().find(|choice| choice.kernel.name == name));
             let choice = tuned.unwrap_or_else(|| choose(&query, isas));
             let state = match choice.kernel.kind {
-                Kind::Gemm => packed::Packed::bind(&query).map_or(State::None, State::Packed),
+                Kind::Gemm => packed::Packed::bind(&query).map_or(State::None, |packed| State::Packed(Box::new(packed))),
                 _ => State::None,
             };
             Bound { choice, token: Token::detect(choice.kernel), state }

@@ -3,6 +3,7 @@
 
 use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::graph::Op;
+use quaver_core::graph::op::ResizeMode;
 use quaver_core::kernel::elementwise::binary_f32::BinaryF32;
 use quaver_core::kernel::elementwise::binary_u8::BinaryU8;
 use quaver_core::kernel::elementwise::table::Table;
@@ -13,8 +14,10 @@ use quaver_core::kernel::layout::transpose::Transpose;
 use quaver_core::kernel::pool::PoolU8;
 use quaver_core::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
 use quaver_core::kernel::reduce::MeanOfPixels;
+use quaver_core::kernel::resize::{LinearU8, Nearest};
+use quaver_core::kernel::softmax::{SoftmaxF32, SoftmaxU8};
 use quaver_core::kernel::split::{Part, Split};
-use quaver_core::tensor::{TensorView, TensorViewMut, byte_count};
+use quaver_core::tensor::{DType, TensorView, TensorViewMut, byte_count};
 
 use super::parts;
 use crate::dispatch::kernel::Kind;
@@ -54,6 +57,10 @@ fn visit(kind: Kind, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>
         (Kind::Slice, Op::Slice { cuts }) => show!(Slice::new(cuts, inputs, output)),
         (Kind::ChannelShuffle, Op::ChannelShuffle { axis, groups }) => show!(ChannelShuffle::new(*axis, *groups, inputs, output)),
         (Kind::Transpose, Op::Transpose { perm }) => show!(Transpose::new(perm, inputs, output)),
+        (Kind::Softmax, Op::Softmax { axis }) if inputs[0].view.dtype() == DType::U8 => show!(SoftmaxU8::new(*axis, inputs, output)),
+        (Kind::Softmax, Op::Softmax { axis }) => show!(SoftmaxF32::new(*axis, inputs, output)),
+        (Kind::Resize, Op::Resize(resize)) if resize.mode == ResizeMode::Linear => show!(LinearU8::new(resize, inputs, output)),
+        (Kind::Resize, Op::Resize(resize)) => show!(Nearest::new(resize, inputs, output)),
         _ => false,
     }
 }

@@ -36,6 +36,10 @@ pub enum Kind {
     ChannelShuffle,
     /// Exchanging dimensions.
     Transpose,
+    /// Softmax along the last dimension.
+    Softmax,
+    /// Images at other extents.
+    Resize,
     /// The definition.
     Reference,
 }
@@ -79,6 +83,8 @@ macro_rules! vector_kernels {
             vector_kernels!(@ $isa, $name, "slice__", Slice),
             vector_kernels!(@ $isa, $name, "shuffle_u8u8__", ChannelShuffle),
             vector_kernels!(@ $isa, $name, "transpose__", Transpose),
+            vector_kernels!(@ $isa, $name, "softmax__", Softmax),
+            vector_kernels!(@ $isa, $name, "resize__", Resize),
         ]
     };
     (@ $isa:ident, $name:literal, $operation:literal, $kind:ident) => {

@@ -150,6 +150,20 @@ pub static RULES: &[Rule] = &[
         applies: |q| matches!(q.op, Op::Transpose { .. }),
         reason: "square tiles in cache",
     },
+    Rule {
+        name: "softmax",
+        kind: Kind::Softmax,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Softmax { .. }),
+        reason: "along the last dimension, rows lie in one piece",
+    },
+    Rule {
+        name: "resize",
+        kind: Kind::Resize,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Resize(_)),
+        reason: "positions are computed once a line, and pixels copied or mixed whole",
+    },
     Rule { name: "definition", kind: Kind::Reference, isa: None, applies: |_| true, reason: "no kernel takes this node" },
 ];
 

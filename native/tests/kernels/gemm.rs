@@ -3,19 +3,15 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use quaver::isa::peak::Peak;
-use quaver::isa::{Visitor, each};
 use quaver_core::arith::requant::{requantize, scale};
 use quaver_core::graph::op::{self, Epilogue};
 use quaver_core::kernel::epilogue::{Finish, Requantize, Residual, SliceRows};
 use quaver_core::kernel::gemm::{Bases, Gemm, Source, Weights};
 use quaver_core::kernel::simd::Simd;
-use quaver_core::kernel::soft::Soft;
 
-use crate::available;
-
-/// What guards hold.
-const GUARD: u8 = 0xa5;
+use crate::check::GUARD;
+use crate::common::Rng;
+use crate::isas::{Test, on_isas, on_tiles};
 
 /// A product in small.
 #[derive(Debug, Clone)]
@@ -65,24 +61,6 @@ fn case() -> impl Strategy<Value = Case> {
         })
 }
 
-/// Pseudorandom numbers (a multiplicative congruence, upper bits).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u32 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 32) as u32
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        self.next() as usize % n
-    }
-
-    fn bytes(&mut self, n: usize) -> Vec<u8> {
-        (0..n).map(|_| self.next() as u8).collect()
-    }
-}
-
 /// Operands of a case.
 struct Operands {
     x: Vec<u8>,
@@ -101,30 +79,29 @@ struct Operands {
 
 impl Operands {
     fn new(case: &Case, max_activation: u8) -> Self {
-        let mut random = Random(case.seed);
+        let mut rng = Rng(case.seed);
         let run = case.k.div_ceil(4).div_ceil(case.segments);
         let quads = run * case.segments;
         // Segments in any order and overlapping; images of `height` rows of 3 columns, whose distances are odd.
-        let segments: Vec<usize> = (0..case.segments).map(|_| random.below(100)).collect();
+        let segments: Vec<usize> = (0..case.segments).map(|_| rng.below(100)).collect();
         let steps = [41, 17, 5];
         let bases =
             if case.height == 1 { Bases::matrix(case.rows, 4 * run + 1) } else { Bases { start: 3, extents: [case.height, 3], steps } };
         let end = (0..case.rows).map(|row| base(&bases, row)).max().unwrap_or_default() + segments.iter().max().unwrap_or(&0) + 4 * run;
-        let mut x = random.bytes(end);
-        x.iter_mut().for_each(|x| *x = (*x).min(max_activation));
+        let mut x = rng.bytes(end, max_activation);
         let blocks = case.channels.div_ceil(16);
         let mut weights = vec![[0; 64]; blocks * quads];
         for (i, row) in weights.iter_mut().enumerate() {
             for (j, w) in row.iter_mut().enumerate() {
                 // What is behind K meets zeros.
                 if i % quads * 4 + j % 4 < case.k {
-                    *w = random.next() as i8;
+                    *w = rng.next() as i8;
                 }
             }
         }
         if let Values::Extreme = case.values {
             x.iter_mut().for_each(|x| *x = max_activation);
-            let channel = random.bytes(16);
+            let channel = rng.bytes(16, 255);
             for row in &mut weights {
                 for (j, w) in row.iter_mut().enumerate() {
                     *w = if *w == 0 || channel[j / 4] < 64 { *w } else { [-128, 127][usize::from(channel[j / 4] % 2)] };
@@ -133,10 +110,10 @@ impl Operands {
         }
         let width = case.around[0] + case.channels + case.around[1];
         let residual = matches!(case.kind, Kind::Bytes { residual: true, .. })
-            .then(|| op::Residual { zero_point: random.next() as u8, multiplier: random.below(2000) as f32 / 700.0 - 1.0 });
+            .then(|| op::Residual { zero_point: rng.next() as u8, multiplier: rng.below(2000) as f32 / 700.0 - 1.0 });
         let mut table = [0; 256];
-        table.copy_from_slice(&random.bytes(256));
-        let mut blocks_of = |n: usize| (0..n * 16).map(|_| random.next()).collect::<Vec<_>>();
+        table.copy_from_slice(&rng.bytes(256, 255));
+        let mut blocks_of = |n: usize| (0..n * 16).map(|_| rng.next() as u32).collect::<Vec<_>>();
         let bias = blocks_of(blocks).as_chunks::<16>().0.iter().map(|b| b.map(|v| v as i32 >> 12)).collect();
         // Most outputs within a byte's range, some far from it.
         let typical = 2.0 / (case.k as f32).sqrt() / 4096.0;
@@ -153,7 +130,7 @@ impl Operands {
             weights,
             bias,
             multiplier,
-            residual: random.bytes(case.rows * width),
+            residual: rng.bytes(case.rows * width, 255),
             table,
             epilogue: Epilogue {
                 zero_point: case.zero_point,
@@ -201,8 +178,8 @@ impl Operands {
     fn actual<S: Simd>(&self, case: &Case, isa: S) -> Vec<u8> {
         let mut y = self.blank(case);
         let blocks = case.channels.div_ceil(16);
-        let mut random = Random(!case.seed);
-        let (row, block) = (random.below(case.rows + 1), random.below(blocks + 1));
+        let mut rng = Rng(!case.seed);
+        let (row, block) = (rng.below(case.rows + 1), rng.below(blocks + 1));
         let pitch = y.len() / case.rows;
         for rows in [0..row, row..case.rows] {
             for blocks in [0..block, block..blocks] {
@@ -257,6 +234,15 @@ fn difference<S: Simd>(case: &Case, isa: S) -> Option<(usize, usize, u8, u8)> {
     Some((at / pitch, at % pitch, expected[at], actual[at]))
 }
 
+/// Random cases, so many.
+struct Cases(u32);
+
+impl Test for Cases {
+    fn on<S: Simd>(&mut self, name: &str, isa: S) {
+        check(name, isa, self.0);
+    }
+}
+
 fn check<S: Simd>(name: &str, isa: S, cases: u32) {
     let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(cases) });
     let outcome = runner.run(&case(), |case| {
@@ -283,25 +269,12 @@ fn check<S: Simd>(name: &str, isa: S, cases: u32) {
     assert_eq!(difference(&case, isa), None, "{name}: {case:?}");
 }
 
-struct Isas;
-
-impl Visitor for Isas {
-    fn visit<S: Simd + Peak>(&mut self, name: &'static str, isa: Option<S>) {
-        if let Some(isa) = available(name, isa) {
-            check(name, isa, 1500);
-        }
-    }
-}
-
 #[test]
 fn every_instruction_set_equals_a_plain_loop() {
-    each(&mut Isas);
+    on_isas(&mut Cases(1500));
 }
 
 #[test]
 fn every_tile_equals_a_plain_loop() {
-    check("soft, tile 0", Soft::<0>, 200);
-    check("soft, tile 1", Soft::<1>, 200);
-    check("soft, tile 2", Soft::<2>, 200);
-    check("soft, tile 3", Soft::<3>, 200);
+    on_tiles(&mut Cases(200));
 }

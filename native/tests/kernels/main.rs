@@ -1,20 +1,23 @@
-//! Kernels without a network around them: instruction sets against the definition of the vocabulary, and bodies against
-//! plain loops.
+//! Kernels without a network around them, on every instruction set that the processor has and on arrays.
+//!
+//! The vocabulary is compared with its definition, the matrix kernel with a plain loop, all else with the reference; each by
+//! equality, on odd shapes and the full range of values, within guards.
 //!
 //! An instruction set that the processor lacks is skipped, which is printed; `QUAVER_REQUIRE_ISA`, names separated by
 //! commas, makes that a failure.
 
+mod check;
+#[path = "../common/mod.rs"]
+mod common;
+mod depthwise;
+mod elementwise;
 mod gemm;
+mod isas;
+mod layout;
+mod pool;
+mod quantize;
+mod reduce;
+mod resize;
 mod simd;
-
-use std::env;
-
-/// The token, if it is there; a panic, if it has to be.
-fn available<S>(name: &str, isa: Option<S>) -> Option<S> {
-    if isa.is_none() {
-        let required = env::var("QUAVER_REQUIRE_ISA").unwrap_or_default();
-        assert!(!required.split(',').any(|required| required == name), "{name} is required, and the processor lacks it");
-        println!("skipped: the processor lacks {name}");
-    }
-    isa
-}
+mod softmax;
+mod tensor;

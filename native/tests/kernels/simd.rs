@@ -4,12 +4,10 @@ use proptest::array::{uniform4, uniform16};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use quaver::isa::peak::Peak;
-use quaver::isa::{Visitor, each};
 use quaver_core::kernel::simd::{Kernel, Simd};
 use quaver_core::kernel::soft::Soft;
 
-use crate::available;
+use crate::isas::{Test, on_isas};
 
 /// Operands of all methods.
 #[derive(Debug, Clone)]
@@ -92,10 +90,16 @@ impl Kernel for Every<'_> {
         for quads in s.interleave([r0, r1, r2, r3]) {
             answers.push(("interleave", bytes(s, quads)));
         }
+        for columns in s.interleave_words([r0, r1, r2, r3]) {
+            answers.push(("interleave_words", bytes(s, columns)));
+        }
+        answers.push(("quads", bytes(s, s.quads([0, 1, 2, 3].map(|j| &rows[j].as_chunks::<16>().0[j])))));
 
         let limits = s.limits(*zero_point, *a.min(b), *a.max(b));
         answers.push(("narrow", bytes(s, s.narrow([v0, v1, v2, v3], limits))));
         answers.push(("narrow_interleaved", bytes(s, s.narrow_interleaved([v0, v1, v2, v3], limits))));
+        answers.push(("saturate", bytes(s, s.saturate([v0, v1, v2, v3]))));
+        answers.push(("saturate_interleaved", bytes(s, s.saturate_interleaved([v0, v1, v2, v3]))));
 
         let most = |x: u8| x.min(self.max_activation);
         let w = s.weights(weights);
@@ -195,9 +199,8 @@ fn operands() -> impl Strategy<Value = Operands> {
 
 struct Conformance;
 
-impl Visitor for Conformance {
-    fn visit<S: Simd + Peak>(&mut self, name: &'static str, isa: Option<S>) {
-        let Some(isa) = available(name, isa) else { return };
+impl Test for Conformance {
+    fn on<S: Simd>(&mut self, name: &str, isa: S) {
         let mut runner = TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(2000) });
         let outcome = runner.run(&operands(), |operands| {
             let every = || Every { operands: &operands, max_activation: S::MAX_ACTIVATION };
@@ -214,15 +217,14 @@ impl Visitor for Conformance {
 
 #[test]
 fn every_method_gives_what_its_definition_gives() {
-    each(&mut Conformance);
+    on_isas(&mut Conformance);
 }
 
 /// All bytes, of all lengths, at all places.
 struct Lookups;
 
-impl Visitor for Lookups {
-    fn visit<S: Simd + Peak>(&mut self, name: &'static str, isa: Option<S>) {
-        let Some(isa) = available(name, isa) else { return };
+impl Test for Lookups {
+    fn on<S: Simd>(&mut self, name: &str, isa: S) {
         let mut table = [0; 256];
         for (i, to) in table.iter_mut().enumerate() {
             *to = (i * 167 + 13) as u8;
@@ -243,5 +245,5 @@ impl Visitor for Lookups {
 
 #[test]
 fn tables_are_looked_up_at_all_lengths() {
-    each(&mut Lookups);
+    on_isas(&mut Lookups);
 }

@@ -3,7 +3,7 @@
 //! What the constants bound decides how much of the work is needed; all ways give the same bytes.
 
 use super::{Aligned, Depthwise, bytes_at};
-use crate::kernel::epilogue::{Finish, Requantize, Residual, Rows};
+use crate::kernel::epilogue::{Bounds, Finish, Requantize, Residual, Rows};
 use crate::kernel::simd::Simd;
 
 /// Vectors of sums that are kept before they are written.
@@ -34,17 +34,6 @@ pub(super) mod way {
     pub(in super::super) const BOUNDED: u8 = 2;
     /// Any sums, and a residual.
     pub(in super::super) const ANY: u8 = 3;
-}
-
-/// What is known of a block's sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bounds {
-    /// Nothing; a residual may be added.
-    None,
-    /// |t| < 2³¹.
-    Rounds,
-    /// That; and |acc| < 2²³, and a negative one becomes the lower limit.
-    Lifts,
 }
 
 impl Block {
@@ -83,7 +72,7 @@ impl<R: Rows> Depthwise<'_, R> {
         block
     }
 
-    /// What constants say of their sums.
+    /// What constants say of their sums: [`Bounds::of`] of at most 64 channels. A residual takes the way that needs no bounds.
     #[inline(always)]
     fn bounds(&self, bias: &[i32], multiplier: &[f32], how: &Requantize<'_>) -> Bounds {
         // Far from 2³¹, so that what the comparison's own steps round does not matter.

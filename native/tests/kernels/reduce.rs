@@ -6,7 +6,9 @@ use quaver_core::graph::op::ReduceFn;
 use quaver_core::kernel::reduce::MeanOfPixels;
 use quaver_core::tensor::DType;
 
-use crate::run::{Make, Rng, Tensor, check};
+use crate::check::{Make, check};
+use crate::common::Rng;
+use crate::tensor::Tensor;
 
 struct Axes(Vec<usize>);
 

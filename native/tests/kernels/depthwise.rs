@@ -1,43 +1,38 @@
-//! The depthwise kernel against the reference, byte for byte: every kernel path, odd shapes, full-range and extreme data.
-//!
-//! [`check`] takes any instruction set; a test an instruction set is one line. A skip is printed.
+//! The depthwise kernel against the reference, byte for byte: every kernel path, odd shapes, full-range and extreme data, in
+//! parts as threads would compute them.
 
-mod soft;
-
-use quaver::isa::avx512vnni::Avx512Vnni;
-use quaver_core::backend::{Backend, Operand, OutputMut};
+use quaver_core::backend::Operand;
 use quaver_core::graph::Op;
 use quaver_core::graph::op::{Epilogue, QConv, Residual, Window};
 use quaver_core::kernel::depthwise::Depthwise;
 use quaver_core::kernel::epilogue::{self, Finish, Requantize, SliceRows};
 use quaver_core::kernel::simd::Simd;
 use quaver_core::quant::Affine;
-use quaver_core::reference::Reference;
-use quaver_core::tensor::{DType, TensorView, TensorViewMut};
+use quaver_core::tensor::{AlignedBytes, DType, TensorView};
 
-/// Convolutions on a processor's own instructions.
-const ROUNDS: u64 = 4000;
-
-#[test]
-fn avx512vnni() {
-    match Avx512Vnni::detect() {
-        Some(isa) => check(isa, ROUNDS),
-        None => println!("skipped: this processor has no AVX-512 VNNI"),
-    }
-}
+use crate::check::{GUARD, reference};
+use crate::common::Rng;
+use crate::isas::{Test, on_isas, on_tiles};
 
 #[test]
-fn software() {
-    check(soft::Soft::<0>, 250);
-    check(soft::Soft::<1>, 250);
-    check(soft::Soft::<2>, 100);
-    check(soft::Soft::<3>, 100);
+fn every_instruction_set_equals_the_reference() {
+    on_isas(&mut Rounds(2500));
 }
 
-/// `rounds` random convolutions.
-fn check<S: Simd>(s: S, rounds: u64) {
-    for seed in 0..rounds {
-        Case::random(&mut Rng(seed)).check(s, &mut Rng(!seed), seed);
+/// Bodies choose by the tile what suits the registers.
+#[test]
+fn every_tile_equals_the_reference() {
+    on_tiles(&mut Rounds(200));
+}
+
+/// So many random convolutions.
+struct Rounds(u64);
+
+impl Test for Rounds {
+    fn on<S: Simd>(&mut self, name: &str, isa: S) {
+        for seed in 0..self.0 {
+            Case::random(&mut Rng(seed), S::MAX_ACTIVATION).check(name, isa, &mut Rng(!seed), seed);
+        }
     }
 }
 
@@ -58,7 +53,7 @@ struct Case {
 }
 
 impl Case {
-    fn random(rng: &mut Rng) -> Self {
+    fn random(rng: &mut Rng, max_activation: u8) -> Self {
         let mut pair = |from: usize, n: usize| [from + rng.below(n), from + rng.below(n)];
         let (any, strides, dilations) = (pair(1, 5), pair(1, 3), pair(1, 3));
         let square = |k| [k, k];
@@ -84,11 +79,10 @@ impl Case {
         });
         let (images, taps, padded) = (1 + rng.below(3), kernel[0] * kernel[1], extents[2].next_multiple_of(16));
         let extreme = rng.below(6) == 0;
-        let (x, w) =
-            if extreme { (vec![255; images * extents.iter().product::<usize>()], vec![128; taps * padded]) } else { (vec![], vec![]) };
-        let x = if extreme { x } else { rng.bytes(images * extents.iter().product::<usize>()) };
-        let w = if extreme { w } else { rng.bytes(taps * padded) };
-        let pad = rng.next() as u8;
+        let pixels = images * extents.iter().product::<usize>();
+        let x = if extreme { vec![max_activation; pixels] } else { rng.bytes(pixels, max_activation) };
+        let w = if extreme { vec![128; taps * padded] } else { rng.bytes(taps * padded, 255) };
+        let pad = rng.below(usize::from(max_activation) + 1) as u8;
         // From biases that a lifted sum holds to those that nearly overflow, and multipliers to match or beyond.
         let (shift, size) = (rng.below(24) as u32, [1.0, 1e-3, 1e6][rng.below(3).min(rng.below(3))]);
         let least = (taps.div_ceil(4) * 4 * 255 * 128) as i64;
@@ -115,8 +109,8 @@ impl Case {
             bias: (0..padded).map(|_| bias(rng)).collect(),
             multiplier: (0..padded).map(|_| sign * spread * size * (1.0 + rng.below(1 << 20) as f32) / (1 << 20) as f32).collect(),
             epilogue: (rng.below(6) != 0).then_some(epilogue),
-            residual: rng.bytes(images * output[0] * output[1] * extents[2]),
-            table: rng.bytes(256),
+            residual: rng.bytes(images * output[0] * output[1] * extents[2], 255),
+            table: rng.bytes(256, 255),
         }
     }
 
@@ -124,7 +118,7 @@ impl Case {
         if self.epilogue.is_some() { DType::U8 } else { DType::F32 }
     }
 
-    fn reference(&self) -> Vec<u8> {
+    fn expected(&self) -> AlignedBytes {
         let [h, w, c] = self.extents;
         let (taps, padded) = (self.window.kernel[0] * self.window.kernel[1], self.bias.len());
         let shape = [self.images, self.output[0], self.output[1], c];
@@ -144,21 +138,11 @@ impl Case {
         let affine = |zero_point| Some(Affine { scale: 1.0, zero_point, q_max: 255 });
         let operands: Vec<_> = operands
             .into_iter()
-            .map(|(dtype, shape, bytes)| Operand {
-                view: TensorView::new(dtype, shape, bytes).expect("sized"),
-                quant: affine(self.pad),
-                constant: None,
-            })
+            .map(|(dtype, shape, bytes)| Operand::new(TensorView::new(dtype, shape, bytes).expect("sized"), affine(self.pad)))
             .collect();
-        // Words, so that f32 are aligned.
-        let len = shape.iter().product::<usize>() * if self.epilogue.is_some() { 1 } else { 4 };
-        let mut words = vec![0u32; len.div_ceil(4)];
-        let bytes: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut words)[..len];
-        let view = TensorViewMut::new(self.dtype(), &shape, bytes).expect("sized");
         let conv = QConv { window: self.window, groups: c, channels: c, pad_value: self.pad, epilogue: self.epilogue };
         let quant = affine(self.epilogue.map_or(0, |e| e.zero_point));
-        Reference.run(&Op::QConv(conv), &operands, &mut OutputMut { view, quant });
-        bytemuck::cast_slice(&words)[..len].to_vec()
+        reference(&Op::QConv(conv), &operands, &shape, self.dtype(), quant)
     }
 
     fn finish(&self) -> Finish<'_> {
@@ -173,11 +157,11 @@ impl Case {
     }
 
     /// Computes in parts, as threads would.
-    fn check<S: Simd>(&self, s: S, rng: &mut Rng, seed: u64) {
+    fn check<S: Simd>(&self, name: &str, s: S, rng: &mut Rng, seed: u64) {
         let size = self.finish().size();
-        let expected = self.reference();
+        let expected = self.expected();
         // What is behind the output stays as it is.
-        let mut bytes = vec![0xA5; expected.len() + 64];
+        let mut bytes = vec![GUARD; expected.len() + 64];
         let (lines, blocks) = (self.images * self.output[0], self.bias.len() / 16);
         let cut_lines = if rng.below(2) == 0 { 0 } else { rng.below(lines + 1) };
         let cut_blocks = if rng.below(2) == 0 { 0 } else { rng.below(blocks + 1) };
@@ -203,7 +187,7 @@ impl Case {
         if let Some(at) = (0..expected.len()).find(|&i| expected[i] != bytes[i]) {
             let (element, e) = (at / size, self.epilogue);
             panic!(
-                "seed {seed}: channel {} column {} line {}: {} for {}; {:?} of {} × {:?}, {e:?}, lines cut at {cut_lines}, blocks at {cut_blocks}",
+                "{name}, seed {seed}: channel {} column {} line {}: {} for {}; {:?} of {} × {:?}, {e:?}, lines cut at {cut_lines}, blocks at {cut_blocks}",
                 element % c,
                 element / c % width,
                 element / c / width,
@@ -214,26 +198,6 @@ impl Case {
                 self.extents,
             );
         }
-        assert!(bytes[expected.len()..].iter().all(|&b| b == 0xA5), "seed {seed}: bytes behind the output");
-    }
-}
-
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn bytes(&mut self, n: usize) -> Vec<u8> {
-        (0..n).map(|_| (self.next() >> 32) as u8).collect()
+        assert!(bytes[expected.len()..].iter().all(|&b| b == GUARD), "{name}, seed {seed}: bytes behind the output");
     }
 }

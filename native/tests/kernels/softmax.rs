@@ -6,7 +6,9 @@ use quaver_core::graph::Op;
 use quaver_core::kernel::softmax::{SoftmaxF32, SoftmaxU8};
 use quaver_core::tensor::DType;
 
-use crate::run::{Make, Rng, Tensor, check};
+use crate::check::{Make, check};
+use crate::common::Rng;
+use crate::tensor::Tensor;
 
 struct U8(usize);
 

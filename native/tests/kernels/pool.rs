@@ -7,7 +7,9 @@ use quaver_core::graph::shape::window_extent;
 use quaver_core::kernel::pool::PoolU8;
 use quaver_core::tensor::DType;
 
-use crate::run::{Make, Rng, Tensor, check};
+use crate::check::{Make, check};
+use crate::common::Rng;
+use crate::tensor::Tensor;
 
 struct Of(Pool);
 

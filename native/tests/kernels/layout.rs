@@ -8,7 +8,9 @@ use quaver_core::kernel::layout::shuffle::ChannelShuffle;
 use quaver_core::kernel::layout::transpose::Transpose;
 use quaver_core::tensor::DType;
 
-use crate::run::{Make, Rng, Tensor, check};
+use crate::check::{Make, check};
+use crate::common::Rng;
+use crate::tensor::Tensor;
 
 struct Join(usize);
 

@@ -6,7 +6,9 @@ use quaver_core::graph::op::{BinaryFn, UnaryFn};
 use quaver_core::kernel::elementwise::{binary_f32::BinaryF32, binary_u8::BinaryU8, table::Table, unary_f32::UnaryF32};
 use quaver_core::tensor::DType;
 
-use crate::run::{Make, Rng, Tensor, check};
+use crate::check::{Make, check};
+use crate::common::Rng;
+use crate::tensor::Tensor;
 
 struct U8(BinaryFn);
 
@@ -146,9 +148,9 @@ fn unary_f32() {
 fn tables() {
     let mut rng = Rng(4);
     let q = rng.affine();
-    let table: Vec<u8> = (0..256).map(|_| rng.below(256) as u8).collect();
+    let table = rng.bytes(256, 255);
     for n in (0..200).chain([4096, 10_001]) {
-        let x: Vec<u8> = (0..n).map(|_| rng.below(256) as u8).collect();
+        let x = rng.bytes(n, 255);
         assert!(check(&Op::Table, &Look, &[&Tensor::new(&[n], &x), &Tensor::new(&[256], &table)], DType::U8, Some(q)));
     }
 }

@@ -6,7 +6,9 @@ use quaver_core::graph::{Dim, Op};
 use quaver_core::kernel::resize::{LinearU8, Nearest};
 use quaver_core::tensor::DType;
 
-use crate::run::{Make, Rng, Tensor, check};
+use crate::check::{Make, check};
+use crate::common::Rng;
+use crate::tensor::Tensor;
 
 struct Near(Resize);
 

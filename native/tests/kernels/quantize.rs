@@ -1,12 +1,13 @@
 //! Between f32 and u8.
 
-use quaver_core::backend::{Backend, Operand, OutputMut};
+use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::graph::Op;
 use quaver_core::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
-use quaver_core::reference::Reference;
 use quaver_core::tensor::{DType, TensorViewMut};
 
-use crate::run::{Make, Rng, Tensor, check, everywhere};
+use crate::check::{Make, check, everywhere, reference};
+use crate::common::Rng;
+use crate::tensor::Tensor;
 
 struct ToBytes;
 
@@ -46,15 +47,13 @@ fn transposed() {
         let operand = x.operand();
         let perm = vec![0, 2, 3, 1];
         let transpose = Op::Transpose { perm };
-        let (shape, mut moved, mut expected) = ([n, h, w, c], vec![0f32; n * h * w * c], vec![0; n * h * w * c]);
-        let mut view =
-            OutputMut { view: TensorViewMut::new(DType::F32, &shape, bytemuck::cast_slice_mut(&mut moved)).expect("sized"), quant: None };
-        Reference.run(&transpose, &[operand], &mut view);
-        let moved = Tensor::new(&shape, &moved);
-        let mut output = OutputMut { view: TensorViewMut::new(DType::U8, &shape, &mut expected).expect("sized"), quant: Some(q) };
-        let kernel = QuantizeTransposed::new(&transpose, std::slice::from_ref(&operand), &output).expect("it applies");
-        Reference.run(&Op::Quantize { channels_last: false }, &[moved.operand()], &mut output);
-        everywhere(&kernel, |isa, got| assert_eq!(got, expected, "{isa} {shape:?} {q:?}"));
+        let shape = [n, h, w, c];
+        let moved = reference(&transpose, &[operand], &shape, DType::F32, None);
+        let moved = Tensor::new::<f32>(&shape, bytemuck::cast_slice(&moved));
+        let mut expected = reference(&Op::Quantize { channels_last: false }, &[moved.operand()], &shape, DType::U8, Some(q));
+        let output = OutputMut { view: TensorViewMut::new(DType::U8, &shape, &mut expected).expect("sized"), quant: Some(q) };
+        let kernel = QuantizeTransposed::new(std::slice::from_ref(&operand), &output).expect("it applies");
+        everywhere(&kernel, |isa, got| assert_eq!(got, &expected[..], "{isa} {shape:?} {q:?}"));
 
         let (pitch, pad) = (c.next_multiple_of(4) + 4 * (round % 2), rng.below(256) as u8);
         let kernel = QuantizeTransposed::with_pitch(&operand, q, Some(pitch), pad).expect("it applies");

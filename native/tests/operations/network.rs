@@ -1,0 +1,139 @@
+//! A network of one operation, and sessions on it.
+
+use std::ops::Range;
+
+use quaver::dispatch::choose;
+use quaver::dispatch::kernel::Kind;
+use quaver::dispatch::query::Query;
+use quaver::{Isa, Model, Session, SessionOptions, Tensor};
+use quaver_core::format::{Metadata, write};
+use quaver_core::graph::{Dim, Network, Op, ValueId};
+use quaver_core::plan::Plan;
+use quaver_core::quant::Affine;
+use quaver_core::tensor::DType;
+
+use crate::common::{Rng, difference, skip};
+
+/// Batch sizes of each network, in one session.
+const BATCHES: [usize; 3] = [1, 2, 5];
+/// Threads of sessions.
+const THREADS: [usize; 3] = [1, 2, 3];
+
+/// A network in the making.
+pub struct Build {
+    pub net: Network,
+    pub rng: Rng,
+}
+
+/// The operation that is tested.
+pub struct Node {
+    pub op: Op,
+    pub inputs: Vec<ValueId>,
+    pub dtype: DType,
+    pub quant: Option<Affine>,
+}
+
+impl Build {
+    /// An operand u8 `[N, shape…]`: an input, or what a table makes of one.
+    pub fn bytes(&mut self, shape: &[usize], quant: Affine) -> ValueId {
+        let x = self.input(DType::U8, shape);
+        if quant.q_max == u8::MAX && self.rng.below(2) == 0 {
+            self.net.graph.values[x.index()].quant = Some(quant);
+            return x;
+        }
+        self.net.graph.values[x.index()].quant = Some(Affine { scale: 1.0, zero_point: 0, q_max: u8::MAX });
+        let table = self.net.constant("table", &[256], &self.rng.bytes(256, quant.q_max));
+        self.net.push_typed(Op::Table, &[x, table], "before", "", DType::U8, Some(quant)).expect("fits")
+    }
+
+    /// An operand f32 `[N, shape…]`.
+    pub fn floats(&mut self, shape: &[usize]) -> ValueId {
+        self.input(DType::F32, shape)
+    }
+
+    /// Any extents of images, most of them small.
+    pub fn image(&mut self, channels: usize) -> [usize; 3] {
+        let most = if self.rng.below(4) == 0 { 24 } else { 9 };
+        [self.rng.between(1, most), self.rng.between(1, most), self.rng.between(1, channels)]
+    }
+
+    fn input(&mut self, dtype: DType, shape: &[usize]) -> ValueId {
+        let name = format!("x{}", self.net.graph.inputs.len());
+        self.net.input(name, dtype, [Dim::BATCH].into_iter().chain(shape.iter().map(|&d| Dim::Fixed(d))).collect())
+    }
+}
+
+/// Compares sessions on a network for each seed. Of every five choices of a kernel, at least `kernels` must not be the
+/// definition, or nothing would have been tested.
+pub fn check(seeds: Range<u64>, kernels: usize, node: impl Fn(&mut Build) -> Node) {
+    let (mut chosen, mut all) = (0, 0);
+    for seed in seeds {
+        let mut build = Build { net: Network::new("one"), rng: Rng(seed) };
+        let Node { op, inputs, dtype, quant } = node(&mut build);
+        let Build { mut net, mut rng } = build;
+        let y = net.push_typed(op, &inputs, "node", "y", dtype, quant).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        net.output(y);
+        let file = write(&net, &Metadata::default()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let model = Model::from_bytes(file).expect("what was written is valid");
+        compare(&model, &mut rng, seed);
+        for isas in available() {
+            all += 1;
+            chosen += usize::from(has_kernel(&model, isas));
+        }
+    }
+    assert!(chosen * 5 >= all * kernels, "of {all} choices, only {chosen} are kernels");
+}
+
+/// The instruction sets up to each that the processor has, but the definition.
+fn available() -> impl Iterator<Item = &'static [Isa]> {
+    let isas = Isa::available();
+    Isa::ALL.into_iter().filter(|isa| !isas.contains(isa)).for_each(|isa| skip(isa.name()));
+    (2..=isas.len()).map(|count| &isas[..count])
+}
+
+/// Whether the last node runs by a kernel.
+fn has_kernel(model: &Model, isas: &[Isa]) -> bool {
+    let graph = model.graph();
+    let plan = Plan::new(graph, 1, usize::MAX).expect("small");
+    let node = graph.nodes.last().expect("there is one");
+    choose(&Query::new(graph, &plan, node, 1), isas).kernel.kind != Kind::Reference
+}
+
+fn compare(model: &Model, rng: &mut Rng, seed: u64) {
+    let session = |isa: Isa, threads: usize| {
+        let options = SessionOptions { threads, isa: Some(isa), ..SessionOptions::default() };
+        (isa, threads, Session::new(model, options).expect("it is there"))
+    };
+    let (_, _, mut definition) = session(Isa::Scalar, 1);
+    let isas = available().filter_map(|isas| isas.last());
+    let mut sessions: Vec<_> = isas.flat_map(|&isa| THREADS.map(|threads| session(isa, threads))).collect();
+    for batch in BATCHES {
+        let inputs: Vec<(&str, Tensor)> = model
+            .inputs()
+            .iter()
+            .map(|port| {
+                let shape: Vec<usize> = port.shape.iter().map(|dim| dim.at(batch).expect("small")).collect();
+                let len = shape.iter().product();
+                let tensor = match port.dtype {
+                    DType::U8 => Tensor::from_vec(shape, rng.bytes(len, u8::MAX)),
+                    _ => Tensor::from_vec(shape, rng.floats(len)),
+                };
+                (port.name.as_str(), tensor.expect("sized"))
+            })
+            .collect();
+        let expected = definition.run(&inputs).expect("valid inputs");
+        let expected = expected.first().expect("an output");
+        for (isa, threads, session) in &mut sessions {
+            let got = session.run(&inputs).expect("valid inputs");
+            let got = got.first().expect("an output");
+            if let Some(at) = difference(expected.dtype(), got.bytes(), expected.bytes()) {
+                panic!(
+                    "seed {seed}, batch {batch}, {isa}, {threads} threads: element {at} of {:?} is wrong; {:?} of {:?}",
+                    expected.shape(),
+                    model.graph().nodes.last(),
+                    inputs.iter().map(|(_, tensor)| tensor.shape()).collect::<Vec<_>>(),
+                );
+            }
+        }
+    }
+}
