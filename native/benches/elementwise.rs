@@ -166,7 +166,7 @@ fn unary(bench: &Bench) {
     let image = Tensor::f32(&[1, 3, 224, 224]);
     let transpose = Op::Transpose { perm: vec![0, 2, 3, 1] };
     bench.run("Quantize+Transpose 3x224x224", &transpose, &[image.operand()], (DType::U8, &[1, 224, 224, 3]), |i, o| {
-        QuantizeTransposed::new(&Op::Transpose { perm: vec![0, 2, 3, 1] }, i, o)
+        QuantizeTransposed::new(i, o)
     });
     bench.run("Quantize+Transpose 3>4x224x224", &transpose, &[image.operand()], (DType::U8, &[1, 224, 224, 4]), |i, _| {
         QuantizeTransposed::with_pitch(&i[0], Q, Some(4), Q.zero_point)
