@@ -106,12 +106,19 @@ impl Bounds {
 pub trait Rows {
     /// Bytes `from .. from + len` of row `row`.
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8];
+
+    /// Bytes `columns` of `rows` rows from `row` on, if they are in one piece.
+    fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]>;
 }
 
 impl<R: Rows> Rows for &mut R {
     #[inline(always)]
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8] {
         R::at(self, row, from, len)
+    }
+
+    fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
+        R::piece(self, row, rows, columns)
     }
 }
 
@@ -128,6 +135,10 @@ impl Rows for SliceRows<'_> {
     #[inline(always)]
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8] {
         &mut self.bytes[row * self.pitch + from..][..len]
+    }
+
+    fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
+        (columns == (0..self.pitch)).then(|| &mut self.bytes[row * self.pitch..][..rows * self.pitch])
     }
 }
 
@@ -157,6 +168,9 @@ pub struct Sums<'a, const NB: usize> {
 #[inline(always)]
 pub fn look_up<S: Simd, R: Rows>(s: S, how: &Finish<'_>, rows: Range<usize>, channels: Range<usize>, to: &mut R) {
     let Finish::U8(Requantize { table: Some(table), .. }) = how else { return };
+    if let Some(piece) = to.piece(rows.start, rows.len(), channels.clone()) {
+        return s.lookup(table, piece);
+    }
     for row in rows {
         s.lookup(table, to.at(row, channels.start, channels.len()));
     }

@@ -30,6 +30,14 @@ impl Rows for Rectangle<'_> {
         // so), and this borrow of `self` is the only one.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(r * self.pitch + c), len) }
     }
+
+    fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
+        let r = row.wrapping_sub(self.rows.start);
+        assert!(r <= self.rows.len() && rows <= self.rows.len() - r, "a kernel writes outside of its part");
+        // SAFETY: whole rows of the output, all of them this rectangle's, are one piece of it; as in `at`.
+        (columns == (0..self.pitch) && self.columns == columns)
+            .then(|| unsafe { std::slice::from_raw_parts_mut(self.start.add(r * self.pitch), rows * self.pitch) })
+    }
 }
 
 /// What a part of a job works with, given the numbers of its row range and column range.
