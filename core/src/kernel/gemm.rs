@@ -211,8 +211,8 @@ impl<'a, R: Rows> Gemm<'a, R> {
 
     /// The channels of the output that these blocks are.
     pub fn channels(&self) -> Range<usize> {
-        let end = (self.blocks.end * 16).min(self.weights.channels);
-        self.channel + self.blocks.start * 16..self.channel + end
+        let before = |block: usize| self.channel + (block * 16).min(self.weights.channels);
+        before(self.blocks.start)..before(self.blocks.end)
     }
 
     /// What is known of the sums of these blocks.

@@ -26,6 +26,10 @@ impl Rows for Once<'_> {
         assert!(self.asked.as_mut().is_none_or(|asked| asked.insert((row, from))), "{row}, {from} is written twice");
         self.rows.at(row, from, len)
     }
+
+    fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
+        self.rows.piece(row, rows, columns)
+    }
 }
 
 /// Numbers without a pattern, the same in every run.
