@@ -1,7 +1,7 @@
 //! The executor: walks a plan over a [`Backend`].
 //!
 //! It owns the arena and nothing else; graph, constants and backend are lent to each run, so that many executors can
-//! share one model.
+//! share one model. A run allocates nothing.
 
 use thiserror::Error;
 
@@ -52,10 +52,9 @@ pub struct Executor {
     plan: Plan,
     arena: AlignedBytes,
     scratch: AlignedBytes,
+    /// Room for the operands of one node; empty between nodes.
+    operands: Vec<Operand<'static>>,
 }
-
-/// Most operands that are gathered without a heap allocation.
-const OPERANDS: usize = 16;
 
 impl Executor {
     /// Allocates the arena of `plan`, and `scratch` bytes for the backend.
@@ -64,7 +63,7 @@ impl Executor {
     /// [`ExecError::Memory`].
     pub fn new(plan: Plan, scratch: usize) -> Result<Self, ExecError> {
         let allocate = |bytes| AlignedBytes::zeroed(bytes).ok_or(ExecError::Memory { bytes });
-        Ok(Self { arena: allocate(plan.arena_len)?, scratch: allocate(scratch)?, plan })
+        Ok(Self { arena: allocate(plan.arena_len)?, scratch: allocate(scratch)?, operands: Vec::new(), plan })
     }
 
     /// The plan.
@@ -85,10 +84,13 @@ impl Executor {
         mut observer: Option<Observer<'_>>,
     ) -> Result<(), ExecError> {
         check_inputs(graph, &self.plan, inputs)?;
+        // Allocates in the first run only.
+        self.operands.reserve(graph.nodes.iter().map(|node| node.inputs.len()).max().unwrap_or(0));
         let mut next = 0;
         for (index, node) in graph.nodes.iter().enumerate() {
             if self.plan.steps.get(next) == Some(&index) {
-                step(&self.plan, (&mut self.arena, &mut self.scratch), graph, constants, backend, inputs, (index, node));
+                let memory = (&mut *self.arena, &mut *self.scratch, &mut self.operands);
+                step(&self.plan, memory, graph, constants, backend, inputs, (index, node));
                 next += 1;
             }
             if let Some(observe) = &mut observer {
@@ -143,7 +145,7 @@ type Parts<'a> = (&'a [u8], &'a [u8], usize);
 
 fn step(
     plan: &Plan,
-    (arena, scratch): (&mut [u8], &mut [u8]),
+    (arena, scratch, room): (&mut [u8], &mut [u8], &mut Vec<Operand<'static>>),
     graph: &Graph,
     constants: &dyn Constants,
     backend: &dyn Backend,
@@ -164,18 +166,17 @@ fn step(
     let value = graph.value(output);
     let view = TensorViewMut::new(value.dtype, &plan.shapes[output.index()], bytes).expect("the plan sized this range");
     let mut result = OutputMut { view, quant: value.quant };
-    if node.inputs.len() <= OPERANDS {
-        let mut gathered = [const { None }; OPERANDS];
-        for (slot, &id) in gathered.iter_mut().zip(&node.inputs) {
-            *slot = Some(operand(id));
-        }
-        let first = gathered[0].expect("every operation has an operand");
-        let gathered = gathered.map(|slot| slot.unwrap_or(first));
-        backend.run(index, &node.op, &gathered[..node.inputs.len()], &mut result, scratch);
-    } else {
-        let gathered: Vec<Operand<'_>> = node.inputs.iter().map(|&id| operand(id)).collect();
-        backend.run(index, &node.op, &gathered, &mut result, scratch);
-    }
+    let mut operands = recycle(std::mem::take(room));
+    operands.extend(node.inputs.iter().map(|&id| operand(id)));
+    backend.run(index, &node.op, &operands, &mut result, scratch);
+    *room = recycle(operands);
+}
+
+/// An empty vector with the memory of `vec`, for elements that borrow from elsewhere. That nothing is allocated rests on how
+/// the standard library collects a vector's own iterator; were it otherwise, a test would count it.
+pub fn recycle<T, U>(mut vec: Vec<T>) -> Vec<U> {
+    vec.clear();
+    vec.into_iter().map(|_| unreachable!("it is empty")).collect()
 }
 
 /// A value's elements, and its bytes with the slack behind them.

@@ -6,6 +6,7 @@
 
 use std::env::{self, VarError};
 use std::fmt;
+use std::str::FromStr;
 use std::sync::OnceLock;
 
 use crate::Error;
@@ -42,6 +43,12 @@ impl Isa {
         AVAILABLE.get_or_init(|| Self::ALL.into_iter().filter(|isa| isa.detect()).collect())
     }
 
+    /// Up to this one, ascending, whatever this machine has: what the dispatcher may choose from on a machine that has them all.
+    pub fn and_below(self) -> &'static [Isa] {
+        static ALL: [Isa; 5] = Isa::ALL;
+        &ALL[..ALL.iter().take_while(|&&isa| isa <= self).count()]
+    }
+
     fn detect(self) -> bool {
         match self {
             Isa::Scalar => true,
@@ -70,25 +77,30 @@ impl fmt::Display for Isa {
     }
 }
 
+impl FromStr for Isa {
+    type Err = Error;
+    /// From its [`Isa::name`].
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let found = Self::ALL.into_iter().find(|isa| isa.name() == name);
+        found.ok_or_else(|| Error::UnknownIsa { value: name.to_owned(), known: names(&Self::ALL) })
+    }
+}
+
 /// The instruction sets that a session may use, ascending: up to the one asked for, else up to that of `QUAVER_ISA`, else all
 /// there are.
 pub(crate) fn isas(asked: Option<Isa>) -> Result<&'static [Isa], Error> {
     if let Some(isa) = asked {
-        return up_to(Some(isa.name()));
+        return up_to(isa);
     }
     match env::var("QUAVER_ISA") {
-        Ok(value) => up_to(Some(&value)),
-        Err(VarError::NotPresent) => up_to(None),
-        Err(VarError::NotUnicode(value)) => up_to(Some(&value.to_string_lossy())),
+        Ok(value) => up_to(value.parse()?),
+        Err(VarError::NotPresent) => Ok(Isa::available()),
+        Err(VarError::NotUnicode(value)) => up_to(value.to_string_lossy().parse()?),
     }
 }
 
-fn up_to(asked: Option<&str>) -> Result<&'static [Isa], Error> {
+fn up_to(isa: Isa) -> Result<&'static [Isa], Error> {
     let available = Isa::available();
-    let Some(value) = asked else { return Ok(available) };
-    let Some(isa) = Isa::ALL.into_iter().find(|isa| isa.name() == value) else {
-        return Err(Error::UnknownIsa { value: value.to_owned(), known: names(&Isa::ALL) });
-    };
     match available.iter().position(|&have| have == isa) {
         Some(at) => Ok(&available[..=at]),
         None => Err(Error::UnavailableIsa { value: isa.name(), available: names(available) }),
@@ -105,20 +117,27 @@ mod tests {
 
     #[test]
     fn names_are_taken_as_they_are() {
-        assert_eq!(up_to(Some("scalar")).expect("always there"), [Isa::Scalar]);
+        for isa in Isa::ALL {
+            assert_eq!(isa.name().parse::<Isa>().expect("its name"), isa);
+        }
         for value in ["", "AVX2", "scalar ", "sse2"] {
-            assert!(matches!(up_to(Some(value)), Err(Error::UnknownIsa { .. })), "{value:?}");
+            assert!(matches!(value.parse::<Isa>(), Err(Error::UnknownIsa { .. })), "{value:?}");
         }
     }
 
     #[test]
     fn what_is_not_there_is_an_error() {
         for isa in Isa::ALL {
-            match up_to(Some(isa.name())) {
+            match up_to(isa) {
                 Ok(isas) => assert_eq!(isas.last(), Some(&isa)),
                 Err(error) => assert!(!Isa::available().contains(&isa), "{isa}: {error}"),
             }
         }
-        assert_eq!(up_to(None).expect("one is there"), Isa::available());
+    }
+
+    #[test]
+    fn each_has_those_below_it() {
+        assert_eq!(Isa::Scalar.and_below(), [Isa::Scalar]);
+        assert_eq!(Isa::Amx.and_below(), Isa::ALL);
     }
 }

@@ -126,20 +126,30 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
-    /// `QUAVER_ISA` names nothing.
-    #[error("QUAVER_ISA is '{value}', which is none of {known}")]
+    /// A name that is no instruction set's, of `QUAVER_ISA` or given to [`Isa::from_str`](crate::Isa#method.from_str).
+    #[error("'{value}' is no instruction set that Quaver has kernels for; QUAVER_ISA and --isa take one of {known}")]
     UnknownIsa {
-        /// Its value.
+        /// The name.
         value: String,
         /// The names there are.
         known: String,
     },
-    /// `QUAVER_ISA` names an instruction set without kernels here.
-    #[error("QUAVER_ISA is '{value}', but this build has kernels for {available} only; unset it or choose one of these")]
+    /// An instruction set that this machine lacks, asked for by `QUAVER_ISA` or [`SessionOptions`](crate::SessionOptions).
+    #[error("the instruction set '{value}' is not available: this machine has {available}; ask for one of these, or for none")]
     UnavailableIsa {
-        /// Its value.
+        /// Its name.
         value: &'static str,
         /// What there is.
         available: String,
+    },
+    /// Kernels that should give the same bytes but don't: a bug of this crate.
+    #[error("node '{node}': {kernel} and {other} give different results, which is a bug of Quaver; please report it with the model")]
+    Disagreement {
+        /// The node's name.
+        node: String,
+        /// One kernel.
+        kernel: &'static str,
+        /// The other kernel.
+        other: &'static str,
     },
 }

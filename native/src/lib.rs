@@ -20,16 +20,19 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `model` | [`Model::open`]: the map and its validation, inputs and outputs |
-//! | `session` | [`Session::run`]: named tensors, plans by batch size |
+//! | `session` | [`Session::run`], and [`Session::infer`] without copies; plans by batch size; [`Session::explain`], [`Session::profile`], [`Session::tune`] |
 //! | `tensor` | [`Tensor`]: owned elements with a shape |
 //! | `options` | [`SessionOptions`] |
 //! | `cpu` | [`Isa`], the environment variable `QUAVER_ISA` |
+//! | [`dispatch`] | which kernel runs a node, and why |
 //! | `backend` | from an operation to its kernel |
+//! | `isa`, `amx` | instructions |
 //! | `pool` | threads that share the parts of an operation |
 //! | `profile` | [`Profile`]: where the time of runs goes |
 //! | `error` | [`Error`] |
 //!
-//! `unsafe` occurs in two places: the mapping in `model`, and `pool`, which lends borrowed work to threads.
+//! `unsafe` occurs in the mapping in `model`, in `pool`, which lends borrowed work to threads, and where instructions are: `isa`
+//! and `amx`.
 
 #[doc(hidden)]
 pub mod amx;
@@ -48,12 +51,15 @@ mod session;
 mod tensor;
 
 pub use cpu::Isa;
+pub use dispatch::explain::Explained;
+pub use dispatch::peaks::Peaks;
+pub use dispatch::tune::{Change, Tuning};
 pub use error::Error;
 pub use model::{Model, Port};
 pub use options::SessionOptions;
 pub use profile::{NodeSummary, NodeTime, Profile};
-pub use session::{Outputs, Session};
+pub use session::{OutputViews, Outputs, Session};
 pub use tensor::{Tensor, TensorElement};
 
 pub use quaver_core::graph::Dim;
-pub use quaver_core::tensor::DType;
+pub use quaver_core::tensor::{DType, TensorView};

@@ -174,7 +174,7 @@ fn event(name: &str, category: &str, start_ns: u64, ns: u64, args: Value) -> Val
 }
 
 /// Temporary files are private; what a user asked for has the rights that other tools would give it.
-fn make_readable(file: &File) -> io::Result<()> {
+pub(crate) fn make_readable(file: &File) -> io::Result<()> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;

@@ -1,18 +1,32 @@
 //! A session: one caller's runs of a model.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`inputs`] | what a caller gives, against what the model takes |
+//! | [`outputs`] | results |
+//! | [`measure`] | time of each node: profiling |
+//! | [`tuning`] | time of each kernel that could run a node |
+
+mod inputs;
+mod measure;
+mod outputs;
+mod tuning;
 
 use std::sync::Arc;
 
-use quaver_core::exec::{Executor, Observer};
-use quaver_core::graph::dim::display;
-use quaver_core::graph::{Dim, ValueId};
+use quaver_core::exec::{Executor, Observer, recycle};
+use quaver_core::graph::ValueId;
 use quaver_core::plan::Plan;
 use quaver_core::tensor::TensorView;
 
 use crate::backend::Native;
+use crate::dispatch::explain::{Explained, explain};
+use crate::dispatch::peaks::Peaks;
 use crate::dispatch::tune::Tuning;
-use crate::model::Port;
 use crate::pool::Pool;
 use crate::{Error, Isa, Model, SessionOptions, Tensor, cpu};
+use inputs::{batch_size, in_order};
+pub use outputs::{OutputViews, Outputs};
 
 /// Runs a [`Model`]. A session belongs to one thread at a time and keeps the memory of its runs; sessions share the model.
 #[derive(Debug)]
@@ -24,6 +38,8 @@ pub struct Session {
     pool: Arc<Pool>,
     /// By batch size, the one used last at the end.
     executors: Vec<(Executor, Native)>,
+    /// Room for the inputs of a run; empty between runs.
+    room: Vec<TensorView<'static>>,
 }
 
 /// Batch sizes whose memory a session keeps.
@@ -34,8 +50,8 @@ impl Session {
     /// batch sizes is kept.
     ///
     /// # Errors
-    /// [`Error::Threads`] for no threads; [`Error::UnknownIsa`] or [`Error::UnavailableIsa`] where the environment variable
-    /// `QUAVER_ISA` asks for what isn't there.
+    /// [`Error::Threads`] for no threads; [`Error::UnknownIsa`] or [`Error::UnavailableIsa`] where the options or the
+    /// environment variable `QUAVER_ISA` ask for what isn't there; [`Error::Tuning`] for a side file that can't be used.
     pub fn new(model: &Model, options: SessionOptions) -> Result<Self, Error> {
         if options.threads == 0 {
             return Err(Error::Threads { threads: 0 });
@@ -44,7 +60,7 @@ impl Session {
         let nodes = model.graph().nodes.len();
         let tuning = options.tuning.as_ref().map(|path| Tuning::read(path, model.name(), nodes)).transpose()?;
         let pool = Arc::new(Pool::new(options.threads).map_err(|source| Error::Spawn { threads: options.threads, source })?);
-        Ok(Self { model: model.clone(), options, isas, tuning, pool, executors: Vec::new() })
+        Ok(Self { model: model.clone(), options, isas, tuning, pool, executors: Vec::new(), room: Vec::new() })
     }
 
     /// The model.
@@ -62,39 +78,67 @@ impl Session {
         self.pool.threads()
     }
 
-    /// Runs the model on named inputs, in any order. The batch size is that of their shapes, where the model leaves it open.
+    /// Runs the model on named inputs, in any order, and lends its results until the next run. The batch size is that of the
+    /// inputs' shapes, where the model leaves it open. After the first run of a batch size, a run allocates nothing.
     ///
     /// # Errors
     /// [`Error`], naming the input, where one is unknown, missing, given twice, or of another type, shape or batch size;
     /// [`Error::Plan`] and [`Error::Run`] where the batch needs more memory than allowed or available.
-    pub fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Outputs, Error> {
+    pub fn infer(&mut self, inputs: &[(&str, TensorView<'_>)]) -> Result<OutputViews<'_>, Error> {
         self.start(inputs, None)
+    }
+
+    /// As [`Session::infer`], of and with tensors that the caller owns.
+    ///
+    /// # Errors
+    /// Those of [`Session::infer`].
+    pub fn run(&mut self, inputs: &[(&str, Tensor)]) -> Result<Outputs, Error> {
+        Ok(self.infer(&views(inputs))?.to_owned())
     }
 
     /// As [`Session::run`], and calls `observer` after each node with the node's index, its result's [`ValueId`], and the
     /// result itself.
     ///
     /// # Errors
-    /// Those of [`Session::run`].
+    /// Those of [`Session::infer`].
     pub fn run_observed(
         &mut self,
         inputs: &[(&str, Tensor)],
         observer: &mut dyn FnMut(usize, ValueId, TensorView<'_>),
     ) -> Result<Outputs, Error> {
-        self.start(inputs, Some(observer))
+        Ok(self.start(&views(inputs), Some(observer))?.to_owned())
     }
 
-    fn start(&mut self, inputs: &[(&str, Tensor)], observer: Option<Observer<'_>>) -> Result<Outputs, Error> {
-        let ordered = in_order(self.model.inputs(), inputs)?;
-        let batch = batch_size(self.model.inputs(), &ordered)?;
-        let views: Vec<TensorView<'_>> = ordered.iter().filter_map(|t| t.view()).collect();
+    /// Which kernel runs each node at that batch size, why, and how long it should take on this machine.
+    ///
+    /// # Errors
+    /// [`Error::Plan`] where the batch is empty or needs more memory than allowed.
+    pub fn explain(&self, batch: usize) -> Result<Vec<Explained>, Error> {
+        let plan = Plan::new(self.model.graph(), batch, self.options.max_memory)?;
+        Ok(explain(self.model.graph(), &plan, self.isas, self.threads(), Peaks::measured(), self.tuning.as_ref()))
+    }
+
+    fn start(&mut self, inputs: &[(&str, TensorView<'_>)], observer: Option<Observer<'_>>) -> Result<OutputViews<'_>, Error> {
+        let mut ordered = recycle(std::mem::take(&mut self.room));
+        let ran = self.start_in_order(inputs, &mut ordered, observer);
+        self.room = recycle(ordered);
+        ran?;
+        let (executor, _) = self.executors.last().expect("`start_in_order` leaves one");
+        Ok(OutputViews { ports: self.model.outputs(), graph: self.model.graph(), executor })
+    }
+
+    /// Runs, and leaves the batch's executor at the end. `ordered` is room for views.
+    fn start_in_order<'a>(
+        &mut self,
+        inputs: &[(&str, TensorView<'a>)],
+        ordered: &mut Vec<TensorView<'a>>,
+        observer: Option<Observer<'_>>,
+    ) -> Result<(), Error> {
+        in_order(self.model.inputs(), inputs, ordered)?;
+        let batch = batch_size(self.model.inputs(), ordered)?;
         self.prepare(batch)?;
-        let (Some((executor, backend)), graph) = (self.executors.last_mut(), self.model.graph()) else {
-            unreachable!("`prepare` leaves the batch's executor at the end")
-        };
-        executor.run(graph, self.model.constants(), backend, &views, observer)?;
-        let tensors = (0..graph.outputs.len()).filter_map(|i| executor.output(graph, i)).map(Tensor::copy_of);
-        Ok(Outputs { tensors: self.model.outputs().iter().map(|p| p.name.clone()).zip(tensors).collect() })
+        let (executor, backend) = self.executors.last_mut().expect("`prepare` leaves one");
+        Ok(executor.run(self.model.graph(), self.model.constants(), backend, ordered, observer)?)
     }
 
     /// Puts the executor of that batch size at the end, making it where there is none.
@@ -113,95 +157,7 @@ impl Session {
     }
 }
 
-/// The results of a run, in the model's order.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Outputs {
-    tensors: Vec<(String, Tensor)>,
-}
-
-impl Outputs {
-    /// The output of that name.
-    pub fn get(&self, name: &str) -> Option<&Tensor> {
-        self.tensors.iter().find(|(n, _)| n == name).map(|(_, t)| t)
-    }
-
-    /// The first output: the only one of most models.
-    pub fn first(&self) -> Option<&Tensor> {
-        self.tensors.first().map(|(_, t)| t)
-    }
-
-    /// Names and tensors, in the model's order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Tensor)> {
-        self.tensors.iter().map(|(n, t)| (n.as_str(), t))
-    }
-
-    /// Number of outputs.
-    pub fn len(&self) -> usize {
-        self.tensors.len()
-    }
-
-    /// Whether the model has no outputs.
-    pub fn is_empty(&self) -> bool {
-        self.tensors.is_empty()
-    }
-}
-
-impl IntoIterator for Outputs {
-    type Item = (String, Tensor);
-    type IntoIter = std::vec::IntoIter<(String, Tensor)>;
-    fn into_iter(self) -> Self::IntoIter {
-        self.tensors.into_iter()
-    }
-}
-
-/// The given tensors in the order of `ports`, each with the port's type.
-fn in_order<'a>(ports: &[Port], given: &'a [(&str, Tensor)]) -> Result<Vec<&'a Tensor>, Error> {
-    let mut found: Vec<Option<&Tensor>> = vec![None; ports.len()];
-    for (name, tensor) in given {
-        let Some(index) = ports.iter().position(|p| p.name == *name) else {
-            let known = ports.iter().map(|p| format!("'{}'", p.name)).collect::<Vec<_>>();
-            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-            return Err(Error::UnknownInput { name: (*name).to_owned(), known });
-        };
-        if found[index].replace(tensor).is_some() {
-            return Err(Error::DuplicateInput { name: (*name).to_owned() });
-        }
-    }
-    let checked = ports.iter().zip(found).map(|(port, tensor)| match tensor {
-        None => Err(Error::MissingInput { name: port.name.clone(), expected: format!("{}{}", port.dtype, display(&port.shape)) }),
-        Some(t) if t.dtype() != port.dtype => Err(Error::InputType { name: port.name.clone(), expected: port.dtype, got: t.dtype() }),
-        Some(t) => Ok(t),
-    });
-    checked.collect()
-}
-
-/// The batch size that the shapes of `tensors` say; 1 where no input depends on it.
-fn batch_size(ports: &[Port], tensors: &[&Tensor]) -> Result<usize, Error> {
-    let mut batch: Option<(usize, &str)> = None;
-    for (port, tensor) in ports.iter().zip(tensors) {
-        let refuse = || Error::InputShape { name: port.name.clone(), expected: display(&port.shape), got: tensor.shape().to_vec() };
-        if port.shape.len() != tensor.shape().len() {
-            return Err(refuse());
-        }
-        let mut own = None;
-        for (dim, &extent) in port.shape.iter().zip(tensor.shape()) {
-            match *dim {
-                Dim::Fixed(n) if n == extent => {}
-                Dim::Batch { times } if times > 0 && extent > 0 && extent % times == 0 => {
-                    if *own.get_or_insert(extent / times) != extent / times {
-                        return Err(refuse());
-                    }
-                }
-                _ => return Err(refuse()),
-            }
-        }
-        match (own, batch) {
-            (Some(got), Some((expected, other))) if got != expected => {
-                return Err(Error::Batch { name: port.name.clone(), got, other: other.to_owned(), expected });
-            }
-            (Some(got), None) => batch = Some((got, &port.name)),
-            _ => {}
-        }
-    }
-    Ok(batch.map_or(1, |(n, _)| n))
+/// Borrowed forms.
+fn views<'a>(inputs: &'a [(&str, Tensor)]) -> Vec<(&'a str, TensorView<'a>)> {
+    inputs.iter().map(|(name, tensor)| (*name, tensor.view())).collect()
 }

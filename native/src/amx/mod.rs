@@ -22,8 +22,10 @@ use quaver_core::kernel::simd::Simd;
 
 use crate::cpu;
 use crate::isa::avx512vnni::Avx512Vnni;
+use crate::isa::peak::Peak;
 use driver::{OnTiles, Product};
 use hardware::Hardware;
+use machine::{BYTES, ROWS, Shape, TILES, TileMachine};
 
 pub use plan::{pays, scratch};
 
@@ -51,5 +53,20 @@ impl Amx {
     /// Computes a part of a matrix product, with at least [`scratch`] bytes of any contents.
     pub fn gemm<R: Rows>(self, gemm: Gemm<'_, R>, scratch: &mut [u8]) {
         self.vectors.vectorize(OnTiles::<R, Hardware>(Product { gemm, proof: self, scratch }));
+    }
+}
+
+impl Peak for Amx {
+    fn peak(self, products: u64) -> u64 {
+        const ROUND: u64 = 4 * (ROWS * BYTES * BYTES / 4) as u64;
+        let rounds = products.div_ceil(ROUND).max(1);
+        let mut tiles = Hardware::configure(self, [Shape::new(ROWS, BYTES); TILES]);
+        for _ in 0..rounds {
+            tiles.dot::<0, 4, 6>();
+            tiles.dot::<1, 4, 7>();
+            tiles.dot::<2, 5, 6>();
+            tiles.dot::<3, 5, 7>();
+        }
+        rounds * ROUND
     }
 }

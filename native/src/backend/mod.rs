@@ -22,7 +22,7 @@ use crate::cpu::Isa;
 use crate::dispatch::kernel::Kind;
 use crate::dispatch::query::Query;
 use crate::dispatch::tune::Tuning;
-use crate::dispatch::{Choice, candidates, choose};
+use crate::dispatch::{Choice, resolve};
 use crate::isa::Token;
 use crate::pool::Pool;
 
@@ -61,10 +61,7 @@ impl Native {
     pub(crate) fn new(isas: &[Isa], pool: &Arc<Pool>, graph: &Graph, plan: &Plan, tuning: Option<&Tuning>) -> Self {
         let bind = |(index, node)| {
             let query = Query::new(graph, plan, node, pool.threads());
-            let tuned = tuning
-                .and_then(|t| t.kernel(index))
-                .and_then(|name| candidates(&query, isas).into_iter().find(|choice| choice.kernel.name == name));
-            let choice = tuned.unwrap_or_else(|| choose(&query, isas));
+            let choice = resolve(index, &query, isas, tuning);
             let state = match choice.kernel.kind {
                 Kind::Gemm => packed::Packed::bind(&query).map_or(State::None, |packed| State::Packed(Box::new(packed))),
                 _ => State::None,

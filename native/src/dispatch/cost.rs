@@ -2,34 +2,32 @@
 
 use std::time::Duration;
 
-use super::kernel::Kind;
+use super::kernel::{Kernel, Kind};
+use super::peaks::Peaks;
 use super::query::Query;
-
-/// What a machine can do.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Peaks {
-    /// Multiply-accumulates per second of one thread, by the dot product of an instruction set.
-    pub macs: f64,
-    /// Bytes per second of one thread, read or written.
-    pub bytes: f64,
-}
+use crate::cpu::Isa;
 
 /// What calling a kernel costs.
 const CALL: f64 = 0.5e-6;
-/// Share of the peak that the definition reaches, which is not written for speed.
-const DEFINITION: f64 = 0.02;
+/// What it costs to share a node among threads.
+const FORK_JOIN: f64 = 1e-6;
+/// Work, as time of one thread, below which sharing doesn't pay.
+const SHARED: f64 = 2e-6;
+/// Bytes per second of the definition, which handles element by element.
+const DEFINITION_BYTES: f64 = 0.5e9;
 
-/// The time of a node on one thread.
-pub fn predict(query: &Query<'_>, kind: Kind, peaks: &Peaks) -> Duration {
-    let share = match kind {
-        Kind::Reference => DEFINITION,
+/// The time of a node.
+pub fn predict(query: &Query<'_>, kernel: &Kernel, peaks: &Peaks) -> Duration {
+    let (share, bytes) = match kernel.kind {
+        Kind::Reference => (1.0, DEFINITION_BYTES),
         // Three or four taps of a quad count, and the epilogue weighs as much as the sums.
-        Kind::Depthwise => 0.25,
-        _ => efficiency(query),
+        Kind::Depthwise => (0.25, peaks.bytes()),
+        _ => (efficiency(query), peaks.bytes()),
     };
-    let macs = query.macs() as f64 / (peaks.macs * share);
-    let bytes = query.bytes() as f64 / peaks.bytes;
-    Duration::from_secs_f64(CALL + macs.max(bytes))
+    let isa = if kernel.kind == Kind::Reference { Isa::Scalar } else { kernel.isa };
+    let work = (query.macs() as f64 / (peaks.macs(isa) * share)).max(query.bytes() as f64 / bytes);
+    let alone = query.threads <= 1 || work < SHARED || kernel.kind == Kind::Reference;
+    Duration::from_secs_f64(CALL + if alone { work } else { FORK_JOIN + work / query.threads as f64 })
 }
 
 /// Share of the peak that a product reaches: its epilogue costs as much as some steps of K.

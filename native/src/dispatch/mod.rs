@@ -8,13 +8,15 @@
 //! | [`kernel`] | the list of kernels, by name |
 //! | [`query`] | what a rule may look at |
 //! | [`rules`] | the table |
+//! | [`peaks`] | what a machine can do at most |
 //! | [`cost`] | predicted time from multiply-accumulates and bytes |
 //! | [`explain`] | the choice for every node of a model, and why |
-//! | [`tune`] | measures instead of predicting, and remembers |
+//! | [`tune`] | what was measured instead of predicted, and its side file |
 
 pub mod cost;
 pub mod explain;
 pub mod kernel;
+pub mod peaks;
 pub mod query;
 pub mod rules;
 pub mod tune;
@@ -24,6 +26,7 @@ use crate::cpu::Isa;
 use kernel::{Kernel, Kind, REFERENCE, kernels};
 use query::Query;
 use rules::{RULES, Rule};
+use tune::Tuning;
 
 /// A kernel for a node, and the rule that named it.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +59,13 @@ pub fn candidates(query: &Query<'_>, isas: &[Isa]) -> Vec<Choice> {
         }
     }
     found
+}
+
+/// The kernel that runs node number `node`: the one that `tuning` names, where it can, else the one that the rules choose.
+pub(crate) fn resolve(node: usize, query: &Query<'_>, isas: &[Isa], tuning: Option<&Tuning>) -> Choice {
+    let name = tuning.and_then(|tuning| tuning.kernel(node));
+    let tuned = name.and_then(|name| candidates(query, isas).into_iter().find(|choice| choice.kernel.name == name));
+    tuned.unwrap_or_else(|| choose(query, isas))
 }
 
 /// The best kernel that a rule can mean.
