@@ -1,22 +1,28 @@
 //! The depthwise kernel: `cargo bench -p quaver --bench depthwise [-- FILTER]`. Prints, for shapes of well-known networks and
-//! three epilogues, multiplications and additions a second, and their share of what the dot product alone reaches on
+//! three epilogues, each checked first, multiplications and additions a second, and their share of what the dot product alone reaches on
 //! registers in the same run. Rounds are interleaved, the least of each counts.
 //!
 //! `relu`: limits of a byte and zero point 0, as behind ReLU6. `clip`: any zero point and limits. `table`: that with a fused
 //! table.
 
+mod common {
+    pub mod image;
+}
+
+use std::array::from_fn;
 use std::env;
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use common::image::Problem;
 use quaver::isa::avx512vnni::Avx512Vnni;
-use quaver_core::graph::op::Window;
-use quaver_core::kernel::depthwise::Depthwise;
-use quaver_core::kernel::epilogue::{Finish, Requantize, SliceRows};
-use quaver_core::kernel::simd::{Kernel, Simd};
+use quaver::isa::peak::Peak;
+use quaver_core::graph::op::Epilogue;
+use quaver_core::kernel::simd::Simd;
 
 const ROUNDS: usize = 15;
 const TIME: Duration = Duration::from_micros(1000);
+/// Products of one measurement of the peak.
+const PRODUCTS: u64 = 15_000_000;
 
 /// Extent of the image, channels, kernel, stride.
 const SHAPES: [[usize; 4]; 15] = [
@@ -41,22 +47,24 @@ fn main() {
     let filter = env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
     let Some(isa) = Avx512Vnni::detect() else { return println!("this processor has no AVX-512 VNNI") };
     let mut cases: Vec<Case> = SHAPES.iter().map(|&shape| Case::new(shape)).filter(|c| c.name().contains(&filter)).collect();
+    cases.iter_mut().for_each(|case| case.check(isa));
+    let products = isa.peak(PRODUCTS);
     let mut peak = f64::INFINITY;
     for _ in 0..ROUNDS {
-        peak = peak.min(least(|| isa.vectorize(Peak)));
+        peak = peak.min(least(|| _ = isa.peak(PRODUCTS)));
         for case in &mut cases {
             for how in 0..3 {
-                case.best[how] = case.best[how].min(least(|| case.run.run(isa, how)));
+                case.best[how] = case.best[how].min(least(|| case.run(isa, how)));
             }
         }
     }
-    let peak = (PEAK_STEPS * PEAK_SUMS * 64) as f64 / peak;
+    let peak = products as f64 / peak;
     println!("dot product alone: {peak:.1} G MAC/s");
     println!("{:>16} {:>9} {:>7} {:>9} {:>7} {:>9} {:>7}", "", "relu", "", "clip", "", "table", "");
     for case in &cases {
         print!("{:>16}", case.name());
         for best in case.best {
-            let speed = case.run.work() as f64 / best;
+            let speed = case.work() as f64 / best;
             print!(" {speed:>9.1} {:>6.1}%", 100.0 * speed / peak);
         }
         println!();
@@ -75,102 +83,48 @@ fn least(mut call: impl FnMut()) -> f64 {
     least
 }
 
-const PEAK_STEPS: usize = 20_000;
-const PEAK_SUMS: usize = 12;
-
-/// Dot products of registers.
-struct Peak;
-
-impl Kernel for Peak {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let (x, w) = (s.load_b(black_box(&[3; 64])), s.weights(black_box(&[-5; 64])));
-        let mut sums = [s.splat_i32(0); PEAK_SUMS];
-        for _ in 0..PEAK_STEPS {
-            for sum in &mut sums {
-                *sum = s.dot4_lanes(*sum, x, w);
-            }
-        }
-        let mut all = sums[0];
-        for &sum in &sums {
-            all = s.add_i32(all, sum);
-        }
-        let mut to = [0; 16];
-        s.store_i32(all, &mut to);
-        black_box(to);
-    }
-}
-
 struct Case {
     shape: [usize; 4],
-    run: Run,
+    problem: Problem,
+    table: [u8; 256],
+    to: Vec<u8>,
     best: [f64; 3],
 }
 
 impl Case {
     fn new(shape: [usize; 4]) -> Self {
-        Self { shape, run: Run::new(shape), best: [f64::INFINITY; 3] }
+        let problem = Problem::new(shape);
+        let to = vec![0; problem.len()];
+        Self { shape, problem, table: from_fn(|i| 255 - i as u8), to, best: [f64::INFINITY; 3] }
     }
 
     fn name(&self) -> String {
         let [extent, channels, kernel, stride] = self.shape;
         format!("{extent}x{channels} {kernel}x{kernel}s{stride}")
     }
-}
-
-/// The operands.
-struct Run {
-    extents: [usize; 3],
-    output: [usize; 2],
-    window: Window,
-    input: Vec<u8>,
-    weights: Vec<i8>,
-    bias: Vec<i32>,
-    multiplier: Vec<f32>,
-    table: [u8; 256],
-    to: Vec<u8>,
-}
-
-impl Run {
-    fn new([extent, channels, kernel, stride]: [usize; 4]) -> Self {
-        let (pad, padded) = (kernel / 2, channels.next_multiple_of(16));
-        let window = Window { kernel: [kernel; 2], strides: [stride; 2], dilations: [1; 2], pads_begin: [pad; 2], pads_end: [pad; 2] };
-        let output = [(extent + 2 * pad - kernel) / stride + 1; 2];
-        Self {
-            extents: [extent, extent, channels],
-            output,
-            window,
-            input: (0..extent * extent * channels).map(|i| (i * 37 % 251) as u8).collect(),
-            weights: (0..kernel * kernel * padded).map(|i| (i * 29 % 255) as i8).collect(),
-            bias: vec![900; padded],
-            multiplier: vec![1e-3; padded],
-            table: std::array::from_fn(|i| 255 - i as u8),
-            to: vec![0; output[0] * output[1] * channels],
-        }
-    }
 
     fn work(&self) -> usize {
-        self.to.len() * self.window.kernel[0] * self.window.kernel[1]
+        self.to.len() * self.shape[2].pow(2)
     }
 
     fn run(&mut self, isa: Avx512Vnni, how: usize) {
-        let (zero_point, lo, hi) = if how == 0 { (0, 0, 255) } else { (90, 20, 230) };
         let table = (how == 2).then_some(&self.table);
-        isa.vectorize(Depthwise {
-            input: &self.input,
-            extents: self.extents,
-            window: self.window,
-            output: self.output,
-            weights: &self.weights,
-            bias: &self.bias,
-            multiplier: &self.multiplier,
-            finish: Finish::U8(Requantize { zero_point, lo, hi, residual: None, table }),
-            pad: 5,
-            lines: 0..self.output[0],
-            blocks: 0..self.extents[2].div_ceil(16),
-            to: SliceRows { bytes: &mut self.to, pitch: self.extents[2] },
-        });
+        isa.vectorize(self.problem.depthwise(&epilogue(how), table, &mut self.to));
     }
+
+    fn check(&mut self, isa: Avx512Vnni) {
+        for how in 0..3 {
+            self.run(isa, how);
+            let mut expected = self.problem.expected(&epilogue(how));
+            if how == 2 {
+                expected.iter_mut().for_each(|byte| *byte = self.table[usize::from(*byte)]);
+            }
+            assert!(self.to == expected, "{}: wrong bytes", self.name());
+        }
+    }
+}
+
+fn epilogue(how: usize) -> Epilogue {
+    let (zero_point, lo, hi) = if how == 0 { (0, 0, 255) } else { (90, 20, 230) };
+    Epilogue { zero_point, lo, hi, residual: None, table: how == 2 }
 }

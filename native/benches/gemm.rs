@@ -4,17 +4,20 @@
 //! Each result is checked first. Rounds are interleaved, and the least time of this thread on a processor counts, so that the
 //! share of the peak holds on a machine that is not quiet.
 
+mod common {
+    pub mod clock;
+    pub mod product;
+}
+
 use std::hint::black_box;
 use std::time::Instant;
 
+use common::clock::seconds;
+use common::product::Problem;
 use quaver::isa::peak::Peak;
 use quaver::isa::{Visitor, each};
-use quaver_core::arith::requant::requantize;
 use quaver_core::graph::op::{self, Epilogue};
-use quaver_core::kernel::epilogue::{Finish, Requantize, Residual, SliceRows};
-use quaver_core::kernel::gemm::{Bases, Gemm, Source, Weights};
 use quaver_core::kernel::simd::Simd;
-use rustix::time::{ClockId, clock_gettime};
 
 /// Rows, channels and products of a sum.
 const SHAPES: [[usize; 3]; 5] = [[784, 256, 1152], [3136, 64, 576], [196, 256, 2304], [49, 512, 4608], [3136, 64, 64]];
@@ -34,76 +37,6 @@ fn main() {
             let mut bench = Bench { filters: &filters, problem: &problem, residual, expected: None };
             each(&mut bench);
         }
-    }
-}
-
-/// What this thread has spent on a processor.
-fn seconds() -> f64 {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    now.tv_sec as f64 + 1e-9 * now.tv_nsec as f64
-}
-
-/// Operands of a product.
-struct Problem {
-    shape: [usize; 3],
-    x: Vec<u8>,
-    residual: Vec<u8>,
-    weights: Vec<[i8; 64]>,
-    bias: Vec<[i32; 16]>,
-    multiplier: Vec<[f32; 16]>,
-}
-
-impl Problem {
-    fn new(shape: [usize; 3]) -> Self {
-        let [m, n, k] = shape;
-        // Reduced range, which all instruction sets take.
-        let mut state = 1u32;
-        let mut next = move || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        };
-        Self {
-            shape,
-            x: (0..m * k).map(|_| next() & 127).collect(),
-            residual: (0..m * n).map(|_| next()).collect(),
-            weights: (0..n / 16 * k / 4).map(|_| [0; 64].map(|_: i8| next() as i8)).collect(),
-            bias: (0..n / 16).map(|_| [0; 16].map(|_: i32| i32::from(next()) * 64)).collect(),
-            multiplier: (0..n / 16).map(|_| [0.0; 16].map(|_: f32| f32::from(next()) / (256.0 * 64.0 * k as f32))).collect(),
-        }
-    }
-
-    fn run<S: Simd>(&self, isa: S, epilogue: &Epilogue, y: &mut [u8]) {
-        let [m, n, k] = self.shape;
-        let residual = epilogue.residual.map(|r| Residual { bytes: &self.residual, zero_point: r.zero_point, multiplier: r.multiplier });
-        isa.vectorize(Gemm {
-            source: Source { bytes: &self.x, segments: &[0], quads: k / 4, bases: Bases::matrix(m, k) },
-            weights: Weights { packed: &self.weights, bias: &self.bias, multiplier: &self.multiplier, quads: k / 4, channels: n },
-            finish: Finish::U8(Requantize { zero_point: epilogue.zero_point, lo: epilogue.lo, hi: epilogue.hi, residual, table: None }),
-            rows: 0..m,
-            blocks: 0..n / 16,
-            channel: 0,
-            width: n,
-            to: SliceRows { bytes: y, pitch: n },
-        });
-    }
-
-    /// The product by its definition.
-    fn expected(&self, epilogue: &Epilogue) -> Vec<u8> {
-        let [m, n, k] = self.shape;
-        let mut y = Vec::with_capacity(m * n);
-        for row in self.x.chunks_exact(k) {
-            for c in 0..n {
-                let mut acc = self.bias[c / 16][c % 16];
-                for (quad, w) in row.as_chunks::<4>().0.iter().zip(&self.weights[c / 16 * k / 4..]) {
-                    for j in 0..4 {
-                        acc += i32::from(quad[j]) * i32::from(w[c % 16 * 4 + j]);
-                    }
-                }
-                let residual = epilogue.residual.map(|_| self.residual[y.len()]);
-                y.push(requantize(acc, self.multiplier[c / 16][c % 16], residual, epilogue));
-            }
-        }
-        y
     }
 }
 
@@ -128,9 +61,9 @@ impl Visitor for Bench<'_> {
         };
         let residual = self.residual.then_some(op::Residual { zero_point: 100, multiplier: 0.37 });
         let epilogue = Epilogue { zero_point: 120, lo: 3, hi: 250, residual, table: false };
-        let expected = self.expected.get_or_insert_with(|| self.problem.expected(&epilogue));
+        let expected = self.expected.get_or_insert_with(|| (0..m).flat_map(|row| self.problem.expected(row, &epilogue)).collect());
         let mut y = vec![0; m * n];
-        self.problem.run(isa, &epilogue, &mut y);
+        isa.vectorize(self.problem.gemm(&epilogue, &mut y));
         assert!(y == *expected, "{label}: wrong bytes");
 
         let (mut peak, mut gemm) = (f64::MAX, f64::MAX);
@@ -143,7 +76,7 @@ impl Visitor for Bench<'_> {
                 let products = isa.peak(PRODUCTS);
                 peak = peak.min((seconds() - start) / products as f64);
                 let start = seconds();
-                self.problem.run(isa, black_box(&epilogue), black_box(&mut y));
+                isa.vectorize(self.problem.gemm(black_box(&epilogue), black_box(&mut y)));
                 gemm = gemm.min((seconds() - start) / (m * n * k) as f64);
             }
             round += 1;

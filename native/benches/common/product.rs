@@ -1,0 +1,73 @@
+//! Operands of a matrix product for benchmarks, of any extents whose K is a multiple of 4, and the bytes to expect. Activations
+//! have 7 bits, so that every instruction set takes them.
+
+use quaver_core::arith::requant::requantize;
+use quaver_core::graph::op::Epilogue;
+use quaver_core::kernel::epilogue::{Finish, Requantize, Residual, SliceRows};
+use quaver_core::kernel::gemm::{Bases, Gemm, Source, Weights};
+
+/// Operands of a product.
+pub struct Problem {
+    /// Rows, channels and products of a sum.
+    pub shape: [usize; 3],
+    x: Vec<u8>,
+    residual: Vec<u8>,
+    weights: Vec<[i8; 64]>,
+    bias: Vec<[i32; 16]>,
+    multiplier: Vec<[f32; 16]>,
+}
+
+impl Problem {
+    /// Random operands, the same each time.
+    pub fn new(shape: [usize; 3]) -> Self {
+        let [m, n, k] = shape;
+        let mut state = 1u32;
+        let mut next = move || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        // Sums grow with the root of K; results are to use all of a byte.
+        let scale = 1.0 / (256.0 * 64.0 * (k as f32).sqrt());
+        let blocks = n.div_ceil(16);
+        Self {
+            shape,
+            x: (0..m * k).map(|_| next() & 127).collect(),
+            residual: (0..m * n).map(|_| next()).collect(),
+            weights: (0..blocks * k / 4).map(|_| [0; 64].map(|_: i8| next() as i8)).collect(),
+            bias: (0..blocks).map(|_| [0; 16].map(|_: i32| i32::from(next()) * 64)).collect(),
+            multiplier: (0..blocks).map(|_| [0.0; 16].map(|_: f32| f32::from(next()) * scale)).collect(),
+        }
+    }
+
+    /// The whole product, to be run on an instruction set.
+    pub fn gemm<'a>(&'a self, epilogue: &Epilogue, y: &'a mut [u8]) -> Gemm<'a, SliceRows<'a>> {
+        let [m, n, k] = self.shape;
+        let residual = epilogue.residual.map(|r| Residual { bytes: &self.residual, zero_point: r.zero_point, multiplier: r.multiplier });
+        Gemm {
+            source: Source { bytes: &self.x, segments: &[0], quads: k / 4, bases: Bases::matrix(m, k) },
+            weights: Weights { packed: &self.weights, bias: &self.bias, multiplier: &self.multiplier, quads: k / 4, channels: n },
+            finish: Finish::U8(Requantize { zero_point: epilogue.zero_point, lo: epilogue.lo, hi: epilogue.hi, residual, table: None }),
+            rows: 0..m,
+            blocks: 0..n.div_ceil(16),
+            channel: 0,
+            width: n,
+            to: SliceRows { bytes: y, pitch: n },
+        }
+    }
+
+    /// A row of the product by its definition.
+    pub fn expected(&self, row: usize, epilogue: &Epilogue) -> Vec<u8> {
+        let [_, n, k] = self.shape;
+        let channel = |c: usize| {
+            let mut acc = self.bias[c / 16][c % 16];
+            for (quad, w) in self.x[row * k..][..k].as_chunks::<4>().0.iter().zip(&self.weights[c / 16 * k / 4..]) {
+                for j in 0..4 {
+                    acc += i32::from(quad[j]) * i32::from(w[c % 16 * 4 + j]);
+                }
+            }
+            let residual = epilogue.residual.map(|_| self.residual[row * n + c]);
+            requantize(acc, self.multiplier[c / 16][c % 16], residual, epilogue)
+        };
+        (0..n).map(channel).collect()
+    }
+}
