@@ -191,6 +191,9 @@ fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, to: &mut
         for n in 0..NB {
             let y = s.mul(s.to_f32(s.load_i32(&sums.acc[i][n])), s.load_f32(&sums.multiplier[n]));
             let len = sums.channels.saturating_sub(n * 16).min(16) * 4;
+            if len == 0 {
+                break;
+            }
             let place = to.at(sums.row + i, (sums.channel + n * 16) * 4, len);
             match place.as_mut_array::<64>() {
                 Some(place) => s.store_f32(y, place),

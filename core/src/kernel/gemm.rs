@@ -8,6 +8,7 @@
 use std::ops::Range;
 
 use super::epilogue::{Bounds, Finish, Rows, Sums, finish, finish_registers, look_up};
+use super::gemv;
 use super::resident::QUADS;
 use super::simd::{Kernel, Simd, Tile};
 
@@ -105,6 +106,9 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
+        if self.rows.len() <= gemv::ROWS && !self.rows.is_empty() {
+            return if const { S::TILE.blocks() == 2 } { self.row_by_row::<S, 8>(s) } else { self.row_by_row::<S, 4>(s) };
+        }
         // Conditions that are constants: what an instruction set doesn't take is not compiled for it.
         if const { matches!(S::TILE, Tile::Rows14Blocks2) } {
             if self.weights.quads > QUADS || !self.resident(s) {
@@ -127,7 +131,7 @@ fn starts(rows: usize, most: usize, tile: usize) -> usize {
     let tiles = rows.div_ceil(most);
     match tiles - tile.min(tiles) {
         0 => rows,
-        1 if tiles > 1 && rows % most != 0 => rows - (rows - (tiles - 2) * most) / 2,
+        1 if tiles > 1 && !rows.is_multiple_of(most) => rows - (rows - (tiles - 2) * most) / 2,
         _ => tile * most,
     }
 }
@@ -241,10 +245,10 @@ impl<'a, R: Rows> Gemm<'a, R> {
                 match height {
                     $($n => if const { $n <= MR } {
                         let registers = self.sums::<S, $n, NB>(s, tiled);
-                        if const { $n == MR && MR % 2 == 0 && NB == 2 } {
-                            if finish_registers(s, &registers, &sums, &self.finish, &mut self.to) {
-                                return;
-                            }
+                        if const { $n == MR && MR % 2 == 0 && NB == 2 }
+                            && finish_registers(s, &registers, &sums, &self.finish, &mut self.to)
+                        {
+                            return;
                         }
                         for m in 0..$n {
                             for n in 0..NB {

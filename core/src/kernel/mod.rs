@@ -18,6 +18,7 @@
 //! | [`resize`] | images of bytes at other extents |
 //! | [`softmax`] | softmax along the last axis |
 //! | [`soft`] | the vocabulary on plain arrays: its executable definition |
+//! | `gemv` | the same for a row or two: many channels at once |
 //! | `resident` | the same for little K: weights stay in registers |
 //! | `staged` | the same where operands are widened first |
 
@@ -33,6 +34,7 @@ pub mod edge;
 pub mod elementwise;
 pub mod epilogue;
 pub mod gemm;
+mod gemv;
 pub mod layout;
 pub mod pool;
 pub mod quantize;

@@ -48,7 +48,12 @@ fn between_f32_and_u8() {
     check(2000..2240, 5, |build| {
         let (shape, q) = (build.image(90), build.rng.affine());
         if build.rng.below(2) == 0 {
-            return Node { op: Op::Quantize { channels_last: false }, inputs: vec![build.floats(&shape)], dtype: DType::U8, quant: Some(q) };
+            return Node {
+                op: Op::Quantize { channels_last: false },
+                inputs: vec![build.floats(&shape)],
+                dtype: DType::U8,
+                quant: Some(q),
+            };
         }
         Node { op: Op::Dequantize, inputs: vec![build.bytes(&shape, q)], dtype: DType::F32, quant: None }
     });
