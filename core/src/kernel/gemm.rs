@@ -243,7 +243,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
         macro_rules! heights {
             ($($n:literal)*) => {
                 match height {
-                    $($n => if const { $n <= MR } {
+                    $($n if const { $n <= MR } => {
                         let registers = self.sums::<S, $n, NB>(s, tiled);
                         if const { $n == MR && MR % 2 == 0 && NB == 2 }
                             && finish_registers(s, &registers, &sums, &self.finish, &mut self.to)
@@ -255,7 +255,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
                                 s.store_i32(registers[m][n], &mut acc[m][n]);
                             }
                         }
-                    },)*
+                    })*
                     _ => {}
                 }
             };
