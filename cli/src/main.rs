@@ -25,7 +25,9 @@ First steps:
   quaver convert net.onnx -o net.qvr --calibrate-images photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
   quaver compare net.onnx net.qvr --images more-photos/   does it still agree with float?
   quaver classify net.qvr dog.jpg --labels imagenet.txt
-  quaver bench net.qvr";
+  quaver bench net.qvr --profile                          how fast is it, and where does the time go?
+  quaver explain net.qvr                                  which kernel runs what, and why
+  quaver tune net.qvr                                     measure instead: a side file for this machine";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -39,8 +41,12 @@ enum Command {
     Compare(commands::compare::Args),
     /// Say what is in photos
     Classify(commands::classify::Args),
-    /// Measure the time of an inference
+    /// Measure the time of an inference, and of each node
     Bench(commands::bench::Args),
+    /// Show which kernel runs each node, why, and how long it should take
+    Explain(commands::explain::Args),
+    /// Measure which kernel is fastest for each node on this machine
+    Tune(commands::tune::Args),
     /// Convert and run the small network that comes with Quaver, and compare it with float
     Demo(commands::demo::Args),
 }
@@ -54,6 +60,8 @@ fn main() -> std::process::ExitCode {
         Command::Compare(args) => commands::compare::run(args),
         Command::Classify(args) => commands::classify::run(args),
         Command::Bench(args) => commands::bench::run(args),
+        Command::Explain(args) => commands::explain::run(args),
+        Command::Tune(args) => commands::tune::run(args),
         Command::Demo(args) => commands::demo::run(args),
     };
     match result {

@@ -73,6 +73,33 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
+/// A number of things for people, in three digits or so.
+pub fn count(n: u64) -> String {
+    match n {
+        0..=9_999 => n.to_string(),
+        10_000..=9_999_999 => format!("{:.1} k", n as f64 / 1e3),
+        10_000_000..=9_999_999_999 => format!("{:.1} M", n as f64 / 1e6),
+        _ => format!("{:.1} G", n as f64 / 1e9),
+    }
+}
+
+/// A time given in microseconds.
+pub fn micros(us: f64) -> String {
+    if us < 9_999.5 { format!("{us:.1} µs") } else { format!("{:.2} ms", us / 1e3) }
+}
+
+/// A type with extents, as `u8 1×56×56×64`.
+pub fn shape(dtype: &str, shape: &[usize]) -> String {
+    let extents: Vec<String> = shape.iter().map(usize::to_string).collect();
+    format!("{dtype} {}", extents.join("×"))
+}
+
+/// A name of at most `most` characters: the end of a longer one, which tells more than its start.
+pub fn shorten(name: &str, most: usize) -> String {
+    let count = name.chars().count();
+    if count <= most { name.to_owned() } else { format!("…{}", name.chars().skip(count + 1 - most).collect::<String>()) }
+}
+
 /// Writes a file so that it is there whole or not at all: to a temporary file beside it, then by renaming.
 ///
 /// # Errors

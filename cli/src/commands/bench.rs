@@ -1,14 +1,16 @@
 //! `quaver bench`: the time of an inference.
 
+mod profile;
 mod rounds;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
-use quaver::{Model, Session, SessionOptions};
+use anyhow::{Context, Result, bail};
+use quaver::{Model, Session, TensorView};
 use serde::Serialize;
 
+use super::engine::Engine;
 use crate::{data, ui};
 
 /// Measure the time of an inference
@@ -16,25 +18,36 @@ use crate::{data, ui};
 /// Runs on seeded random inputs until the time is over, after a warm-up, and prints the median. Machines are noisy:
 /// compare ratios of runs made side by side rather than single numbers.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  quaver bench net.qvr --batch 4 --seconds 10 --json")]
+#[command(after_help = "\
+Examples:
+  quaver bench net.qvr --batch 4 --seconds 10 --json
+  quaver bench net.qvr --profile --trace net.trace.json   (open it at ui.perfetto.dev)
+  quaver bench net.qvr --isa avx2
+  quaver bench net.qvr --tuning net.qvr.tune.json")]
 pub struct Args {
     /// The .qvr file
     file: PathBuf,
-    /// Threads to compute with
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    threads: usize,
+    #[command(flatten)]
+    engine: Engine,
     /// How long to measure, in seconds
     #[arg(long, value_name = "S", default_value_t = 3.0)]
     seconds: f64,
     /// Samples in one inference
     #[arg(long, value_name = "B", default_value_t = 1)]
     batch: usize,
-    /// Print JSON: median_ms, min_ms, runs, threads, isa, batch
+    /// Also measure each node: its time, its multiply-accumulates per second, and their share of what the instruction set
+    /// reaches in registers
+    #[arg(long)]
+    profile: bool,
+    /// With --profile: write the runs as a trace that ui.perfetto.dev and chrome://tracing open
+    #[arg(long, value_name = "FILE.json", requires = "profile")]
+    trace: Option<PathBuf>,
+    /// Print JSON: median_ms, min_ms, runs, threads, isa, batch, and nodes with --profile
     #[arg(long)]
     json: bool,
     /// For each line `run SECONDS` on standard input, measure for that long and print the JSON of --json: for programs that
     /// measure several engines in turns
-    #[arg(long, conflicts_with_all = ["seconds", "json"])]
+    #[arg(long, conflicts_with_all = ["seconds", "json", "profile"])]
     rounds_from_stdin: bool,
 }
 
@@ -46,6 +59,8 @@ struct Timing {
     threads: usize,
     isa: String,
     batch: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nodes: Option<Vec<profile::Row>>,
 }
 
 /// Runs the command.
@@ -54,9 +69,9 @@ pub fn run(args: &Args) -> Result<()> {
         bail!("--seconds {} should lie between 0 and 3600", args.seconds);
     }
     let model = Model::open(&args.file)?;
-    let mut session = Session::new(&model, SessionOptions { threads: args.threads, ..SessionOptions::default() })?;
+    let mut session = Session::new(&model, args.engine.options())?;
     let inputs = data::random_inputs(&model, args.batch)?;
-    let named: Vec<(&str, quaver::Tensor)> = inputs.iter().map(|(n, t)| (n.as_str(), t.clone())).collect();
+    let named = data::views(&inputs);
     let mut timing = |time: Duration| -> Result<Timing> {
         let measured = measure(&mut session, &named, time)?;
         Ok(Timing {
@@ -66,12 +81,22 @@ pub fn run(args: &Args) -> Result<()> {
             threads: session.threads(),
             isa: session.isa().to_owned(),
             batch: args.batch,
+            nodes: None,
         })
     };
     if args.rounds_from_stdin {
         return rounds::serve(std::io::stdin().lock(), std::io::stdout().lock(), timing);
     }
-    let result = timing(Duration::from_secs_f64(args.seconds))?;
+    let mut result = timing(Duration::from_secs_f64(args.seconds))?;
+    if args.profile {
+        let runs = result.runs.clamp(1, profile::MOST_RUNS);
+        let measured = session.profile(&named, runs)?;
+        if let Some(path) = &args.trace {
+            let hint = || format!("cannot write '{}'; choose a folder that exists and that you may write to", path.display());
+            measured.write_trace(path).with_context(hint)?;
+        }
+        result.nodes = Some(profile::rows(&measured, result.threads));
+    }
     if args.json {
         println!("{}", serde_json::to_string(&result)?);
         return Ok(());
@@ -85,21 +110,27 @@ pub fn run(args: &Args) -> Result<()> {
         result.runs.to_string(),
         result.batch.to_string(),
         result.threads.to_string(),
-        result.isa,
+        result.isa.clone(),
     ]);
     println!("{table}");
+    if let Some(nodes) = &result.nodes {
+        profile::print(nodes, &result.isa, result.threads);
+    }
+    if let Some(path) = &args.trace {
+        println!("trace written to {}; open it at https://ui.perfetto.dev or chrome://tracing", path.display());
+    }
     Ok(())
 }
 
 /// Times of single runs in milliseconds, ascending; one run at least.
-pub fn measure(session: &mut Session, inputs: &[(&str, quaver::Tensor)], time: Duration) -> Result<Vec<f64>> {
+pub fn measure(session: &mut Session, inputs: &[(&str, TensorView<'_>)], time: Duration) -> Result<Vec<f64>> {
     // Warm-up: the first run plans and touches memory.
-    session.run(inputs)?;
+    session.infer(inputs)?;
     let mut times = Vec::new();
     let begin = Instant::now();
     while times.is_empty() || begin.elapsed() < time {
         let start = Instant::now();
-        session.run(inputs)?;
+        session.infer(inputs)?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
     times.sort_by(f64::total_cmp);

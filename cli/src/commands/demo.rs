@@ -79,8 +79,8 @@ pub fn run(args: &Args) -> Result<()> {
     }
     bar.finish_and_clear();
 
-    let one = [(input.as_str(), tensor(&test, 0..1)?)];
-    let native_ms = median(&super::bench::measure(&mut session, &one, Duration::from_millis(500))?);
+    let one = tensor(&test, 0..1)?;
+    let native_ms = median(&super::bench::measure(&mut session, &[(input.as_str(), one.view())], Duration::from_millis(500))?);
     let float_ms = float_time(&runner, &host(&test, 0..1))?;
 
     let percent = |right: usize| format!("{:.2} %", 100.0 * right as f64 / test.len() as f64);

@@ -5,5 +5,8 @@ pub mod classify;
 pub mod compare;
 pub mod convert;
 pub mod demo;
+pub mod engine;
+pub mod explain;
 pub mod inspect;
 pub mod run;
+pub mod tune;

@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use quaver::{Model, Session, SessionOptions, Tensor};
+use quaver::{Model, Session, Tensor};
 
+use super::engine::Engine;
 use crate::{data, ui};
 
 /// Run a .qvr file on .npy arrays
 ///
 /// Each input is an array of the model's shape; its first extent is the batch. Writes NAME.npy for each output.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  quaver run net.qvr --input images=batch.npy --output-dir out/")]
+#[command(
+    after_help = "Examples:\n  quaver run net.qvr --input images=batch.npy --output-dir out/\n  quaver run net.qvr --input images=batch.npy --output-dir out/ --isa avx2"
+)]
 pub struct Args {
     /// The .qvr file
     file: PathBuf,
@@ -24,12 +27,14 @@ pub struct Args {
     /// Largest batch that runs at once; a longer array is cut, and the results are joined
     #[arg(long, value_name = "N", default_value_t = 16)]
     batch: usize,
+    #[command(flatten)]
+    engine: Engine,
 }
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let model = Model::open(&args.file)?;
-    let mut session = Session::new(&model, SessionOptions::default())?;
+    let mut session = Session::new(&model, args.engine.options())?;
     let mut inputs = Vec::new();
     for pair in &args.input {
         let Some((name, file)) = pair.split_once('=') else {

@@ -181,6 +181,11 @@ pub fn join(parts: &[Tensor]) -> Result<Tensor> {
     })
 }
 
+/// Borrowed forms of named tensors.
+pub fn views(inputs: &[(String, Tensor)]) -> Vec<(&str, TensorView<'_>)> {
+    inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.view())).collect()
+}
+
 /// Seeded random inputs at batch size `batch`.
 pub fn random_inputs(model: &Model, batch: usize) -> Result<Vec<(String, Tensor)>> {
     let mut inputs = Vec::new();
