@@ -33,7 +33,7 @@ impl Builder {
         let dims = [Dim::BATCH].into_iter().chain(shape.iter().map(|&d| Dim::Fixed(d))).collect();
         let x = net.input("x", DType::F32, dims);
         let mut builder = Self { net };
-        let q = builder.push(Op::Quantize, &[x]);
+        let q = builder.push(Op::Quantize { channels_last: false }, &[x]);
         (builder, q)
     }
 
