@@ -115,7 +115,7 @@ impl Session {
     /// [`Error::Plan`] where the batch is empty or needs more memory than allowed.
     pub fn explain(&self, batch: usize) -> Result<Vec<Explained>, Error> {
         let plan = Plan::new(self.model.graph(), batch, self.options.max_memory)?;
-        Ok(explain(self.model.graph(), &plan, self.isas, self.threads(), Peaks::measured(), self.tuning.as_ref()))
+        Ok(explain(&self.model, &plan, self.isas, self.threads(), Peaks::measured(), self.tuning.as_ref()))
     }
 
     fn start(&mut self, inputs: &[(&str, TensorView<'_>)], observer: Option<Observer<'_>>) -> Result<OutputViews<'_>, Error> {
@@ -151,7 +151,7 @@ impl Session {
         if self.executors.len() == KEPT {
             self.executors.remove(0);
         }
-        let backend = Native::new(self.isas, &self.pool, self.model.graph(), &plan, self.tuning.as_ref());
+        let backend = Native::new(self.isas, &self.pool, &self.model, &plan, self.tuning.as_ref());
         self.executors.push((Executor::new(plan, backend.scratch())?, backend));
         Ok(())
     }

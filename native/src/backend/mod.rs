@@ -14,12 +14,14 @@ pub(crate) mod work;
 use std::sync::Arc;
 
 use quaver_core::backend::{Backend, Operand, OutputMut};
-use quaver_core::graph::{Graph, Op};
+use quaver_core::graph::Op;
 use quaver_core::plan::Plan;
 use quaver_core::reference::Reference;
 
+use crate::Model;
 use crate::cpu::Isa;
 use crate::dispatch::kernel::Kind;
+use crate::dispatch::largest::largest;
 use crate::dispatch::query::Query;
 use crate::dispatch::tune::Tuning;
 use crate::dispatch::{Choice, resolve};
@@ -57,10 +59,11 @@ fn parts(pool: &Pool, work: usize) -> usize {
 }
 
 impl Native {
-    /// Binds every node of `graph` under `plan` to a kernel of `isas` (ascending), or to the one that `tuning` names.
-    pub(crate) fn new(isas: &[Isa], pool: &Arc<Pool>, graph: &Graph, plan: &Plan, tuning: Option<&Tuning>) -> Self {
+    /// Binds every node of `model` under `plan` to a kernel of `isas` (ascending), or to the one that `tuning` names.
+    pub(crate) fn new(isas: &[Isa], pool: &Arc<Pool>, model: &Model, plan: &Plan, tuning: Option<&Tuning>) -> Self {
+        let (graph, largest) = (model.graph(), largest(model.graph(), model.constants()));
         let bind = |(index, node)| {
-            let query = Query::new(graph, plan, node, pool.threads());
+            let query = Query::new(graph, plan, node, pool.threads()).knowing(&largest, node);
             let choice = resolve(index, &query, isas, tuning);
             let state = match choice.kernel.kind {
                 Kind::Gemm => packed::Packed::bind(&query).map_or(State::None, |packed| State::Packed(Box::new(packed))),

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use quaver_core::graph::Graph;
 use quaver_core::plan::Plan;
 use quaver_core::tensor::DType;
 
 use super::cost::predict;
 use super::kernel::{Kernel, REFERENCE};
+use super::largest::largest;
 use super::peaks::Peaks;
 use super::query::Query;
 use super::tune::Tuning;
 use super::{Choice, candidates, resolve};
+use crate::Model;
 use crate::cpu::Isa;
 
 /// A node, explained.
@@ -49,10 +50,11 @@ pub struct Explained {
 
 /// Explains every node that runs under `plan`, with instruction sets `isas` (ascending) and `threads` threads, on a machine of
 /// such peaks.
-pub fn explain(graph: &Graph, plan: &Plan, isas: &[Isa], threads: usize, peaks: &Peaks, tuning: Option<&Tuning>) -> Vec<Explained> {
+pub fn explain(model: &Model, plan: &Plan, isas: &[Isa], threads: usize, peaks: &Peaks, tuning: Option<&Tuning>) -> Vec<Explained> {
+    let (graph, largest) = (model.graph(), largest(model.graph(), model.constants()));
     let explain = |&index: &usize| {
         let node = &graph.nodes[index];
-        let query = Query::new(graph, plan, node, threads);
+        let query = Query::new(graph, plan, node, threads).knowing(&largest, node);
         let Choice { kernel, rule } = resolve(index, &query, isas, tuning);
         let is_other = |other: &&Kernel| *other != kernel && *other != &REFERENCE;
         let candidates = candidates(&query, isas);

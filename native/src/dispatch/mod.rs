@@ -6,6 +6,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`kernel`] | the list of kernels, by name |
+//! | [`largest`] | the largest byte that each value can hold |
 //! | [`query`] | what a rule may look at |
 //! | [`rules`] | the table |
 //! | [`peaks`] | what a machine can do at most |
@@ -16,6 +17,7 @@
 pub mod cost;
 pub mod explain;
 pub mod kernel;
+pub mod largest;
 pub mod peaks;
 pub mod query;
 pub mod rules;
@@ -40,7 +42,7 @@ pub struct Choice {
 /// The kernel for `query` among those of `isas`. [`Isa::Scalar`] alone gives the definition.
 pub fn choose(query: &Query<'_>, isas: &[Isa]) -> Choice {
     let choices = RULES.iter().filter_map(|rule| {
-        let kernel = named(rule, isas)?;
+        let kernel = named(rule, query, isas)?;
         ((rule.applies)(query) && takes(rule.kind, query)).then_some(Choice { kernel, rule })
     });
     choices.into_iter().next().unwrap_or(definition())
@@ -51,7 +53,7 @@ pub fn candidates(query: &Query<'_>, isas: &[Isa]) -> Vec<Choice> {
     let mut found = vec![choose(query, isas)];
     for rule in RULES.iter().filter(|rule| (rule.applies)(query) && takes(rule.kind, query)) {
         for isa in isas.iter().rev().filter(|&&isa| rule.isa.is_none_or(|only| only == isa)) {
-            for kernel in kernels(*isa).iter().filter(|k| k.kind == rule.kind) {
+            for kernel in kernels(*isa).iter().filter(|k| k.kind == rule.kind && k.may_run(query)) {
                 if found.iter().all(|choice| choice.kernel != kernel) {
                     found.push(Choice { kernel, rule });
                 }
@@ -69,12 +71,12 @@ pub(crate) fn resolve(node: usize, query: &Query<'_>, isas: &[Isa], tuning: Opti
 }
 
 /// The best kernel that a rule can mean.
-fn named(rule: &Rule, isas: &[Isa]) -> Option<&'static Kernel> {
+fn named(rule: &Rule, query: &Query<'_>, isas: &[Isa]) -> Option<&'static Kernel> {
     if rule.kind == Kind::Reference {
         return Some(&REFERENCE);
     }
     let allowed = isas.iter().rev().filter(|&&isa| rule.isa.map_or(isa != Isa::Amx, |only| only == isa));
-    allowed.flat_map(|&isa| kernels(isa)).find(|kernel| kernel.kind == rule.kind)
+    allowed.flat_map(|&isa| kernels(isa)).find(|kernel| kernel.kind == rule.kind && kernel.may_run(query))
 }
 
 /// What runs where nothing else does.

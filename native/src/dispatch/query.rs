@@ -18,6 +18,8 @@ pub struct Value<'a> {
     pub quant: Option<Affine>,
     /// Whether a few bytes behind it may be read.
     pub slack: bool,
+    /// The largest byte it can hold, as far as that is known.
+    pub largest: u8,
 }
 
 /// A node at known extents.
@@ -58,8 +60,22 @@ impl<'a> Query<'a> {
             shape: &plan.shapes[id.index()],
             quant: graph.value(id).quant,
             slack: matches!(plan.locations[id.index()], Location::Arena(_)),
+            largest: u8::MAX,
         };
         Self { op: &node.op, inputs: node.inputs.iter().map(|&id| value(id)).collect(), output: value(node.outputs[0]), threads }
+    }
+
+    /// The same, knowing for each value of the graph the [`largest`](super::largest::largest) byte it can hold.
+    pub fn knowing(mut self, largest: &[u8], node: &Node) -> Self {
+        for (input, id) in self.inputs.iter_mut().zip(&node.inputs) {
+            input.largest = largest[id.index()];
+        }
+        self
+    }
+
+    /// Whether activations have 7 bits, so that sums of two products fit in 16.
+    pub fn is_reduced(&self) -> bool {
+        self.inputs[0].largest <= 127
     }
 
     /// The product that the node is, where it is one but no depthwise convolution.

@@ -16,6 +16,7 @@ use super::measure::Stopwatch;
 use crate::Error;
 use crate::backend::Native;
 use crate::dispatch::kernel::{Kernel, Kind};
+use crate::dispatch::largest::largest;
 use crate::dispatch::query::Query;
 use crate::dispatch::tune::{Change, Tuning};
 use crate::dispatch::{candidates, choose};
@@ -109,7 +110,8 @@ impl Session {
     /// Kernels for a node. The definition is one only where there is no other: it is never faster, and very slow.
     fn kernels_of(&self, node: usize, plan: &Plan) -> Tried {
         let graph = self.model.graph();
-        let query = Query::new(graph, plan, &graph.nodes[node], self.threads());
+        let query = Query::new(graph, plan, &graph.nodes[node], self.threads())
+            .knowing(&largest(graph, self.model.constants()), &graph.nodes[node]);
         let mut kernels = vec![choose(&query, self.isas).kernel];
         let others = candidates(&query, self.isas).into_iter().skip(1).map(|choice| choice.kernel);
         kernels.extend(others.filter(|kernel| kernel.kind != Kind::Reference));
@@ -127,7 +129,7 @@ impl Session {
             };
             let all = tried.iter().map(change).filter(|change| change.from != change.to).collect();
             let tuning = Tuning::new(self.model.name(), graph.nodes.len(), batch, self.threads(), all);
-            Native::new(self.isas, &self.pool, graph, plan, Some(&tuning))
+            Native::new(self.isas, &self.pool, &self.model, plan, Some(&tuning))
         };
         (0..most).map(backend).collect()
     }
