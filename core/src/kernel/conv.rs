@@ -51,47 +51,53 @@ impl Geometry {
     }
 
     /// A convolution of images of rows, columns and channels `from` to rows and columns `to`; padding holds `pad`. `images` is
-    /// how many there are. Where `slack` is false, no byte behind the input may be read.
-    pub fn conv(window: &Window, groups: usize, images: usize, from: [usize; 3], to: [usize; 2], pad: u8, slack: bool) -> Self {
+    /// how many there are. Where `slack` is false, no byte behind the input may be read. `None` where the copy would be out
+    /// of proportion.
+    pub fn conv(window: &Window, groups: usize, images: usize, from: [usize; 3], to: [usize; 2], pad: u8, slack: bool) -> Option<Self> {
         let [height, width, channels] = from;
         let ic = channels / groups;
         let quads = ic.div_ceil(K_BLOCK);
         let taps = window.kernel[0] * window.kernel[1];
-        let inside = |d: usize| window.pads_begin[d] == 0 && (to[d].max(1) - 1) * window.strides[d] + window.reach(d) <= from[d];
-        let whole = ic.is_multiple_of(K_BLOCK);
+        let extent = |d: usize| (to[d].max(1) - 1).checked_mul(window.strides[d])?.checked_add(window.reach(d));
+        let extents = [extent(0)?, extent(1)?];
+        let inside = |d: usize| window.pads_begin[d] == 0 && extents[d] <= from[d];
+        let whole = ic % K_BLOCK == 0;
         if inside(0) && inside(1) && (whole || (taps == 1 && slack)) {
             let pitch = [height * width * channels, width * channels, channels];
-            return Self::windows(window, None, groups, images, to, pitch, quads, ic);
+            return Some(Self::windows(window, None, groups, images, to, pitch, quads, ic));
         }
-        let extent = |d: usize| (to[d].max(1) - 1) * window.strides[d] + window.reach(d);
         let frame = Frame {
             from,
             groups,
-            to: [extent(0), extent(1)],
+            to: extents,
             pixel: groups * quads * K_BLOCK,
-            origin: [window.pads_begin[0] as isize, window.pads_begin[1] as isize],
+            origin: [isize::try_from(window.pads_begin[0]).ok()?, isize::try_from(window.pads_begin[1]).ok()?],
             steps: [1, 1],
             pad,
         };
+        frame.is_in_proportion(to).then_some(())?;
         let pitch = [frame.image(), frame.to[1] * frame.pixel, frame.pixel];
-        Self::windows(window, Some(frame), groups, images, to, pitch, quads, quads * K_BLOCK)
+        Some(Self::windows(window, Some(frame), groups, images, to, pitch, quads, quads * K_BLOCK))
     }
 
-    /// A transposed convolution: output o sees input i through tap k where i·stride = o + pad − k·dilation.
-    pub fn transposed(window: &Window, groups: usize, images: usize, from: [usize; 3], to: [usize; 2], pad: u8) -> Self {
+    /// A transposed convolution: output o sees input i through tap k where i·stride = o + pad − k·dilation. `None` where the
+    /// copy would be out of proportion.
+    pub fn transposed(window: &Window, groups: usize, images: usize, from: [usize; 3], to: [usize; 2], pad: u8) -> Option<Self> {
         let quads = (from[2] / groups).div_ceil(K_BLOCK);
         // The frame's row 0 is what output 0 sees through its last tap.
-        let origin = |d: usize| (window.reach(d) - 1) as isize - window.pads_begin[d] as isize;
-        let extent = |d: usize| to[d].max(1) - 1 + window.reach(d);
+        let origin = |d: usize| isize::try_from(window.reach(d)).ok()?.checked_sub(1 + isize::try_from(window.pads_begin[d]).ok()?);
+        let extent = |d: usize| (to[d].max(1) - 1).checked_add(window.reach(d));
         let pixel = groups * quads * K_BLOCK;
-        let frame = Frame { from, groups, to: [extent(0), extent(1)], pixel, origin: [origin(0), origin(1)], steps: window.strides, pad };
+        let extents = [extent(0)?, extent(1)?];
+        let frame = Frame { from, groups, to: extents, pixel, origin: [origin(0)?, origin(1)?], steps: window.strides, pad };
+        frame.is_in_proportion(to).then_some(())?;
         let pitch = [frame.image(), frame.to[1] * pixel, pixel];
         let backwards = |d: usize, k: usize| (window.kernel[d] - 1 - k) * window.dilations[d];
         let taps = (0..window.kernel[0]).flat_map(|y| (0..window.kernel[1]).map(move |x| (y, x)));
         let segments = taps.map(|(y, x)| backwards(0, y) * pitch[1] + backwards(1, x) * pitch[2]).collect();
         let bases = Bases { start: 0, extents: to, steps: pitch };
         let chunk = chunk(images, pitch[0]);
-        Self { frame: Some(frame), segments, quads, bases, group: quads * K_BLOCK, chunk }
+        Some(Self { frame: Some(frame), segments, quads, bases, group: quads * K_BLOCK, chunk })
     }
 
     #[expect(clippy::too_many_arguments, reason = "the two callers differ in each of them")]
@@ -114,7 +120,8 @@ impl Geometry {
             let columns = |y: usize| (0..window.kernel[1]).map(move |x| row(y) + x * window.dilations[1] * pitch[2]);
             ((0..window.kernel[0]).flat_map(columns).collect(), quads)
         };
-        let steps = [pitch[0], window.strides[0] * pitch[1], window.strides[1] * pitch[2]];
+        // A stride that is not taken, since there is one position only, may be any number.
+        let steps = [pitch[0], window.strides[0].saturating_mul(pitch[1]), window.strides[1].saturating_mul(pitch[2])];
         let chunk = if frame.is_some() { chunk(images, pitch[0]) } else { images.max(1) };
         Self { frame, segments, quads, bases: Bases { start: 0, extents: to, steps }, group, chunk }
     }
@@ -162,6 +169,14 @@ impl Frame {
     /// Bytes of an image's copy.
     fn image(&self) -> usize {
         self.to[0] * self.to[1] * self.pixel
+    }
+
+    /// Whether the copy is about as large as what it is a copy of, or as its output: a file's window may be of any size.
+    fn is_in_proportion(&self, output: [usize; 2]) -> bool {
+        const SMALL: usize = 1 << 20;
+        let image = self.to[0].checked_mul(self.to[1]).and_then(|n| n.checked_mul(self.pixel));
+        let own = self.from.iter().product::<usize>().max(output[0] * output[1] * self.pixel);
+        image.is_some_and(|image| image <= own.saturating_mul(8).saturating_add(SMALL))
     }
 
     /// One line of the copy.

@@ -16,7 +16,7 @@ use crate::pool::{Pool, rectangles, split};
 /// Whether a node is one.
 pub(crate) fn takes(query: &Query<'_>) -> bool {
     let Op::QConv(conv) = query.op else { return false };
-    query.inputs[0].shape.last().is_some_and(|&channels| is_depthwise(channels, conv.channels, conv.groups))
+    query.window_is_usual() && query.inputs[0].shape.last().is_some_and(|&channels| is_depthwise(channels, conv.channels, conv.groups))
 }
 
 /// Runs it; `false` where it isn't one.

@@ -32,6 +32,9 @@ impl Packed {
     /// Binds a node, where it is one of these.
     pub(crate) fn bind(query: &Query<'_>) -> Option<Self> {
         let (x, to) = (query.inputs[0], query.output.shape);
+        if !query.window_is_usual() {
+            return None;
+        }
         match query.op {
             Op::QGemm(gemm) => {
                 let k = *x.shape.last()?;
@@ -46,13 +49,13 @@ impl Packed {
                     return None;
                 }
                 let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
-                let geometry = Geometry::conv(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value, x.slack);
+                let geometry = Geometry::conv(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value, x.slack)?;
                 Some(Self { shape, geometry, images: n, rows: to_h * to_w })
             }
             Op::QConvTranspose(conv) => {
                 let (&[n, h, w, c], &[_, to_h, to_w, _]) = (x.shape, to) else { return None };
                 let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
-                let geometry = Geometry::transposed(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value);
+                let geometry = Geometry::transposed(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value)?;
                 Some(Self { shape, geometry, images: n, rows: to_h * to_w })
             }
             _ => None,

@@ -75,6 +75,7 @@ pub(crate) fn takes(kind: Kind, query: &Query<'_>) -> bool {
         Kind::Reference => true,
         Kind::Gemm => super::packed::Packed::bind(query).is_some(),
         Kind::Depthwise => super::depthwise::takes(query),
+        Kind::Pool if !query.window_is_usual() => false,
         _ => with_operands(query, |inputs, output| visit(kind, query.op, inputs, output, Ask)),
     }
 }

@@ -73,6 +73,19 @@ impl<'a> Query<'a> {
         self
     }
 
+    /// Whether the window's numbers are such as networks have: a file may hold any, and the definition takes them.
+    pub fn window_is_usual(&self) -> bool {
+        const LARGEST: usize = 1 << 16;
+        let window = match self.op {
+            Op::QConv(conv) => &conv.window,
+            Op::QConvTranspose(conv) => &conv.window,
+            Op::Pool(pool) => &pool.window,
+            _ => return true,
+        };
+        let Window { kernel, strides, dilations, pads_begin, pads_end } = window;
+        [kernel, strides, dilations, pads_begin, pads_end].into_iter().flatten().all(|&n| n <= LARGEST)
+    }
+
     /// Whether activations have 7 bits, so that sums of two products fit in 16.
     pub fn is_reduced(&self) -> bool {
         self.inputs[0].largest <= 127
