@@ -61,7 +61,7 @@ impl Geometry {
         let extent = |d: usize| (to[d].max(1) - 1).checked_mul(window.strides[d])?.checked_add(window.reach(d));
         let extents = [extent(0)?, extent(1)?];
         let inside = |d: usize| window.pads_begin[d] == 0 && extents[d] <= from[d];
-        let whole = ic % K_BLOCK == 0;
+        let whole = ic.is_multiple_of(K_BLOCK);
         if inside(0) && inside(1) && (whole || (taps == 1 && slack)) {
             let pitch = [height * width * channels, width * channels, channels];
             return Some(Self::windows(window, None, groups, images, to, pitch, quads, ic));
