@@ -104,7 +104,7 @@ fn elsewhere(args: &Args, model: &Model, isa: Isa) -> Result<Report> {
     }
     let plan = Plan::new(model.graph(), args.batch, options.max_memory)?;
     let tuning = options.tuning.map(|path| Tuning::read(path, model.name(), model.graph().nodes.len())).transpose()?;
-    let nodes = explain(&model, &plan, isa.and_below(), options.threads, &Peaks::nominal(), tuning.as_ref());
+    let nodes = explain(model, &plan, isa.and_below(), options.threads, &Peaks::nominal(), tuning.as_ref());
     Ok(report(args, isa.name(), "nominal", nodes))
 }
 
