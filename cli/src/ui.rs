@@ -73,14 +73,19 @@ pub fn bytes(n: u64) -> String {
     }
 }
 
-/// A number of things for people, in three digits or so.
+/// A number of things for people.
 pub fn count(n: u64) -> String {
     match n {
         0..=9_999 => n.to_string(),
-        10_000..=9_999_999 => format!("{:.1} k", n as f64 / 1e3),
-        10_000_000..=9_999_999_999 => format!("{:.1} M", n as f64 / 1e6),
-        _ => format!("{:.1} G", n as f64 / 1e9),
+        10_000..=999_949 => format!("{:.1} k", n as f64 / 1e3),
+        999_950..=999_949_999 => format!("{:.1} M", n as f64 / 1e6),
+        _ => format!("{:.2} G", n as f64 / 1e9),
     }
+}
+
+/// A number of threads.
+pub fn threads(n: usize) -> String {
+    if n == 1 { "1 thread".to_owned() } else { format!("{n} threads") }
 }
 
 /// A time given in microseconds.

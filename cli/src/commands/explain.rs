@@ -41,8 +41,10 @@ pub struct Args {
     json: bool,
 }
 
-/// Runs that are measured.
-const RUNS: usize = 21;
+/// Runs that are measured, at least and at most.
+const RUNS: [usize; 2] = [5, 1000];
+/// How long they should take, in nanoseconds: enough for the processor's clock to rise.
+const RUNS_NS: f64 = 5e8;
 
 #[derive(Debug, Serialize)]
 struct Report {
@@ -114,7 +116,10 @@ fn here(args: &Args, model: &Model) -> Result<Report> {
     let mut report = report(args, session.isa(), "measured", session.explain(args.batch)?);
     if args.measure {
         let inputs = data::random_inputs(model, args.batch)?;
-        let profile = session.profile(&data::views(&inputs), RUNS)?;
+        let inputs = data::views(&inputs);
+        let once = session.profile(&inputs, 1)?.total_ns();
+        let runs = ((RUNS_NS / once.max(1.0)) as usize).clamp(RUNS[0], RUNS[1]);
+        let profile = session.profile(&inputs, runs)?;
         let measured = profile.nodes();
         for row in &mut report.nodes {
             let node = measured.iter().find(|n| n.node == row.node).context("every node that is explained runs")?;
@@ -160,7 +165,8 @@ fn row(node: Explained) -> Row {
 }
 
 fn print(report: &Report) {
-    println!("{}  isa {}, threads {}, batch {}; {} peaks", report.file, report.isa, report.threads, report.batch, report.peaks);
+    let Report { file, isa, batch, peaks, .. } = report;
+    println!("{file}  {isa}, {}, batch {batch}; predicted from {peaks} peaks", ui::threads(report.threads));
     let mut header = vec!["node", "operation", "result", "kernel", "rule", "MACs", "bytes", "predicted"];
     header.extend(report.measured_us.map(|_| "measured"));
     let mut table = ui::listing(&header);

@@ -14,7 +14,7 @@ const FORK_JOIN: f64 = 1e-6;
 /// Work, as time of one thread, below which sharing doesn't pay.
 const SHARED: f64 = 2e-6;
 /// Bytes per second of the definition, which handles element by element.
-const DEFINITION_BYTES: f64 = 0.5e9;
+const DEFINITION_BYTES: f64 = 3e9;
 
 /// The time of a node.
 pub fn predict(query: &Query<'_>, kernel: &Kernel, peaks: &Peaks) -> Duration {

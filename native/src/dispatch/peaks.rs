@@ -90,11 +90,14 @@ impl Visitor for Measure {
 
 /// Units per second of `work`, which does and returns so many at each call: the best of some calls.
 fn rate(mut work: impl FnMut() -> u64) -> f64 {
-    /// Long enough for the clock to rise, and for a pause by another process to end.
+    /// Long enough for the clock to rise.
     const TIME: Duration = Duration::from_millis(3);
+    /// Enough for one that no other process interrupts.
+    const CALLS: usize = 10;
     let begin = Instant::now();
-    let mut best = 0f64;
-    while best == 0.0 || begin.elapsed() < TIME {
+    let (mut best, mut calls) = (0f64, 0);
+    while calls < CALLS || begin.elapsed() < TIME {
+        calls += 1;
         let start = Instant::now();
         let units = work() as f64;
         best = best.max(units / start.elapsed().as_secs_f64().max(1e-9));

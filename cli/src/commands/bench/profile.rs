@@ -95,7 +95,7 @@ pub fn print(rows: &[Row], isa: &str, threads: usize) {
     if let Some(isa) = isa.parse::<Isa>().ok().filter(|&isa| isa != Isa::Scalar) {
         let peaks = Peaks::measured();
         let macs = peaks.macs(isa) * threads as f64;
-        println!("peak of {isa} on {threads} threads: {} MAC/s; one thread reads {} bytes/s", rate(macs), rate(peaks.bytes()));
+        println!("peak of {isa}, {}: {} MAC/s; one thread reads {} bytes/s", ui::threads(threads), rate(macs), rate(peaks.bytes()));
     }
 }
 
