@@ -71,26 +71,12 @@ fn attempt(file: &[u8]) -> Outcome {
         views.map(|((&id, shape), bytes)| TensorView::new(graph.value(id).dtype, shape, bytes).expect("sized")).collect();
     let mut executor = Executor::new(plan, 0).expect("memory");
     executor.run(graph, &model, &Reference, &views, None).expect("inputs are as the graph says");
-    let native = quaver::Model::from_bytes(file).expect("it opened before");
-    let mut session = quaver::Session::new(&native, quaver::SessionOptions::default()).expect("a session");
-    let named: Vec<(&str, TensorView<'_>)> = native.inputs().iter().map(|p| p.name.as_str()).zip(views.iter().copied()).collect();
-    let results = session.infer(&named).expect("inputs are as the graph says");
     for (index, &id) in graph.outputs.iter().enumerate() {
         let output = executor.output(graph, index).expect("an output");
-        let (_, result) = results.iter().nth(index).expect("an output");
-        assert!(same(output, result), "kernels and the definition differ");
         let largest = graph.value(id).quant.map_or(u8::MAX, |q| q.q_max);
         assert!(output.dtype() != DType::U8 || output.bytes().iter().all(|&b| b <= largest), "a byte above its value's largest");
     }
     Outcome::Ran
-}
-
-/// Whether two results are the same, all NaN being one.
-fn same(a: TensorView<'_>, b: TensorView<'_>) -> bool {
-    match (a.as_slice::<f32>(), b.as_slice::<f32>()) {
-        (Some(a), Some(b)) => a.iter().zip(b).all(|(a, b)| a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()),
-        _ => a.bytes() == b.bytes(),
-    }
 }
 
 fn check_plan(graph: &Graph, plan: &Plan) {
