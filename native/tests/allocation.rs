@@ -56,10 +56,14 @@ fn a_run_allocates_nothing() {
         };
         // The first run of a batch size makes its plan.
         (1..=3).for_each(&mut run);
-        let before = ALLOCATIONS.load(Ordering::Relaxed);
-        for batch in [1, 2, 3, 1, 1, 2] {
-            run(batch);
-        }
-        assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0, "allocations with {threads} threads");
+        let mut round = || {
+            let before = ALLOCATIONS.load(Ordering::Relaxed);
+            [1, 2, 3, 1, 1, 2].into_iter().for_each(&mut run);
+            ALLOCATIONS.load(Ordering::Relaxed) - before
+        };
+        // A worker that begins late, on a busy machine, registers its thread locals while a round runs. Runs that allocated
+        // would do so in every round.
+        let counts: Vec<usize> = (0..20).map(|_| round()).collect();
+        assert!(counts.contains(&0), "allocations with {threads} threads: {counts:?}");
     }
 }
