@@ -107,6 +107,9 @@ pub trait Rows {
     /// Bytes `from .. from + len` of row `row`.
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8];
 
+    /// `L` bytes from `from` on of each of `N` rows from `row` on.
+    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> [&mut [u8; L]; N];
+
     /// Bytes `columns` of `rows` rows from `row` on, if they are in one piece.
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]>;
 }
@@ -115,6 +118,11 @@ impl<R: Rows> Rows for &mut R {
     #[inline(always)]
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8] {
         R::at(self, row, from, len)
+    }
+
+    #[inline(always)]
+    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> [&mut [u8; L]; N] {
+        R::lines(self, row, from)
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
@@ -135,6 +143,15 @@ impl Rows for SliceRows<'_> {
     #[inline(always)]
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8] {
         &mut self.bytes[row * self.pitch + from..][..len]
+    }
+
+    #[inline(always)]
+    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> [&mut [u8; L]; N] {
+        let mut rows = self.bytes[row * self.pitch..].chunks_mut(self.pitch);
+        std::array::from_fn(|_| match rows.next().and_then(|row| row[from..].first_chunk_mut()) {
+            Some(line) => line,
+            None => unreachable!("a kernel writes outside of its part"),
+        })
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
@@ -210,16 +227,12 @@ fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, to: &mut
 #[inline(always)]
 fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, to: &mut R) {
     let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
-    let exact = (how.zero_point, how.lo, how.hi) == (0, 0, 255);
     match (how.residual, sums.bounds) {
-        (None, Bounds::Lifts) if exact => to_bytes::<S, R, NB, LIFTS, true, false>(s, sums, how, &none, to),
-        (None, Bounds::Lifts) => to_bytes::<S, R, NB, LIFTS, false, false>(s, sums, how, &none, to),
-        (None, Bounds::Rounds) if exact => to_bytes::<S, R, NB, ROUNDS, true, false>(s, sums, how, &none, to),
-        (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, false, false>(s, sums, how, &none, to),
-        (None, Bounds::None) => to_bytes::<S, R, NB, NONE, false, false>(s, sums, how, &none, to),
-        (Some(residual), Bounds::None) => to_bytes::<S, R, NB, NONE, false, true>(s, sums, how, &residual, to),
-        (Some(residual), _) if exact => to_bytes::<S, R, NB, ROUNDS, true, true>(s, sums, how, &residual, to),
-        (Some(residual), _) => to_bytes::<S, R, NB, ROUNDS, false, true>(s, sums, how, &residual, to),
+        (None, Bounds::Lifts) => to_bytes::<S, R, NB, LIFTS, false>(s, sums, how, &none, to),
+        (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, false>(s, sums, how, &none, to),
+        (None, Bounds::None) => to_bytes::<S, R, NB, NONE, false>(s, sums, how, &none, to),
+        (Some(residual), Bounds::None) => to_bytes::<S, R, NB, NONE, true>(s, sums, how, &residual, to),
+        (Some(residual), _) => to_bytes::<S, R, NB, ROUNDS, true>(s, sums, how, &residual, to),
     }
 }
 
@@ -228,162 +241,116 @@ const NONE: u8 = 0;
 pub(super) const ROUNDS: u8 = 1;
 pub(super) const LIFTS: u8 = 2;
 
-/// Writes a whole tile of sums but for the table, straight from registers, where it becomes bytes and something is known of it. `false` where not;
-/// nothing is written then.
-#[inline(always)]
-pub fn finish_registers<S: Simd, R: Rows, const MR: usize, const NB: usize>(
-    s: S,
-    acc: &[[S::I; NB]; MR],
-    sums: &Sums<'_, NB>,
-    how: &Finish<'_>,
-    to: &mut R,
-) -> bool {
-    let Finish::U8(how) = how else { return false };
-    let exact = (how.zero_point, how.lo, how.hi) == (0, 0, 255);
-    if sums.bounds == Bounds::None {
-        return false;
-    }
-    // Rows that end within the tile are put together here.
-    let mut aside = [[0; 32]; MR];
-    let whole = sums.channels == NB * 16;
-    let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
-    macro_rules! groups {
-        ($residual:expr, $bounds:ident, $exact:literal, $has:literal) => {{
-            let fixed = Fixed::<S, NB>::new(s, sums, how, $residual);
-            // Written out, since sums stay in registers only where every index is a constant.
-            groups!(@ fixed, $bounds, $exact, $has, 0 1 2 3 4 5 6);
-        }};
-        (@ $fixed:ident, $bounds:ident, $exact:literal, $has:literal, $($group:literal)*) => {
-            $(
-                let first = $group * (4 / NB);
-                if const { ($group + 1) * (4 / NB) <= MR } {
-                    let mut v = [acc[0][0]; 4];
-                    for j in 0..4 {
-                        v[j] = acc[(first + j / NB) % MR][j % NB];
-                    }
-                    let bytes = $fixed.bytes::<$bounds, $exact, $has>(s, v, first, sums);
-                    if whole {
-                        store::<S, R, NB>(s, bytes, first, sums, to);
-                    } else {
-                        for j in 0..4 / NB {
-                            s.store_half(bytes, j, &mut aside[(first + j) % MR]);
-                        }
-                    }
-                }
-            )*
-        };
-    }
-    match (how.residual, sums.bounds) {
-        (None, Bounds::Lifts) if exact => groups!(&none, LIFTS, true, false),
-        (None, Bounds::Lifts) => groups!(&none, LIFTS, false, false),
-        (None, _) if exact => groups!(&none, ROUNDS, true, false),
-        (None, _) => groups!(&none, ROUNDS, false, false),
-        (Some(residual), _) if exact => groups!(&residual, ROUNDS, true, true),
-        (Some(residual), _) => groups!(&residual, ROUNDS, false, true),
-    }
-    if !whole {
-        for (i, row) in aside.iter().enumerate() {
-            edge::copy(&row[..sums.channels], to.at(sums.row + i, sums.channel, sums.channels));
-        }
-    }
-    true
-}
-
 /// What is the same for all rows of a tile.
-pub(super) struct Fixed<'a, S: Simd, const NB: usize> {
+pub(super) struct Fixed<S: Simd, const NB: usize> {
     multiplier: [S::F; NB],
     /// 2²³·`multiplier`.
     lifted: [S::F; NB],
     top: S::F,
     limits: S::Limits,
-    residual: &'a [u8],
-    residual_zero: S::I,
+    limited: Limited,
+    residual_zero: S::Zero,
     residual_multiplier: S::F,
 }
 
-impl<'a, S: Simd, const NB: usize> Fixed<'a, S, NB> {
+/// What is left to do where a saturating conversion to a byte has been done. The branches on it always go one way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Limited {
+    /// Nothing: neither zero point nor limits.
+    No,
+    /// To add the zero point before it.
+    Shifted,
+    /// All.
+    Yes,
+}
+
+impl<S: Simd, const NB: usize> Fixed<S, NB> {
     #[inline(always)]
-    pub(super) fn new(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, residual: &Residual<'a>) -> Self {
+    pub(super) fn new(s: S, multipliers: &[[f32; 16]], how: &Requantize<'_>, residual: &Residual<'_>) -> Self {
         let mut multiplier = [s.splat_f32(0.0); NB];
         let mut lifted = multiplier;
         let lift = s.splat_f32(8_388_608.0);
         for n in 0..NB {
-            multiplier[n] = s.load_f32(&sums.multiplier[n]);
+            multiplier[n] = s.load_f32(&multipliers[n]);
             lifted[n] = s.mul(multiplier[n], lift);
         }
+        let limited = match (how.zero_point, how.lo, how.hi) {
+            (0, 0, 255) => Limited::No,
+            (_, 0, 255) => Limited::Shifted,
+            _ => Limited::Yes,
+        };
         Self {
             multiplier,
             lifted,
             top: s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point)),
             limits: s.limits(how.zero_point, how.lo, how.hi),
-            residual: residual.bytes,
-            residual_zero: s.splat_i32(-i32::from(residual.zero_point)),
+            limited,
+            residual_zero: s.zero(residual.zero_point),
             residual_multiplier: s.splat_f32(residual.multiplier),
         }
     }
 
-    /// Scales four vectors of sums from row `first` on, adds the residual where there is one, rounds. `EXACT` says that zero
-    /// point and limits are those of a saturating byte.
+    /// Scales four vectors of sums, the blocks of one row after the other, adds the residual where there is one, rounds. Of the
+    /// residual, for each vector, this is the rest of its row.
     #[inline(always)]
-    pub(super) fn bytes<const BOUNDS: u8, const EXACT: bool, const RESIDUAL: bool>(
-        &self,
-        s: S,
-        acc: [S::I; 4],
-        first: usize,
-        sums: &Sums<'_, NB>,
-    ) -> S::B {
+    pub(super) fn bytes<const BOUNDS: u8, const RESIDUAL: bool>(&self, s: S, acc: [S::I; 4], residual: [&[u8]; 4]) -> S::B {
         let mut v = acc;
         for j in 0..4 {
-            let (i, n) = (first + j / NB, j % NB);
+            let n = j % NB;
             let mut t = if BOUNDS == LIFTS {
                 s.scale_lifted(acc[j], self.multiplier[n], self.lifted[n])
             } else {
                 s.mul(s.to_f32(acc[j]), self.multiplier[n])
             };
             if RESIDUAL {
-                let at = (sums.row + i) * sums.width + sums.channel + n * 16;
-                let r = match self.residual.get(at..).and_then(|r| r.first_chunk::<16>()) {
-                    Some(r) => s.widen(r),
-                    None => s.widen(&tail(self.residual, at)),
+                let r = match residual[j].first_chunk() {
+                    Some(r) => s.widen_from(r, self.residual_zero),
+                    None => s.widen_some_from(residual[j], self.residual_zero),
                 };
-                t = s.add(t, s.mul(s.to_f32(s.add_i32(r, self.residual_zero)), self.residual_multiplier));
+                t = s.add(t, s.mul(r, self.residual_multiplier));
             }
             v[j] = if BOUNDS == NONE { s.round_below(t, self.top) } else { s.round(t) };
         }
-        if EXACT { s.saturate(v) } else { s.narrow(v, self.limits) }
+        match self.limited {
+            // What is rounded is bounded above by then, else a saturating conversion could wrap.
+            Limited::No if BOUNDS != NONE => s.saturate(v),
+            Limited::Shifted if BOUNDS != NONE => s.narrow_unlimited(v, self.limits),
+            _ => s.narrow(v, self.limits),
+        }
     }
 }
 
 /// All rows, from memory.
 #[inline(always)]
-fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const EXACT: bool, const RESIDUAL: bool>(
+fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL: bool>(
     s: S,
     sums: &Sums<'_, NB>,
     how: &Requantize<'_>,
     residual: &Residual<'_>,
     to: &mut R,
 ) {
-    let fixed = Fixed::<S, NB>::new(s, sums, how, residual);
+    let fixed = Fixed::<S, NB>::new(s, sums.multiplier, how, residual);
     // Vectors are narrowed by four: two rows of two blocks, or four rows of one.
     let step = 4 / NB;
     for first in (0..sums.rows).step_by(step) {
         let mut v = [s.splat_i32(0); 4];
+        let mut added: [&[u8]; 4] = [&[]; 4];
         for j in 0..4 {
-            v[j] = s.load_i32(&sums.acc[first + j / NB][j % NB]);
+            let (i, n) = (first + j / NB, j % NB);
+            v[j] = s.load_i32(&sums.acc[i][n]);
+            if RESIDUAL {
+                let at = (sums.row + i) * sums.width + sums.channel + n * 16;
+                added[j] = residual.bytes.get(at..).unwrap_or_default();
+            }
         }
-        let bytes = fixed.bytes::<BOUNDS, EXACT, RESIDUAL>(s, v, first, sums);
+        let bytes = fixed.bytes::<BOUNDS, RESIDUAL>(s, v, added);
         if sums.channels == NB * 16 && first + step <= sums.rows {
             store::<S, R, NB>(s, bytes, first, sums, to);
             continue;
         }
-        for j in 0..4 {
-            let (i, n) = (first + j / NB, j % NB);
-            if i < sums.rows && n * 16 < sums.channels {
-                let mut quarter = [0; 16];
-                s.store_quarter(bytes, j, &mut quarter);
-                let len = (sums.channels - n * 16).min(16);
-                edge::copy(&quarter[..len], to.at(sums.row + i, sums.channel + n * 16, len));
-            }
+        for i in first..sums.rows.min(first + step) {
+            let part = 4 / step * (i - first);
+            s.store_some(bytes, part, to.at(sums.row + i, sums.channel, sums.channels));
         }
     }
 }
@@ -408,10 +375,4 @@ pub(super) fn store<S: Simd, R: Rows, const NB: usize>(s: S, bytes: S::B, first:
             }
         }
     }
-}
-
-/// What there is from `at` on, and zeros.
-#[cold]
-fn tail(bytes: &[u8], at: usize) -> [u8; 16] {
-    std::array::from_fn(|i| bytes.get(at + i).copied().unwrap_or_default())
 }

@@ -7,15 +7,13 @@
 
 use std::ops::Range;
 
-use super::epilogue::{Bounds, Finish, Rows, Sums, finish, finish_registers, look_up};
+use super::epilogue::{Bounds, Finish, Rows, Sums, finish, look_up};
 use super::gemv;
-use super::resident::QUADS;
 use super::simd::{Kernel, Simd, Tile};
+use super::tile::{Panel, TileRows};
 
 /// Rows of the highest tile, and three.
-const MOST_ROWS: usize = 17;
-/// Steps of K between two looks at what is to be asked for.
-const STEPS: usize = 16;
+pub(super) const MOST_ROWS: usize = 17;
 /// Bytes of weights that a core keeps at hand while it walks over rows; more, and it walks over channels first.
 pub(super) const WEIGHTS_AT_HAND: usize = 768 * 1024;
 
@@ -53,13 +51,16 @@ impl Bases {
     #[inline(always)]
     pub fn fill(&self, row: usize, to: &mut [usize]) {
         let [height, width] = self.extents;
-        let (mut line, mut column) = (row / width, row % width);
+        let (line, mut column) = (row / width, row % width);
+        let (mut image, mut y) = (line / height, line % height);
         for to in to {
-            let (image, y) = if height == 1 { (line, 0) } else { (line / height, line % height) };
             *to = self.start + image * self.steps[0] + y * self.steps[1] + column * self.steps[2];
             column += 1;
             if column == width {
-                (line, column) = (line + 1, 0);
+                (y, column) = (y + 1, 0);
+                if y == height {
+                    (image, y) = (image + 1, 0);
+                }
             }
         }
     }
@@ -111,15 +112,13 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
         }
         // Conditions that are constants: what an instruction set doesn't take is not compiled for it.
         if const { matches!(S::TILE, Tile::Rows14Blocks2) } {
-            if self.weights.quads > QUADS || !self.resident(s) {
-                self.walk::<S, 14, 2>(s);
-            }
+            self.walk_whole::<S, 14>(s);
         } else if const { matches!(S::TILE, Tile::Rows6Blocks1) } {
-            self.walk::<S, 6, 1>(s);
+            self.walk::<S, 6>(s);
         } else if const { matches!(S::TILE, Tile::Rows4Blocks1) } {
             self.staged::<S, 4>(s);
         } else {
-            self.walk::<S, 2, 1>(s);
+            self.walk::<S, 2>(s);
         }
     }
 }
@@ -127,7 +126,7 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
 /// Where tile `tile` starts: all are full but the last two, which share what is left, so that none is too low to hide the
 /// latency of its products.
 #[inline(always)]
-fn starts(rows: usize, most: usize, tile: usize) -> usize {
+pub(super) fn starts(rows: usize, most: usize, tile: usize) -> usize {
     let tiles = rows.div_ceil(most);
     match tiles - tile.min(tiles) {
         0 => rows,
@@ -146,63 +145,44 @@ impl<'a> Gemm<'a, ()> {
 
 /// Vectors that cross no cache line: a store that does costs twice, and is not forwarded to a load.
 #[repr(align(64))]
-struct Lines<T>(T);
+pub(super) struct Lines<T>(pub T);
+
+/// Sums of a tile in memory. Rows are written out by four vectors at a time, so there is room for three more.
+pub(super) type Acc<const NB: usize> = Lines<[[[i32; 16]; NB]; MOST_ROWS]>;
 
 /// What a tile works on.
 #[derive(Debug, Clone, Copy)]
-struct Tiled<'a> {
+pub(super) struct Tiled<'a> {
     /// Of each row, its base.
-    base: &'a [usize],
-    /// Of each row, the first segment.
-    first: &'a [&'a [[u8; 4]]],
-    row: usize,
-    block: usize,
-    bounds: Bounds,
+    pub base: &'a [usize],
+    pub row: usize,
+    pub block: usize,
+    pub bounds: Bounds,
     /// Weights that the next panel needs.
-    ahead: &'a [[i8; 64]],
+    pub ahead: &'a [[i8; 64]],
 }
 
 impl<'a, R: Rows> Gemm<'a, R> {
-    /// All tiles: over rows first where the weights stay in cache, else over channels first.
+    /// All tiles, a block of channels wide: over rows first where the weights stay in cache, else over channels first.
     #[inline(always)]
-    fn walk<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S) {
-        let Source { bytes, quads: run, segments, .. } = self.source;
+    fn walk<S: Simd, const MR: usize>(&mut self, s: S) {
         let tiles = self.rows.len().div_ceil(MR);
-        let panels = self.blocks.len().div_ceil(NB);
         let bounds = self.bounds();
-        let rows_first = self.blocks.len() * self.weights.quads * 64 <= WEIGHTS_AT_HAND;
-        let (outer, inner) = if rows_first { (tiles, panels) } else { (panels, tiles) };
+        let rows_first = self.rows_first();
+        let (outer, inner) = if rows_first { (tiles, self.blocks.len()) } else { (self.blocks.len(), tiles) };
         let mut base = [0; MR];
-        let mut first: [&[[u8; 4]]; MR] = [&[]; MR];
-        // Rows are written out by four vectors at a time, so there is room for three more.
-        let mut sums = (Lines([[[0; 16]; NB]; MOST_ROWS]), Lines([[[0; 16]; 1]; MOST_ROWS]));
+        let mut acc: Acc<1> = Lines([[[0; 16]; 1]; MOST_ROWS]);
         for o in 0..outer {
+            let ahead = if rows_first { Ahead::default() } else { self.ahead(self.blocks.start + o, 1, inner) };
             for i in 0..inner {
                 let (tile, panel) = if rows_first { (o, i) } else { (i, o) };
                 let start = |tile: usize| self.rows.start + starts(self.rows.len(), MR, tile);
                 let (row, height) = (start(tile), start(tile + 1) - start(tile));
                 if !rows_first || i == 0 {
                     self.source.bases.fill(row, &mut base[..height]);
-                    for m in 0..height {
-                        first[m] = &bytes[base[m] + segments[0]..][..run * 4].as_chunks::<4>().0[..run];
-                    }
                 }
-                let block = self.blocks.start + panel * NB;
-                // Weights that come from far away are asked for a panel ahead, a part of them during each tile.
-                let ahead = if rows_first {
-                    &[][..]
-                } else {
-                    let quads = self.weights.quads;
-                    let next = (block + NB).min(self.blocks.end) * quads..(block + 2 * NB).min(self.blocks.end) * quads;
-                    let lines = &self.weights.packed[next];
-                    &lines[lines.len() * i / inner..lines.len() * (i + 1) / inner]
-                };
-                let tiled = Tiled { base: &base[..height], first: &first[..height], row, block, bounds, ahead };
-                if const { NB == 1 } || block + NB <= self.blocks.end {
-                    self.tile::<S, MR, NB>(s, &tiled, &mut sums.0.0);
-                } else {
-                    self.tile::<S, MR, 1>(s, &tiled, &mut sums.1.0);
-                }
+                let tiled = Tiled { base: &base[..height], row, block: self.blocks.start + panel, bounds, ahead: ahead.of(i) };
+                self.tile::<S, MR, 1>(s, &tiled, &mut acc);
                 if rows_first && i + 1 == inner {
                     look_up(s, &self.finish, row..row + height, self.channels(), &mut self.to);
                 }
@@ -211,6 +191,20 @@ impl<'a, R: Rows> Gemm<'a, R> {
         if !rows_first {
             look_up(s, &self.finish, self.rows.clone(), self.channels(), &mut self.to);
         }
+    }
+
+    /// Whether the weights stay at hand while rows go by.
+    #[inline(always)]
+    pub(super) fn rows_first(&self) -> bool {
+        self.blocks.len() * self.weights.quads * 64 <= WEIGHTS_AT_HAND
+    }
+
+    /// The weights of the panel behind the one of `width` blocks at `block`, for the `tiles` tiles of that one to ask for.
+    #[inline(always)]
+    pub(super) fn ahead(&self, block: usize, width: usize, tiles: usize) -> Ahead<'a> {
+        let at = |block: usize| block.min(self.blocks.end) * self.weights.quads;
+        let lines = &self.weights.packed[at(block + width)..at(block + 2 * width)];
+        Ahead { lines, each: lines.len().div_ceil(tiles.max(1)) }
     }
 
     /// The channels of the output that these blocks are.
@@ -227,94 +221,74 @@ impl<'a, R: Rows> Gemm<'a, R> {
 
     /// One tile of up to `MR` rows.
     #[inline(always)]
-    fn tile<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S, tiled: &Tiled<'_>, acc: &mut [[[i32; 16]; NB]; MOST_ROWS]) {
-        let height = tiled.base.len();
+    pub(super) fn tile<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S, tiled: &Tiled<'_>, acc: &mut Acc<NB>) {
+        macro_rules! heights {
+            ($($n:literal)*) => {
+                match tiled.base.len() {
+                    $($n if const { $n <= MR } => self.sums::<S, $n, NB>(s, tiled, &mut acc.0),)*
+                    _ => {}
+                }
+            };
+        }
+        heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
         let channel = tiled.block * 16;
-        let mut sums = Sums {
-            acc: &[],
+        let sums = Sums {
+            acc: &acc.0[..],
             row: tiled.row,
-            rows: height,
+            rows: tiled.base.len(),
             channel: self.channel + channel,
             channels: (self.weights.channels - channel).min(NB * 16),
             multiplier: &self.weights.multiplier[tiled.block..tiled.block + NB],
             width: self.width,
             bounds: tiled.bounds,
         };
-        macro_rules! heights {
-            ($($n:literal)*) => {
-                match height {
-                    $($n if const { $n <= MR } => {
-                        let registers = self.sums::<S, $n, NB>(s, tiled);
-                        if const { $n == MR && MR % 2 == 0 && NB == 2 }
-                            && finish_registers(s, &registers, &sums, &self.finish, &mut self.to)
-                        {
-                            return;
-                        }
-                        for m in 0..$n {
-                            for n in 0..NB {
-                                s.store_i32(registers[m][n], &mut acc[m][n]);
-                            }
-                        }
-                    })*
-                    _ => {}
-                }
-            };
-        }
-        heights!(1 2 3 4 5 6 7 8 9 10 11 12 13 14);
-        sums.acc = acc;
         finish(s, &sums, &self.finish, &mut self.to);
     }
 
     /// The sums of a tile of exactly `MR` rows.
     #[inline(always)]
-    fn sums<S: Simd, const MR: usize, const NB: usize>(&self, s: S, tiled: &Tiled<'_>) -> [[S::I; NB]; MR] {
-        let Weights { packed, bias, quads, .. } = self.weights;
-        let Source { bytes, segments, quads: run, .. } = self.source;
-        let block = tiled.block;
+    fn sums<S: Simd, const MR: usize, const NB: usize>(&self, s: S, tiled: &Tiled<'_>, to: &mut [[[i32; 16]; NB]]) {
+        let mut base = [0; MR];
+        base.copy_from_slice(&tiled.base[..MR]);
+        let rows = TileRows::new(&self.source, base);
+        let panel = Panel::new(&self.weights, tiled.block, rows.quads(), tiled.ahead);
+        let mut acc = self.biases::<S, MR, NB>(s, tiled.block, tiled.bounds);
+        s.products(&mut acc, &rows, &panel);
+        for m in 0..MR {
+            for n in 0..NB {
+                s.store_i32(acc[m][n], &mut to[m][n]);
+            }
+        }
+    }
+
+    /// What the sums of a tile start with.
+    #[inline(always)]
+    pub(super) fn biases<S: Simd, const MR: usize, const NB: usize>(&self, s: S, block: usize, bounds: Bounds) -> [[S::I; NB]; MR] {
         // Loops instead of `array::map`: closures in there are not reliably inlined, and a call costs all registers.
-        let mut acc = [[s.splat_i32(0); NB]; MR];
-        let lift = s.splat_i32(if tiled.bounds == Bounds::Lifts { S::LIFT } else { 0 });
+        let lift = s.splat_i32(if bounds == Bounds::Lifts { S::LIFT } else { 0 });
+        let mut acc = [[lift; NB]; MR];
         for n in 0..NB {
-            let bias = s.add_i32(s.load_i32(&bias[block + n]), lift);
+            let bias = s.add_i32(s.load_i32(&self.weights.bias[block + n]), lift);
             for row in &mut acc {
                 row[n] = bias;
             }
         }
-        let mut ahead = tiled.ahead.iter();
-        let share = (tiled.ahead.len() * STEPS).div_ceil(quads.max(1));
-        let mut a: [&[[u8; 4]]; MR] = [&[]; MR];
-        for m in 0..MR {
-            // This slicing tells the compiler that all lengths are one.
-            a[m] = &tiled.first[m][..run];
-        }
-        for (i, &segment) in segments.iter().enumerate() {
-            if i > 0 {
-                for m in 0..MR {
-                    a[m] = &bytes[tiled.base[m] + segment..][..run * 4].as_chunks::<4>().0[..run];
-                }
-            }
-            let mut w: [&[[i8; 64]]; NB] = [&[]; NB];
-            for n in 0..NB {
-                w[n] = &packed[(block + n) * quads + i * run..][..run];
-            }
-            for first in (0..run).step_by(STEPS) {
-                for line in ahead.by_ref().take(share) {
-                    s.prefetch(line);
-                }
-                for k in first..run.min(first + STEPS) {
-                    let mut weights = [s.weights(&w[0][k]); NB];
-                    for n in 1..NB {
-                        weights[n] = s.weights(&w[n][k]);
-                    }
-                    for m in 0..MR {
-                        let quad = s.quad(a[m][k]);
-                        for n in 0..NB {
-                            acc[m][n] = s.dot4(acc[m][n], quad, weights[n]);
-                        }
-                    }
-                }
-            }
-        }
         acc
+    }
+}
+
+/// Weights that come from far away are asked for a panel ahead, a part of them during each tile.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ahead<'a> {
+    lines: &'a [[i8; 64]],
+    each: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// Those that tile `tile` asks for.
+    #[inline(always)]
+    pub(super) fn of(&self, tile: usize) -> &'a [[i8; 64]] {
+        let from = (tile * self.each).min(self.lines.len());
+        &self.lines[from..(from + self.each).min(self.lines.len())]
     }
 }

@@ -18,8 +18,9 @@
 //! | [`resize`] | images of bytes at other extents |
 //! | [`softmax`] | softmax along the last axis |
 //! | [`soft`] | the vocabulary on plain arrays: its executable definition |
+//! | [`tile`] | its innermost loop, and what that reads |
+//! | `whole` | its tiles of full height, from the bias to bytes in registers |
 //! | `gemv` | the same for a row or two: many channels at once |
-//! | `resident` | the same for little K: weights stay in registers |
 //! | `staged` | the same where operands are widened first |
 
 #![allow(
@@ -39,10 +40,11 @@ pub mod layout;
 pub mod pool;
 pub mod quantize;
 pub mod reduce;
-mod resident;
 pub mod resize;
 pub mod simd;
 pub mod soft;
 pub mod softmax;
 pub mod split;
 mod staged;
+pub mod tile;
+mod whole;

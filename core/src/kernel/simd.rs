@@ -7,6 +7,9 @@
 //! Implementations mark every method `#[inline(always)]`: a method that is not inlined into the one function that enables
 //! the instruction set turns each intrinsic into a call.
 
+use super::edge;
+use super::tile::{self, Panel, TileRows};
+
 /// Tile of the matrix kernel that suits an instruction set's registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tile {
@@ -59,6 +62,8 @@ pub trait Simd: Copy + Send + Sync {
     type Quad: Copy;
     /// 16 channels × 4 weights, ready for a dot product.
     type W: Copy;
+    /// A zero point, ready for [`Simd::widen_from`].
+    type Zero: Copy;
     /// A zero point and limits, ready for [`Simd::narrow`].
     type Limits: Copy;
 
@@ -78,6 +83,17 @@ pub trait Simd: Copy + Send + Sync {
     fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
     /// Sixteen bytes as integers.
     fn widen(self, x: &[u8; 16]) -> Self::I;
+    /// A zero point z, ready for [`Simd::widen_from`].
+    fn zero(self, z: u8) -> Self::Zero;
+    /// f32(x − z) of sixteen bytes.
+    fn widen_from(self, x: &[u8; 16], z: Self::Zero) -> Self::F;
+    /// The same of fewer bytes than sixteen; behind them, anything.
+    #[inline(always)]
+    fn widen_some_from(self, x: &[u8], z: Self::Zero) -> Self::F {
+        let mut whole = [0; 16];
+        edge::copy(x, &mut whole[..x.len()]);
+        self.widen_from(&whole, z)
+    }
     /// The integers in memory.
     fn store_i32(self, v: Self::I, to: &mut [i32; 16]);
 
@@ -121,6 +137,13 @@ pub trait Simd: Copy + Send + Sync {
     fn store_quarter(self, v: Self::B, j: usize, to: &mut [u8; 16]);
     /// Bytes 32j .. 32j + 32 in memory.
     fn store_half(self, v: Self::B, j: usize, to: &mut [u8; 32]);
+    /// The first of bytes 16j .. in memory: as many as `to` has, at most 32 for an even j, 16 for an odd one.
+    #[inline(always)]
+    fn store_some(self, v: Self::B, j: usize, to: &mut [u8]) {
+        let mut whole = [0; 64];
+        self.store_b(v, &mut whole);
+        edge::copy(&whole[16 * j..][..to.len()], to);
+    }
     /// The larger of each pair, unsigned.
     fn max_b(self, a: Self::B, b: Self::B) -> Self::B;
     /// Four rows of 64 channels become quads: in interleaved order, byte k of a lane is row k's.
@@ -146,6 +169,11 @@ pub trait Simd: Copy + Send + Sync {
     /// As [`Simd::narrow`], from interleaved order: byte c is channel c.
     fn narrow_interleaved(self, v: [Self::I; 4], limits: Self::Limits) -> Self::B;
 
+    /// clamp(v + z, 0, 255), the sum saturating, in the order of [`Simd::narrow`], where these are the limits: less work.
+    #[inline(always)]
+    fn narrow_unlimited(self, v: [Self::I; 4], limits: Self::Limits) -> Self::B {
+        self.narrow(v, limits)
+    }
     /// clamp(v, 0, 255) in the order of [`Simd::narrow`]: less work than that.
     #[inline(always)]
     fn saturate(self, v: [Self::I; 4]) -> Self::B {
@@ -173,6 +201,12 @@ pub trait Simd: Copy + Send + Sync {
     fn dot4(self, acc: Self::I, x: Self::Quad, w: Self::W) -> Self::I;
     /// As [`Simd::dot4`], each lane with activations of its own.
     fn dot4_lanes(self, acc: Self::I, x: Self::B, w: Self::W) -> Self::I;
+
+    /// Adds to the sums of rows × blocks the products of all their quads: [`Simd::dot4`], over and over.
+    #[inline(always)]
+    fn products<const MR: usize, const NB: usize>(self, acc: &mut [[Self::I; NB]; MR], rows: &TileRows<'_, MR>, panel: &Panel<'_, NB>) {
+        tile::products(self, acc, rows, panel);
+    }
 
     /// Replaces each byte q by `table[q]`. The one method that is not inlined.
     fn lookup(self, table: &[u8; 256], bytes: &mut [u8]);

@@ -34,6 +34,7 @@ impl<const TILE: usize> Simd for Soft<TILE> {
     type B = [u8; 64];
     type Quad = [u8; 4];
     type W = [i8; 64];
+    type Zero = i32;
     type Limits = Limits;
 
     const TILE: Tile = Tile::ALL[TILE];
@@ -52,6 +53,14 @@ impl<const TILE: usize> Simd for Soft<TILE> {
 
     fn add_i32(self, a: [i32; 16], b: [i32; 16]) -> [i32; 16] {
         each!(0, i => a[i].wrapping_add(b[i]))
+    }
+
+    fn zero(self, z: u8) -> i32 {
+        i32::from(z)
+    }
+
+    fn widen_from(self, x: &[u8; 16], z: i32) -> [f32; 16] {
+        each!(0.0, i => (i32::from(x[i]) - z) as f32)
     }
 
     fn widen(self, x: &[u8; 16]) -> [i32; 16] {

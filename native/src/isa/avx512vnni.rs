@@ -3,6 +3,7 @@
 use core::arch::x86_64::*;
 
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
+use quaver_core::kernel::tile::{Panel, TileRows};
 
 /// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +33,37 @@ static ORDER: Words = {
 /// Sixteen words.
 struct Words(__m512i);
 
+/// Byte i goes to lane i.
+static WIDEN: Words = {
+    // SAFETY: as above.
+    Words(unsafe { core::mem::transmute::<[i32; 16], __m512i>([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]) })
+};
+
+/// A zero point z.
+#[derive(Debug, Clone, Copy)]
+pub struct Zero {
+    /// 2²³ + z.
+    lifted: __m512,
+    order: __m512i,
+}
+
+impl Zero {
+    /// f32(x − z). Bytes are put below 2²³'s upper bits, whence a difference makes numbers: an operation less than to widen,
+    /// to subtract and to convert.
+    ///
+    /// # Safety
+    /// The processor must have AVX-512 BW.
+    #[inline(always)]
+    unsafe fn widen(self, x: __m128i) -> __m512 {
+        // SAFETY: the caller promises the feature.
+        unsafe {
+            let above = _mm512_set1_epi32(0x4B00_0000);
+            let lifted = _mm512_mask_shuffle_epi8(above, 0x1111_1111_1111_1111, _mm512_broadcast_i32x4(x), self.order);
+            _mm512_sub_ps(_mm512_castsi512_ps(lifted), self.lifted)
+        }
+    }
+}
+
 /// Limits of a narrowing.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -48,6 +80,7 @@ impl Simd for Avx512Vnni {
     type B = __m512i;
     type Quad = __m512i;
     type W = __m512i;
+    type Zero = Zero;
     type Limits = Limits;
 
     const TILE: Tile = Tile::Rows14Blocks2;
@@ -90,6 +123,26 @@ impl Simd for Avx512Vnni {
     fn widen(self, x: &[u8; 16]) -> __m512i {
         // SAFETY: `self` proves the feature; the reference covers 16 bytes.
         unsafe { _mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn zero(self, z: u8) -> Zero {
+        // The compiler must not see the order, or it makes a conversion and a blend of the shuffle.
+        // SAFETY: `self` proves the feature; the static is there to be read.
+        unsafe { Zero { lifted: _mm512_set1_ps(8_388_608.0 + f32::from(z)), order: core::ptr::read_volatile(&raw const WIDEN.0) } }
+    }
+
+    #[inline(always)]
+    fn widen_from(self, x: &[u8; 16], z: Zero) -> __m512 {
+        // SAFETY: `self` proves the feature; the reference covers 16 bytes.
+        unsafe { z.widen(_mm_loadu_si128(x.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn widen_some_from(self, x: &[u8], z: Zero) -> __m512 {
+        let mask = ((1u32 << x.len().min(16)) - 1) as u16;
+        // SAFETY: `self` proves the features; the mask leaves out what is behind the slice.
+        unsafe { z.widen(_mm_maskz_loadu_epi8(mask, x.as_ptr().cast())) }
     }
 
     #[inline(always)]
@@ -205,6 +258,21 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn store_some(self, v: __m512i, j: usize, to: &mut [u8]) {
+        let mask = if to.len() < 32 { (1u32 << to.len()) - 1 } else { u32::MAX };
+        // SAFETY: `self` proves the features; the mask leaves out what is behind the slice.
+        unsafe {
+            let part = match j {
+                0 => _mm512_castsi512_si256(v),
+                1 => _mm256_castsi128_si256(_mm512_extracti32x4_epi32::<1>(v)),
+                2 => _mm512_extracti64x4_epi64::<1>(v),
+                _ => _mm256_castsi128_si256(_mm512_extracti32x4_epi32::<3>(v)),
+            };
+            _mm256_mask_storeu_epi8(to.as_mut_ptr().cast(), mask, part);
+        }
+    }
+
+    #[inline(always)]
     fn max_b(self, a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: `self` proves the feature.
         unsafe { _mm512_max_epu8(a, b) }
@@ -281,6 +349,17 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn narrow_unlimited(self, [a, b, c, d]: [__m512i; 4], limits: Limits) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe {
+            let ab = _mm512_adds_epi16(_mm512_packs_epi32(a, b), limits.zero_point);
+            let cd = _mm512_adds_epi16(_mm512_packs_epi32(c, d), limits.zero_point);
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            _mm512_permutexvar_epi32(order, _mm512_packus_epi16(ab, cd))
+        }
+    }
+
+    #[inline(always)]
     fn saturate(self, v: [__m512i; 4]) -> __m512i {
         let bytes = self.saturate_interleaved(v);
         // SAFETY: `self` proves the feature.
@@ -335,6 +414,38 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn products<const MR: usize, const NB: usize>(self, acc: &mut [[__m512i; NB]; MR], rows: &TileRows<'_, MR>, panel: &Panel<'_, NB>) {
+        // Each step is one address that goes up by four, to which rows add their bases: so a new segment costs one addition,
+        // and nothing is checked on the way.
+        let base = *rows.base();
+        let mut w = [core::ptr::null::<[i8; 64]>(); NB];
+        for n in 0..NB {
+            w[n] = panel.weights()[n].as_ptr();
+        }
+        let mut ahead = panel.ahead().iter();
+        for &segment in rows.segments() {
+            let mut at = rows.bytes().as_ptr().wrapping_add(segment);
+            let end = at.wrapping_add(4 * rows.run());
+            while at != end {
+                if let Some(line) = ahead.next() {
+                    self.prefetch(line);
+                }
+                let mut weights = [self.splat_i32(0); NB];
+                for n in 0..NB {
+                    // SAFETY: `self` proves the feature; `Panel` has a vector of weights for each quad of each segment.
+                    weights[n] = unsafe { _mm512_loadu_si512(w[n].cast()) };
+                    w[n] = w[n].wrapping_add(1);
+                }
+                for m in 0..MR {
+                    // SAFETY: `self` proves the features; `TileRows` has made sure that each row's quad lies within its bytes.
+                    unsafe { step(&mut acc[m], at, base[m], &weights) };
+                }
+                at = at.wrapping_add(4);
+            }
+        }
+    }
+
+    #[inline(always)]
     fn lookup(self, table: &[u8; 256], bytes: &mut [u8]) {
         if self.vbmi {
             // SAFETY: `vbmi` proves that feature, `self` the other.
@@ -342,6 +453,43 @@ impl Simd for Avx512Vnni {
         } else {
             lookup_each(table, bytes);
         }
+    }
+}
+
+/// Adds the products of the quad at `at` + `base`.
+///
+/// Written out, since a tile takes 31 of the 32 registers: left to the compiler, quads of two rows are alive at once, and a
+/// sum goes through memory in every step.
+///
+/// # Safety
+/// There is a quad.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn step<const NB: usize>(acc: &mut [__m512i; NB], at: *const u8, base: usize, weights: &[__m512i; NB]) {
+    if NB == 2 {
+        let _quad: __m512i;
+        // SAFETY: the caller promises that the quad can be read.
+        unsafe {
+            core::arch::asm!(
+                "vpbroadcastd {quad}, dword ptr [{at} + {base}]",
+                "vpdpbusd {acc0}, {quad}, {w0}",
+                "vpdpbusd {acc1}, {quad}, {w1}",
+                quad = out(zmm_reg) _quad,
+                at = in(reg) at,
+                base = in(reg) base,
+                acc0 = inout(zmm_reg) acc[0],
+                acc1 = inout(zmm_reg) acc[NB - 1],
+                w0 = in(zmm_reg) weights[0],
+                w1 = in(zmm_reg) weights[NB - 1],
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        return;
+    }
+    // SAFETY: the caller promises that the quad can be read.
+    let quad = unsafe { _mm512_set1_epi32(at.wrapping_add(base).cast::<i32>().read_unaligned()) };
+    for n in 0..NB {
+        acc[n] = _mm512_dpbusd_epi32(acc[n], quad, weights[n]);
     }
 }
 

@@ -52,6 +52,8 @@ impl<D: Dot> Simd for Ymm<D> {
     type B = [__m256i; 2];
     type Quad = D::X;
     type W = [D::W; 2];
+    /// −z.
+    type Zero = [__m256i; 2];
     type Limits = Limits;
 
     const TILE: Tile = D::TILE;
@@ -78,6 +80,16 @@ impl<D: Dot> Simd for Ymm<D> {
     fn add_i32(self, a: [__m256i; 2], b: [__m256i; 2]) -> [__m256i; 2] {
         // SAFETY: `self` proves the feature.
         unsafe { [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])] }
+    }
+
+    #[inline(always)]
+    fn zero(self, z: u8) -> [__m256i; 2] {
+        self.splat_i32(-i32::from(z))
+    }
+
+    #[inline(always)]
+    fn widen_from(self, x: &[u8; 16], minus_z: [__m256i; 2]) -> [__m256; 2] {
+        self.to_f32(self.add_i32(self.widen(x), minus_z))
     }
 
     #[inline(always)]

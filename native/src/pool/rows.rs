@@ -31,6 +31,20 @@ impl Rows for Rectangle<'_> {
         unsafe { std::slice::from_raw_parts_mut(self.start.add(r * self.pitch + c), len) }
     }
 
+    #[inline(always)]
+    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> [&mut [u8; L]; N] {
+        let (r, c) = (row.wrapping_sub(self.rows.start), from.wrapping_sub(self.columns.start));
+        let (height, width) = (self.rows.len(), self.columns.len());
+        assert!(r <= height && N <= height - r && c <= width && L <= width - c, "a kernel writes outside of its part");
+        let mut lines = [std::ptr::null_mut::<[u8; L]>(); N];
+        for (i, line) in lines.iter_mut().enumerate() {
+            *line = self.start.wrapping_add((r + i) * self.pitch + c).cast();
+        }
+        // SAFETY: a pointer to an array may become a reference: it lies in this rectangle, as in `at`, and as lines are of
+        // different rows, they don't overlap. The two types have one layout.
+        unsafe { std::mem::transmute_copy::<[*mut [u8; L]; N], [&mut [u8; L]; N]>(&lines) }
+    }
+
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
         let r = row.wrapping_sub(self.rows.start);
         assert!(r <= self.rows.len() && rows <= self.rows.len() - r, "a kernel writes outside of its part");

@@ -27,6 +27,13 @@ impl Rows for Once<'_> {
         self.rows.at(row, from, len)
     }
 
+    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> [&mut [u8; L]; N] {
+        for row in row..row + N {
+            assert!(self.asked.as_mut().is_none_or(|asked| asked.insert((row, from))), "{row}, {from} is written twice");
+        }
+        self.rows.lines(row, from)
+    }
+
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
         self.rows.piece(row, rows, columns)
     }
