@@ -27,7 +27,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
         let last = blocks.start + 2 * pairs;
         let table = matches!(self.finish, Finish::U8(Requantize { table: Some(_), .. }));
         if self.rows_first() {
-            let band = if odd || table { BAND * MR } else { rows.len().max(1) };
+            let band = if table || (odd && pairs > 0) { BAND * MR } else { rows.len().max(1) };
             for from in rows.clone().step_by(band) {
                 let rows = from..rows.end.min(from + band);
                 self.strip::<S, MR, 2>(
@@ -154,12 +154,14 @@ impl<R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const RESIDUAL
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let Strip { rows, block, panels, ahead, .. } = self.strip.clone();
+        let cold = rows.start == self.gemm.rows.start && panels > 1;
         let mut walk = Walk::new(&self.gemm.source, rows.start);
         for (i, row) in rows.step_by(MR).enumerate() {
             let rows = walk.rows();
             for panel in 0..panels {
                 let block = block + panel * NB;
-                self.tile(s, &rows, Panel::new(&self.gemm.weights, block, rows.quads(), ahead.of(i)), row, block);
+                let next = if cold && i == 0 { self.gemm.ahead(block, NB, 1).of(0) } else { ahead.of(i) };
+                self.tile(s, &rows, Panel::new(&self.gemm.weights, block, rows.quads(), next), row, block);
             }
         }
     }

@@ -427,11 +427,11 @@ impl Simd for Avx512Vnni {
             let mut at = rows.bytes().as_ptr().wrapping_add(segment);
             let end = at.wrapping_add(4 * rows.run());
             while at != end {
-                if let Some(line) = ahead.next() {
-                    self.prefetch(line);
-                }
                 let mut weights = [self.splat_i32(0); NB];
                 for n in 0..NB {
+                    if let Some(line) = ahead.next() {
+                        self.prefetch(line);
+                    }
                     // SAFETY: `self` proves the feature; `Panel` has a vector of weights for each quad of each segment.
                     weights[n] = unsafe { _mm512_loadu_si512(w[n].cast()) };
                     w[n] = w[n].wrapping_add(1);
