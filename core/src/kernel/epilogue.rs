@@ -85,9 +85,9 @@ impl Bounds {
         let mut rounds = true;
         let mut lifts = how.residual.is_none() && how.lo >= how.zero_point && reach < 1 << 22;
         for (&bias, &m) in bias.as_flattened().iter().zip(multiplier.as_flattened()) {
-            // NaN is not below anything.
-            rounds &= (bias.unsigned_abs() as f32 + reach as f32) * m.abs() + added < LARGE;
-            lifts &= bias.unsigned_abs() < 1 << 22 && m >= 0.0;
+            // NaN is not below anything. The conversion is of a signed number, which vectors have.
+            rounds &= ((bias as f32).abs() + reach as f32) * m.abs() + added < LARGE;
+            lifts &= (-(1 << 22) < bias) & (bias < 1 << 22) & (m >= 0.0);
         }
         match (rounds, lifts) {
             (true, true) => Self::Lifts,

@@ -291,4 +291,10 @@ impl<'a> Ahead<'a> {
         let from = (tile * self.each).min(self.lines.len());
         &self.lines[from..(from + self.each).min(self.lines.len())]
     }
+
+    /// Those of the tiles from `tile` on.
+    #[inline(always)]
+    pub(super) fn behind(&self, tile: usize) -> Self {
+        Self { lines: &self.lines[(tile * self.each).min(self.lines.len())..], each: self.each }
+    }
 }

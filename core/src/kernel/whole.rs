@@ -27,31 +27,23 @@ impl<'a, R: Rows> Gemm<'a, R> {
         let last = blocks.start + 2 * pairs;
         let table = matches!(self.finish, Finish::U8(Requantize { table: Some(_), .. }));
         if self.rows_first() {
+            let strip = Strip { rows: 0..0, block: 0, panels: 0, bounds, ahead: Ahead::default() };
             let band = if table || (odd && pairs > 0) { BAND * MR } else { rows.len().max(1) };
             for from in rows.clone().step_by(band) {
                 let rows = from..rows.end.min(from + band);
-                self.strip::<S, MR, 2>(
-                    s,
-                    Strip { rows: rows.clone(), block: blocks.start, panels: pairs, bounds, ahead: Ahead::default() },
-                );
+                self.strip::<S, MR, 2>(s, Strip { rows: rows.clone(), block: blocks.start, panels: pairs, ..strip });
                 if odd {
-                    self.strip::<S, MR, 1>(s, Strip { rows: rows.clone(), block: last, panels: 1, bounds, ahead: Ahead::default() });
+                    self.strip::<S, MR, 1>(s, Strip { rows: rows.clone(), block: last, panels: 1, ..strip });
                 }
                 look_up(s, &self.finish, rows, self.channels(), &mut self.to);
             }
             for rows in low {
-                for pair in 0..pairs {
-                    s.vectorize(Low::<R, MR, 2> {
-                        gemm: self,
-                        row: rows.start,
-                        rows: rows.len(),
-                        block: blocks.start + 2 * pair,
-                        bounds,
-                        ahead: &[],
-                    });
-                }
+                s.vectorize(Low::<R, MR, 2> {
+                    gemm: self,
+                    strip: Strip { rows: rows.clone(), block: blocks.start, panels: pairs, ..strip },
+                });
                 if odd {
-                    s.vectorize(Low::<R, MR, 1> { gemm: self, row: rows.start, rows: rows.len(), block: last, bounds, ahead: &[] });
+                    s.vectorize(Low::<R, MR, 1> { gemm: self, strip: Strip { rows: rows.clone(), block: last, panels: 1, ..strip } });
                 }
                 look_up(s, &self.finish, rows, self.channels(), &mut self.to);
             }
@@ -59,18 +51,13 @@ impl<'a, R: Rows> Gemm<'a, R> {
         }
         for block in blocks.clone().step_by(2) {
             let ahead = self.ahead(block, 2, tiles);
-            let strip = Strip { rows: rows.clone(), block, panels: 1, bounds, ahead };
-            if block == last {
-                self.strip::<S, MR, 1>(s, strip)
-            } else {
-                self.strip::<S, MR, 2>(s, strip)
-            }
-            for (i, rows) in low.iter().enumerate() {
-                let (row, rows, ahead) = (rows.start, rows.len(), ahead.of(whole + i));
-                if block == last {
-                    s.vectorize(Low::<R, MR, 1> { gemm: self, row, rows, block, bounds, ahead });
-                } else {
-                    s.vectorize(Low::<R, MR, 2> { gemm: self, row, rows, block, bounds, ahead });
+            for (rows, tile) in [(rows.clone(), 0), (low[0].clone(), whole), (low[1].clone(), whole + 1)] {
+                let strip = Strip { rows, block, panels: 1, bounds, ahead: ahead.behind(tile) };
+                match (block == last, tile < whole) {
+                    (true, true) => self.strip::<S, MR, 1>(s, strip),
+                    (false, true) => self.strip::<S, MR, 2>(s, strip),
+                    (true, false) => s.vectorize(Low::<R, MR, 1> { gemm: self, strip }),
+                    (false, false) => s.vectorize(Low::<R, MR, 2> { gemm: self, strip }),
                 }
             }
         }
@@ -82,14 +69,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
     fn strip<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S, strip: Strip<'a>) {
         let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
         match (self.finish, strip.bounds) {
-            (Finish::F32, _) | (_, Bounds::None) => {
-                for (i, row) in strip.rows.step_by(MR).enumerate() {
-                    for panel in 0..strip.panels {
-                        let (block, ahead) = (strip.block + panel * NB, strip.ahead.of(i));
-                        s.vectorize(Low::<R, MR, NB> { gemm: self, row, rows: MR, block, bounds: strip.bounds, ahead });
-                    }
-                }
-            }
+            (Finish::F32, _) | (_, Bounds::None) => s.vectorize(Low::<R, MR, NB> { gemm: self, strip }),
             (Finish::U8(how @ Requantize { residual: None, .. }), Bounds::Lifts) => {
                 s.vectorize(Way::<R, MR, NB, LIFTS, false> { gemm: self, strip, how, residual: none });
             }
@@ -114,14 +94,21 @@ struct Strip<'a> {
     ahead: Ahead<'a>,
 }
 
-/// A tile whose sums go through memory: one of fewer rows, or with an epilogue that is rare.
+impl<'a> Strip<'a> {
+    /// What the tile in row `i` of tiles asks for: where several panels follow, the first row for each the next panel's weights.
+    #[inline(always)]
+    fn ahead_of<R: Rows>(&self, gemm: &Gemm<'a, R>, i: usize, block: usize, width: usize) -> &'a [[i8; 64]] {
+        if i == 0 && self.panels > 1 && self.rows.start == gemm.rows.start {
+            return gemm.ahead(block, width, 1).of(0);
+        }
+        self.ahead.of(i)
+    }
+}
+
+/// Tiles whose sums go through memory: those of fewer rows, or with an epilogue that is rare.
 struct Low<'a, 'g, R, const MR: usize, const NB: usize> {
     gemm: &'a mut Gemm<'g, R>,
-    row: usize,
-    rows: usize,
-    block: usize,
-    bounds: Bounds,
-    ahead: &'g [[i8; 64]],
+    strip: Strip<'g>,
 }
 
 impl<R: Rows, const MR: usize, const NB: usize> Kernel for Low<'_, '_, R, MR, NB> {
@@ -129,12 +116,18 @@ impl<R: Rows, const MR: usize, const NB: usize> Kernel for Low<'_, '_, R, MR, NB
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { gemm, row, rows, block, bounds, ahead } = self;
+        let Self { gemm, strip } = self;
         let mut base = [0; MR];
-        let base = &mut base[..rows];
-        gemm.source.bases.fill(row, base);
         let mut acc: Acc<NB> = Lines([[[0; 16]; NB]; MOST_ROWS]);
-        gemm.tile::<S, MR, NB>(s, &Tiled { base, row, block, bounds, ahead }, &mut acc);
+        for (i, row) in strip.rows.clone().step_by(MR).enumerate() {
+            let base = &mut base[..MR.min(strip.rows.end - row)];
+            gemm.source.bases.fill(row, base);
+            for panel in 0..strip.panels {
+                let block = strip.block + panel * NB;
+                let ahead = strip.ahead_of(gemm, i, block, NB);
+                gemm.tile::<S, MR, NB>(s, &Tiled { base, row, block, bounds: strip.bounds, ahead }, &mut acc);
+            }
+        }
     }
 }
 
@@ -153,15 +146,14 @@ impl<R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const RESIDUAL
 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let Strip { rows, block, panels, ahead, .. } = self.strip.clone();
-        let cold = rows.start == self.gemm.rows.start && panels > 1;
-        let mut walk = Walk::new(&self.gemm.source, rows.start);
-        for (i, row) in rows.step_by(MR).enumerate() {
+        let strip = self.strip.clone();
+        let mut walk = Walk::new(&self.gemm.source, strip.rows.start);
+        for (i, row) in strip.rows.clone().step_by(MR).enumerate() {
             let rows = walk.rows();
-            for panel in 0..panels {
-                let block = block + panel * NB;
-                let next = if cold && i == 0 { self.gemm.ahead(block, NB, 1).of(0) } else { ahead.of(i) };
-                self.tile(s, &rows, Panel::new(&self.gemm.weights, block, rows.quads(), next), row, block);
+            for panel in 0..strip.panels {
+                let block = strip.block + panel * NB;
+                let ahead = strip.ahead_of(self.gemm, i, block, NB);
+                self.tile(s, &rows, Panel::new(&self.gemm.weights, block, rows.quads(), ahead), row, block);
             }
         }
     }
