@@ -217,3 +217,49 @@ pub fn products<S: Simd, const MR: usize, const NB: usize>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source<'a>(bytes: &'a [u8], segments: &'a [usize], quads: usize, bases: Bases) -> Source<'a> {
+        Source { bytes, segments, quads, bases }
+    }
+
+    #[test]
+    fn a_walk_finds_the_bases() {
+        let bytes = [0; 4096];
+        for extents in [[1, 40], [3, 7], [2, 1], [1, 1], [5, 14], [4, 15]] {
+            let steps = [extents[0] * extents[1] * 8 + 3, extents[1] * 8 + 1, 8];
+            let bases = Bases { start: 5, extents, steps };
+            let of = source(&bytes, &[0, 16], 3, bases);
+            for first in 0..extents[0] * extents[1] {
+                let mut walk = Walk::new(&of, first);
+                for row in [first, first + 14, first + 28] {
+                    let mut expected = [0; 14];
+                    bases.fill(row, &mut expected);
+                    assert_eq!(*walk.rows::<14>().base(), expected, "{extents:?} from {first}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn rows_end_inside_of_the_source() {
+        let bytes = [0; 100];
+        let of = source(&bytes, &[8, 20], 5, Bases::matrix(4, 30));
+        // The second row's second segment: 40 + 20 + 5 quads.
+        assert_eq!(TileRows::new(&of, [0, 40]).quads(), 10);
+        assert!(std::panic::catch_unwind(|| TileRows::new(&of, [61, 0])).is_err());
+        assert!(std::panic::catch_unwind(|| TileRows::new(&of, [usize::MAX, 0])).is_err());
+        assert!(std::panic::catch_unwind(|| Walk::new(&of, 2).rows::<2>()).is_err());
+    }
+
+    #[test]
+    fn panels_have_the_weights_of_all_quads() {
+        let weights = Weights { packed: &[[0; 64]; 12], bias: &[], multiplier: &[], quads: 4, channels: 48 };
+        assert_eq!(Panel::<2>::new(&weights, 1, 4, &[]).weights()[1].len(), 4);
+        assert!(std::panic::catch_unwind(|| Panel::<2>::new(&weights, 2, 4, &[])).is_err());
+        assert!(std::panic::catch_unwind(|| Panel::<1>::new(&weights, 0, 3, &[])).is_err());
+    }
+}
