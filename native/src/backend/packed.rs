@@ -7,7 +7,7 @@ use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::format::weights::{K_BLOCK, N_BLOCK, PackedShape, is_depthwise};
 use quaver_core::graph::Op;
 use quaver_core::graph::op::Epilogue;
-use quaver_core::kernel::conv::Geometry;
+use quaver_core::kernel::conv::{Frame, Geometry};
 use quaver_core::kernel::epilogue::{Finish, Requantize, Residual};
 use quaver_core::kernel::gemm::{Gemm, Weights};
 
@@ -60,6 +60,16 @@ impl Packed {
             }
             _ => None,
         }
+    }
+
+    /// The frame that the node's images are copied into, which may as well be their place.
+    pub(super) fn frame(&self) -> Option<Frame> {
+        self.geometry.frame()
+    }
+
+    /// From now on, images lie in their frames.
+    pub(super) fn read_frames(&mut self) {
+        self.geometry = self.geometry.clone().framed(self.images);
     }
 
     /// Bytes of scratch, for so many threads: the copy of the images, then what tiles gather.

@@ -1,0 +1,142 @@
+//! What a session asks of its plan, so that data move less: images quantized into frames. It changes no result: sessions are
+//! compared with the definition, which asks for nothing.
+
+mod common;
+mod network;
+
+use common::{Rng, difference, skip};
+use network::{AFFINE, Builder};
+use quaver::dispatch::explain::Place;
+use quaver::{DType, Isa, Model, Session, SessionOptions, Tensor};
+use quaver_core::graph::op::Window;
+use quaver_core::graph::{Dim, Op, ValueId};
+
+/// Batch sizes of each network, in one session.
+const BATCHES: [usize; 6] = [1, 2, 3, 4, 5, 1];
+
+/// Compares sessions with the definition, on inputs of the model's shapes.
+fn check(model: &Model, rng: &mut Rng, case: &str) {
+    let session = |isa: Isa, threads: usize| {
+        let options = SessionOptions { threads, isa: Some(isa), ..SessionOptions::default() };
+        (isa, threads, Session::new(model, options).expect("it is there"))
+    };
+    let (_, _, mut definition) = session(Isa::Scalar, 1);
+    let available = Isa::available();
+    Isa::ALL.into_iter().filter(|isa| !available.contains(isa)).for_each(|isa| skip(isa.name()));
+    let mut sessions: Vec<_> = available[1..].iter().flat_map(|&isa| [1, 2].map(|threads| session(isa, threads))).collect();
+    for batch in BATCHES {
+        let tensor = |shape: &[Dim], rng: &mut Rng| {
+            let shape: Vec<usize> = shape.iter().map(|dim| dim.at(batch).expect("small")).collect();
+            let len = shape.iter().product();
+            Tensor::from_vec(shape, rng.floats(len)).expect("sized")
+        };
+        let inputs: Vec<(&str, Tensor)> = model.inputs().iter().map(|port| (port.name.as_str(), tensor(&port.shape, rng))).collect();
+        let expected = definition.run(&inputs).expect("valid inputs");
+        for (isa, threads, session) in &mut sessions {
+            let got = session.run(&inputs).expect("valid inputs");
+            for ((name, expected), (_, got)) in expected.iter().zip(got.iter()) {
+                assert_eq!((expected.shape(), expected.dtype()), (got.shape(), got.dtype()));
+                let wrong = difference(expected.dtype(), got.bytes(), expected.bytes());
+                assert_eq!(wrong, None, "{case}, batch {batch}, {isa}, {threads} threads, {name} {:?}", got.shape());
+            }
+        }
+    }
+}
+
+/// Where nodes of that operation write their results at a batch size, on the best instruction set there is.
+fn places(model: &Model, op: &str, batch: usize) -> Vec<Place> {
+    let session = Session::new(model, SessionOptions::default()).expect("starts");
+    session.explain(batch).expect("fits").iter().filter(|e| e.op == op).map(|e| e.place).collect()
+}
+
+/// Whether sessions run the definition alone.
+fn nothing_to_arrange() -> bool {
+    Isa::available().len() == 1
+}
+
+/// A network that begins with the quantization of images, of planes or of pixels.
+fn images(extents: [usize; 3], channels_last: bool) -> (Builder, ValueId) {
+    let [h, w, c] = extents;
+    let mut builder = Builder { net: quaver_core::graph::Network::new("images") };
+    let shape = if channels_last { [c, h, w] } else { [h, w, c] };
+    let dims = [Dim::BATCH].into_iter().chain(shape.map(Dim::Fixed)).collect();
+    let x = builder.net.input("x", DType::F32, dims);
+    let q = builder.push(Op::Quantize { channels_last }, &[x]);
+    (builder, q)
+}
+
+/// A window that fits.
+fn any_window(rng: &mut Rng, extents: [usize; 2]) -> Window {
+    loop {
+        let mut pair = |from: usize, to: usize| [rng.between(from, to), rng.between(from, to)];
+        let (kernel, strides, dilations) = (pair(1, 5), pair(1, 3), pair(1, 2));
+        let (pads_begin, pads_end) = (pair(0, 4), pair(0, 4));
+        let window = Window { kernel, strides, dilations, pads_begin, pads_end };
+        if (0..2).all(|d| window.reach(d) <= extents[d] + pads_begin[d] + pads_end[d]) {
+            return window;
+        }
+    }
+}
+
+#[test]
+fn images_are_quantized_into_frames() {
+    let mut framed = 0;
+    for seed in 0..120 {
+        let mut rng = Rng(seed);
+        let channels = if seed % 2 == 0 { 3 } else { rng.between(1, 70) };
+        let extents = [rng.between(1, 20), rng.between(1, if seed % 5 == 0 { 150 } else { 20 }), channels];
+        let (mut b, q) = images(extents, seed % 3 != 0);
+        let window = any_window(&mut rng, [extents[0], extents[1]]);
+        let groups = if channels % 2 == 0 && rng.below(3) == 0 { 2 } else { 1 };
+        let y = b.conv(q, 2 * rng.between(1, 20), window, groups, None);
+        let model = b.model(y);
+        check(&model, &mut rng, &format!("seed {seed}, {extents:?}, {window:?}, {groups} groups"));
+        framed += usize::from(places(&model, "Quantize", 2) == [Place::Frames]);
+    }
+    assert!(framed > 60 || nothing_to_arrange(), "only {framed} of 120");
+}
+
+#[test]
+fn what_others_read_stays_as_it_is() {
+    let mut rng = Rng(1);
+    let three = network::window(3, 1);
+    // Two convolutions; a convolution and a fused addition; a convolution and the caller.
+    let (mut b, q) = images([9, 7, 3], true);
+    let (first, second) = (b.conv(q, 8, three, 1, None), b.conv(q, 8, three, 1, None));
+    let twice = b.push(Op::Concat { axis: 3 }, &[first, second]);
+    let twice = b.model(twice);
+    let (mut b, q) = images([9, 7, 8], true);
+    let added = b.conv(q, 8, three, 1, Some(q));
+    let added = b.model(added);
+    let (mut b, q) = images([9, 7, 3], true);
+    let y = b.conv(q, 8, three, 1, None);
+    b.net.output(q);
+    let seen = b.model(y);
+    for (name, model) in [("twice", twice), ("added", added), ("seen", seen)] {
+        assert_eq!(places(&model, "Quantize", 1), [Place::Own], "{name}");
+        check(&model, &mut rng, name);
+    }
+}
+
+#[test]
+fn an_observer_sees_what_is_elsewhere_in_a_run() {
+    let (mut b, q) = images([9, 7, 3], true);
+    let y = b.conv(q, 8, network::window(3, 1), 1, None);
+    let model = b.model(y);
+    let mut session = Session::new(&model, SessionOptions::default()).expect("starts");
+    let x = Tensor::from_vec([2, 3, 9, 7], network::ramp(2 * 3 * 9 * 7)).expect("sized");
+    let mut seen = Vec::new();
+    let inputs = [("x", x.clone())];
+    let observed = session
+        .run_observed(&inputs, &mut |_, id, view| {
+            if id == q {
+                seen.push((view.shape().to_vec(), view.bytes().to_vec()));
+            }
+        })
+        .expect("runs");
+    assert_eq!(observed, session.run(&inputs).expect("runs"));
+    let x = x.as_slice::<f32>().expect("floats");
+    let at = |i: usize| (i / 189) * 189 + (i % 3) * 63 + i % 189 / 3;
+    let expected: Vec<u8> = (0..378).map(|i| AFFINE.quantize(x[at(i)])).collect();
+    assert_eq!(seen, [(vec![2, 9, 7, 3], expected)]);
+}
