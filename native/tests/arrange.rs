@@ -1,5 +1,5 @@
-//! What a session asks of its plan, so that data move less: images quantized into frames. It changes no result: sessions are
-//! compared with the definition, which asks for nothing.
+//! What a session asks of its plan, so that data move less: images quantized into frames, few samples at once. It changes no
+//! result: sessions are compared with the definition, which asks for nothing.
 
 mod common;
 mod network;
@@ -94,6 +94,42 @@ fn images_are_quantized_into_frames() {
         framed += usize::from(places(&model, "Quantize", 2) == [Place::Frames]);
     }
     assert!(framed > 60 || nothing_to_arrange(), "only {framed} of 120");
+}
+
+#[test]
+fn large_images_run_in_several_passes() {
+    let (mut b, q) = images([160, 112, 3], true);
+    let first = b.conv(q, 32, network::window(3, 1), 1, None);
+    let depthwise = b.conv(first, 32, network::window(3, 2), 32, None);
+    let wide = b.conv(depthwise, 32, network::window(1, 1), 1, None);
+    let added = b.conv(wide, 32, network::window(1, 1), 1, Some(depthwise));
+    let small = b.conv(added, 8, network::window(3, 2), 1, None);
+    let mean = b.mean(small);
+    let skipped = b.mean(first);
+    let joined = b.push(Op::Concat { axis: 1 }, &[mean, skipped]);
+    let scores = b.gemm(joined, 10);
+    b.net.output(small);
+    let model = b.model(scores);
+    let times = |batch: usize| {
+        let session = Session::new(&model, SessionOptions::default()).expect("starts");
+        session.explain(batch).expect("fits").iter().map(|e| e.times).collect::<Vec<_>>()
+    };
+    assert!(times(1).iter().all(|&times| times == 1));
+    let times = times(4);
+    assert!(times.is_sorted_by(|a, b| a >= b) && times[0] == 4 && times.last() == Some(&1), "{times:?}");
+    check(&model, &mut Rng(7), "passes");
+}
+
+#[test]
+fn samples_that_meet_run_at_once() {
+    let (mut b, q) = images([96, 80, 32], false);
+    let y = b.conv(q, 32, network::window(3, 1), 1, None);
+    let mean = b.mean(y);
+    let turned = b.push(Op::Transpose { perm: vec![1, 0] }, &[mean]);
+    let model = b.model(turned);
+    let session = Session::new(&model, SessionOptions::default()).expect("starts");
+    assert!(session.explain(4).expect("fits").iter().all(|e| e.times == 1));
+    check(&model, &mut Rng(8), "mixed");
 }
 
 #[test]

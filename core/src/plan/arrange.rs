@@ -101,3 +101,78 @@ pub(super) fn dims<'a>(graph: &'a Graph, stored: &'a [Option<Storage>], id: Valu
         _ => &graph.value(id).shape,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Executor;
+    use crate::graph::op::{BinaryFn, Cut, ReduceFn, UnaryFn};
+    use crate::graph::{Network, check};
+    use crate::plan::Plan;
+    use crate::reference::Reference;
+    use crate::tensor::TensorView;
+
+    /// Whether samples stay apart in a node on `x[N,4,6]`.
+    fn apart(op: Op, other: Option<&[usize]>) -> bool {
+        let mut net = Network::new("one");
+        let x = net.input("x", crate::tensor::DType::F32, vec![Dim::BATCH, 4.into(), 6.into()]);
+        let mut inputs = vec![x];
+        inputs.extend(other.map(|shape| net.constant("c", shape, &vec![1.0f32; shape.iter().product()])));
+        let y = net.push(op, &inputs, "node", "y").expect("valid");
+        net.output(y);
+        samples_are_apart(&net.graph)
+    }
+
+    #[test]
+    fn samples_that_meet_are_found() {
+        let mean = |axis| Op::Reduce { function: ReduceFn::Mean, axes: vec![axis], keep_dims: true };
+        let add = || Op::Binary { function: BinaryFn::Add };
+        let cut = |axis| Op::Slice { cuts: vec![Cut { axis, start: 1, len: 2, step: 1 }] };
+        let reshape = |shape: &[Dim]| Op::Reshape { shape: shape.to_vec() };
+        assert!(apart(mean(1), None) && apart(Op::Softmax { axis: 2 }, None) && apart(cut(2), None));
+        assert!(apart(Op::Transpose { perm: vec![0, 2, 1] }, None) && !apart(Op::Transpose { perm: vec![1, 0, 2] }, None));
+        assert!(apart(reshape(&[Dim::Batch { times: 24 }]), None) && apart(reshape(&[Dim::Batch { times: 2 }, 12.into()]), None));
+        assert!(!apart(reshape(&[4.into(), Dim::Batch { times: 6 }]), None));
+        assert!(apart(add(), Some(&[4, 6])) && apart(add(), Some(&[1, 1, 6])) && !apart(add(), Some(&[2, 1, 4, 6])));
+        assert!(apart(Op::MatMul, Some(&[6, 5])) && apart(Op::Gemm, Some(&[6, 5])));
+    }
+
+    #[test]
+    fn passes_change_no_result() {
+        // Values that live within a pass, cross to the next and to the one after it, share bytes, and are outputs of each.
+        let mut net = Network::new("passes");
+        let x = net.input("x", crate::tensor::DType::F32, vec![Dim::BATCH, 3.into(), 5.into()]);
+        let unary = |function| Op::Unary { function };
+        let a = net.push(unary(UnaryFn::Abs), &[x], "a", "a").expect("valid");
+        let b = net.push(unary(UnaryFn::Sqrt), &[a], "b", "b").expect("valid");
+        let r = net.push(Op::Reshape { shape: vec![Dim::Batch { times: 3 }, 5.into()] }, &[b], "r", "r").expect("valid");
+        let c = net.push(unary(UnaryFn::Neg), &[r], "c", "c").expect("valid");
+        let d = net.push(Op::Concat { axis: 1 }, &[c, r], "d", "d").expect("valid");
+        let e = net.push(unary(UnaryFn::Relu), &[a], "e", "e").expect("valid");
+        let f = net.push(Op::Binary { function: BinaryFn::Add }, &[e, x], "f", "f").expect("valid");
+        let g = net.push(Op::Reduce { function: ReduceFn::Sum, axes: vec![1], keep_dims: false }, &[d], "g", "g").expect("valid");
+        [r, d, f, g, x].into_iter().for_each(|id| net.output(id));
+        check::check(&net.graph).expect("valid");
+        assert!(samples_are_apart(&net.graph));
+        let batch = 12;
+        let data: Vec<f32> = (0..batch * 15).map(|i| (i * 37 % 101) as f32 - 50.0).collect();
+        let shape = [batch, 3, 5];
+        let input = TensorView::from_slice(&shape, &data).expect("sized");
+        let run = |passes: Vec<Pass>| {
+            let arrangement = Arrangement { passes, stored: Vec::new() };
+            let plan = Plan::arranged(&net.graph, batch, usize::MAX, arrangement).expect("fits");
+            let mut executor = Executor::new(plan, 0).expect("memory");
+            executor.run(&net.graph, &net, &Reference, &[input], None).expect("runs");
+            let output = |i| executor.output(&net.graph, i).map(|view| (view.shape().to_vec(), view.bytes().to_vec()));
+            (0..5).map(output).collect::<Vec<_>>()
+        };
+        let expected = run(Vec::new());
+        for cuts in [[0, 8], [1, 1], [1, 3], [2, 5], [3, 4], [4, 7], [6, 7]] {
+            for batches in [[1, 2, 4], [3, 6, 12], [1, 1, 12], [2, 4, 12], [4, 4, 4]] {
+                let nodes = [0..cuts[0], cuts[0]..cuts[1], cuts[1]..8];
+                let passes = nodes.into_iter().zip(batches).map(|(nodes, batch)| Pass { nodes, batch }).collect();
+                assert_eq!(run(passes), expected, "{cuts:?} {batches:?}");
+            }
+        }
+    }
+}

@@ -1,26 +1,67 @@
 //! What the backend asks of the plan: how many samples run at once, and values that are written where and as they are read.
 
-use quaver_core::graph::{Dim, Graph, ValueId};
+use quaver_core::graph::{Dim, Graph, Node, ValueId};
 use quaver_core::plan::Plan;
-use quaver_core::plan::arrange::{Pass, Storage};
+use quaver_core::plan::arrange::{Pass, Storage, samples_are_apart};
 
 use super::{Bindings, State, work};
 use crate::dispatch::kernel::Kind;
 use crate::dispatch::query::Query;
 
-/// Passes in which a batch runs.
-pub(super) fn passes(_: &Graph, _: usize, _: usize) -> Vec<Pass> {
-    Vec::new()
+/// Bytes of a node's activations that a core keeps in its cache beside weights.
+const AT_HAND: usize = 1 << 20;
+
+/// Passes in which a batch runs: so many samples at once that the activations of a node stay in cache. The first nodes of a
+/// network have the largest images and run for few samples, later ones for more, as the weights that they read are then read
+/// for more samples. One pass where samples cannot run by themselves.
+pub(super) fn passes(graph: &Graph, batch: usize, threads: usize) -> Vec<Pass> {
+    let whole = vec![Pass { nodes: 0..graph.nodes.len(), batch }];
+    if batch == 1 || !samples_are_apart(graph) {
+        return whole;
+    }
+    let at_hand = AT_HAND.saturating_mul(threads);
+    let mut passes: Vec<Pass> = Vec::new();
+    // From the last node to the first: a pass is of no more samples than the one behind it.
+    let mut most = batch;
+    for (index, node) in graph.nodes.iter().enumerate().rev() {
+        let bytes = activations(graph, node);
+        while most > 1 && bytes.saturating_mul(most) > at_hand {
+            most = largest_divisor_below(most);
+        }
+        match passes.last_mut() {
+            Some(pass) if pass.batch == most => pass.nodes.start = index,
+            _ => passes.push(Pass { nodes: index..index + 1, batch: most }),
+        }
+    }
+    passes.reverse();
+    if passes.is_empty() { whole } else { passes }
+}
+
+/// Bytes of a node's operands and result, for one sample, but for constants.
+fn activations(graph: &Graph, node: &Node) -> usize {
+    let values = node.inputs.iter().chain(&node.outputs).map(|&id| graph.value(id)).filter(|value| value.constant.is_none());
+    let bytes = values.map(|value| {
+        let elements = value.shape.iter().map(|d| d.at(1)).try_fold(1usize, |n, d| n.checked_mul(d?));
+        elements.and_then(|n| n.checked_mul(value.dtype.size())).unwrap_or(usize::MAX)
+    });
+    bytes.fold(0, usize::saturating_add)
+}
+
+/// The largest number below `n` that divides it, but for those that only large primes lead to; 1 for 1.
+fn largest_divisor_below(n: usize) -> usize {
+    const LARGE: usize = 1 << 16;
+    let smallest = (2..LARGE).take_while(|d| d * d <= n).find(|d| n.is_multiple_of(*d));
+    n / smallest.unwrap_or(n)
 }
 
 impl Bindings {
     /// Decides which values are written as their readers want them, and tells both; says so for the plan.
     pub(super) fn store(&mut self, graph: &Graph, plan: &Plan) -> Vec<Option<Storage>> {
-        let readers = readers(graph);
+        let uses = uses(graph);
         let mut stored = vec![None; graph.values.len()];
         for index in 0..self.nodes.len() {
             let id = graph.nodes[index].outputs[0];
-            if let [reader] = readers[id.index()][..] {
+            if let [reader] = uses.readers[id.index()][..] {
                 stored[id.index()] = self.into_frames(graph, plan, (index, reader), id);
             }
         }
@@ -45,12 +86,18 @@ impl Bindings {
     }
 }
 
-/// Who reads each value, a node as often as it does; outputs of the graph are read by a node that isn't there.
-fn readers(graph: &Graph) -> Vec<Vec<usize>> {
-    let mut readers = vec![Vec::new(); graph.values.len()];
+/// Who uses each value.
+struct Uses {
+    /// Nodes that read it, as often as they do; outputs of the graph are read by a node that isn't there.
+    readers: Vec<Vec<usize>>,
+}
+
+fn uses(graph: &Graph) -> Uses {
+    let count = graph.values.len();
+    let mut uses = Uses { readers: vec![Vec::new(); count] };
     for (index, node) in graph.nodes.iter().enumerate() {
-        node.inputs.iter().for_each(|id| readers[id.index()].push(index));
+        node.inputs.iter().for_each(|id| uses.readers[id.index()].push(index));
     }
-    graph.outputs.iter().for_each(|id| readers[id.index()].push(graph.nodes.len()));
-    readers
+    graph.outputs.iter().for_each(|id| uses.readers[id.index()].push(graph.nodes.len()));
+    uses
 }
