@@ -167,6 +167,9 @@ mod tests {
             (0..5).map(output).collect::<Vec<_>>()
         };
         let expected = run(Vec::new());
+        for batch in [1, 3, 12] {
+            assert_eq!(run(vec![Pass { nodes: 0..8, batch }]), expected, "one pass of {batch}");
+        }
         for cuts in [[0, 8], [1, 1], [1, 3], [2, 5], [3, 4], [4, 7], [6, 7]] {
             for batches in [[1, 2, 4], [3, 6, 12], [1, 1, 12], [2, 4, 12], [4, 4, 4]] {
                 let nodes = [0..cuts[0], cuts[0]..cuts[1], cuts[1]..8];

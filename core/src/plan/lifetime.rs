@@ -16,8 +16,9 @@ pub struct Lifetimes {
     pub steps: Vec<usize>,
 }
 
-/// Follows every value from where it is computed to its last use. `arrangement` has a pass at least.
-pub fn analyse(graph: &Graph, arrangement: &Arrangement) -> Lifetimes {
+/// Follows every value from where it is computed to its last use. `arrangement` has a pass at least; `at_once`: it
+/// is one of all samples.
+pub fn analyse(graph: &Graph, arrangement: &Arrangement, at_once: bool) -> Lifetimes {
     let (passes, stored) = (&arrangement.passes, &arrangement.stored);
     let pass_of = |index: usize| passes.iter().position(|pass| pass.nodes.contains(&index)).unwrap_or(0);
     let mut root: Vec<usize> = (0..graph.values.len()).map(|i| holder(stored, ValueId(i as u32)).index()).collect();
@@ -54,7 +55,7 @@ pub fn analyse(graph: &Graph, arrangement: &Arrangement) -> Lifetimes {
     }
     // What outlives a pass is written a part at a time: all nodes before its last use run in between.
     for (span, home) in spans.iter_mut().zip(&homes) {
-        if let Some((first, _)) = span.as_mut().filter(|(first, _)| passes.len() > 1 && pass_of(*first) < *home) {
+        if let Some((first, _)) = span.as_mut().filter(|(first, _)| !at_once && pass_of(*first) < *home) {
             *first = 0;
         }
     }

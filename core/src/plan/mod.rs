@@ -119,10 +119,10 @@ impl Plan {
             let stored = extents(graph, batch, stored).ok_or_else(uncounted)?;
             passes.push(PlannedPass { nodes, batch, shapes, stored });
         }
-        let lifetimes = lifetime::analyse(graph, &arrangement);
+        let at_once = passes.len() == 1 && passes[0].batch == batch;
+        let lifetimes = lifetime::analyse(graph, &arrangement, at_once);
         let homes: Vec<usize> = lifetimes.root.iter().map(|&root| lifetimes.homes[root]).collect();
-        // Where there is one pass, it is of all samples.
-        let whole = if passes.len() > 1 { extents(graph, batch, stored).ok_or_else(uncounted)? } else { passes[0].stored.clone() };
+        let whole = if at_once { passes[0].stored.clone() } else { extents(graph, batch, stored).ok_or_else(uncounted)? };
         let size = |i: usize| {
             let shape = passes.get(homes[i]).map_or(&whole[i], |pass| &pass.stored[i]);
             byte_count(graph.values[i].dtype, shape).filter(|&n| n <= isize::MAX as usize)
