@@ -1,4 +1,5 @@
-//! What a session asks of its plan, so that data move less: images quantized into frames, few samples at once. It changes no
+//! What a session asks of its plan, so that data move less: images quantized into frames, few samples at once, products
+//! written into concatenations. It changes no
 //! result: sessions are compared with the definition, which asks for nothing.
 
 mod common;
@@ -118,6 +119,54 @@ fn large_images_run_in_several_passes() {
     let times = times(4);
     assert!(times.is_sorted_by(|a, b| a >= b) && times[0] == 4 && times.last() == Some(&1), "{times:?}");
     check(&model, &mut Rng(7), "passes");
+}
+
+#[test]
+fn products_are_written_into_concatenations() {
+    let mut joined = 0;
+    for seed in 0..120 {
+        let mut rng = Rng(seed);
+        let (h, w, c) = (rng.between(1, 9), rng.between(1, 9), rng.between(1, 40));
+        let (mut b, q) = images([h, w, c], false);
+        let mut operands = Vec::new();
+        for _ in 0..rng.between(2, 5) {
+            let channels = [rng.between(1, 70), 16, 32][rng.below(3)];
+            operands.push(match rng.below(8) {
+                0 => q,
+                1 => b.conv(q, c, network::window(3, 1), c, None),
+                2 => {
+                    let first = b.conv(q, channels, network::window(1, 1), 1, None);
+                    let second = b.conv(q, channels, network::window(1, 1), 1, Some(first));
+                    b.push(Op::Concat { axis: 3 }, &[first, second])
+                }
+                3 if c % 2 == 0 => b.conv(q, 2 * channels, network::window(3, 1), 2, None),
+                4 => b.gemm(q, channels),
+                5 => *operands.last().unwrap_or(&q),
+                6 => b.conv(q, channels, network::window(1, 1), 1, None),
+                _ => b.conv(q, channels, network::window(3, 1), 1, None),
+            });
+        }
+        let y = b.push(Op::Concat { axis: 3 }, &operands);
+        if rng.below(3) == 0 {
+            b.net.output(operands[0]);
+        }
+        let model = b.model(y);
+        check(&model, &mut rng, &format!("seed {seed}, {h}x{w}x{c}"));
+        let all = ["QConv", "QGemm"].map(|op| places(&model, op, 3)).concat();
+        joined += all.iter().filter(|&&place| place == Place::Concat).count();
+    }
+    assert!(joined > 80 || nothing_to_arrange(), "only {joined}");
+}
+
+#[test]
+fn a_concatenation_of_products_alone_takes_no_time() {
+    let (mut b, q) = images([5, 5, 8], false);
+    let operands = [b.conv(q, 24, network::window(1, 1), 1, None), b.conv(q, 8, network::window(3, 1), 1, None)];
+    let joined = b.push(Op::Concat { axis: 3 }, &operands);
+    let model = b.model(joined);
+    let expected = if nothing_to_arrange() { [Place::Own; 2] } else { [Place::Concat; 2] };
+    assert_eq!(places(&model, "QConv", 1), expected);
+    assert_eq!(places(&model, "Concat", 1).is_empty(), !nothing_to_arrange());
 }
 
 #[test]

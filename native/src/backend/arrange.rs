@@ -1,6 +1,6 @@
 //! What the backend asks of the plan: how many samples run at once, and values that are written where and as they are read.
 
-use quaver_core::graph::{Dim, Graph, Node, ValueId};
+use quaver_core::graph::{Dim, Graph, Node, Op, ValueId};
 use quaver_core::plan::Plan;
 use quaver_core::plan::arrange::{Pass, Storage, samples_are_apart};
 
@@ -65,7 +65,31 @@ impl Bindings {
                 stored[id.index()] = self.into_frames(graph, plan, (index, reader), id);
             }
         }
+        for (index, node) in graph.nodes.iter().enumerate() {
+            self.into_concat(graph, &uses, (index, node), &mut stored);
+        }
         stored
+    }
+
+    /// Operands of a concatenation of channels that nothing else reads are written into it by the products they come from.
+    fn into_concat(&mut self, graph: &Graph, uses: &Uses, (index, node): (usize, &Node), stored: &mut [Option<Storage>]) {
+        let value = node.outputs[0];
+        let Some((last, _)) = graph.value(value).shape.split_last() else { return };
+        let (Op::Concat { axis }, Dim::Fixed(width)) = (&node.op, *last) else { return };
+        if axis + 1 != graph.value(value).shape.len() || self.nodes[index].choice.kernel.kind != Kind::Concat {
+            return;
+        }
+        let mut start = 0;
+        for &id in &node.inputs {
+            let Some(Dim::Fixed(columns)) = graph.value(id).shape.last().copied() else { return };
+            let writer = uses.writers[id.index()];
+            let writer = writer.filter(|&writer| uses.readers[id.index()] == [index] && !has_residual(&graph.nodes[writer].op));
+            if let Some(State::Packed(packed)) = writer.map(|writer| &mut self.nodes[writer].state) {
+                packed.write_within(width, start);
+                stored[id.index()] = Some(Storage::Within { value, start });
+            }
+            start += columns;
+        }
     }
 
     /// A quantization that only a convolution reads, which would copy the images into frames, writes them there.
@@ -86,17 +110,31 @@ impl Bindings {
     }
 }
 
+/// Whether a tensor is added to a node's result.
+fn has_residual(op: &Op) -> bool {
+    let epilogue = match op {
+        Op::QConv(conv) => conv.epilogue,
+        Op::QConvTranspose(conv) => conv.epilogue,
+        Op::QGemm(gemm) => gemm.epilogue,
+        _ => None,
+    };
+    epilogue.is_some_and(|epilogue| epilogue.residual.is_some())
+}
+
 /// Who uses each value.
 struct Uses {
+    /// The node that computes it.
+    writers: Vec<Option<usize>>,
     /// Nodes that read it, as often as they do; outputs of the graph are read by a node that isn't there.
     readers: Vec<Vec<usize>>,
 }
 
 fn uses(graph: &Graph) -> Uses {
     let count = graph.values.len();
-    let mut uses = Uses { readers: vec![Vec::new(); count] };
+    let mut uses = Uses { writers: vec![None; count], readers: vec![Vec::new(); count] };
     for (index, node) in graph.nodes.iter().enumerate() {
         node.inputs.iter().for_each(|id| uses.readers[id.index()].push(index));
+        node.outputs.iter().for_each(|id| uses.writers[id.index()] = Some(index));
     }
     graph.outputs.iter().for_each(|id| uses.readers[id.index()].push(graph.nodes.len()));
     uses
