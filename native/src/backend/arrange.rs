@@ -62,17 +62,17 @@ impl Bindings {
         for index in 0..self.nodes.len() {
             let id = graph.nodes[index].outputs[0];
             if let [reader] = uses.readers[id.index()][..] {
-                stored[id.index()] = self.into_frames(graph, plan, (index, reader), id);
+                stored[id.index()] = self.fill_frames(graph, plan, (index, reader), id);
             }
         }
         for (index, node) in graph.nodes.iter().enumerate() {
-            self.into_concat(graph, &uses, (index, node), &mut stored);
+            self.fill_concat(graph, &uses, (index, node), &mut stored);
         }
         stored
     }
 
     /// Operands of a concatenation of channels that nothing else reads are written into it by the products they come from.
-    fn into_concat(&mut self, graph: &Graph, uses: &Uses, (index, node): (usize, &Node), stored: &mut [Option<Storage>]) {
+    fn fill_concat(&mut self, graph: &Graph, uses: &Uses, (index, node): (usize, &Node), stored: &mut [Option<Storage>]) {
         let value = node.outputs[0];
         let Some((last, _)) = graph.value(value).shape.split_last() else { return };
         let (Op::Concat { axis }, Dim::Fixed(width)) = (&node.op, *last) else { return };
@@ -93,7 +93,7 @@ impl Bindings {
     }
 
     /// A quantization that only a convolution reads, which would copy the images into frames, writes them there.
-    fn into_frames(&mut self, graph: &Graph, plan: &Plan, (writer, reader): (usize, usize), id: ValueId) -> Option<Storage> {
+    fn fill_frames(&mut self, graph: &Graph, plan: &Plan, (writer, reader): (usize, usize), id: ValueId) -> Option<Storage> {
         let State::Packed(packed) = &self.nodes.get(reader)?.state else { return None };
         let frame = packed.frame().filter(|_| graph.nodes[reader].inputs[0] == id)?;
         let query = Query::in_pass(graph, plan, writer, self.threads);
