@@ -15,12 +15,15 @@ pub struct Operand<'a> {
     pub constant: Option<ConstantId>,
     /// The view's bytes and what may be read behind them: [`SLACK`] bytes of any content, or none.
     pub with_slack: &'a [u8],
+    /// Of an operand of a concatenation that has been written into its result, for plans that ask for it: its extent along
+    /// the last dimension, the rest of it being empty.
+    pub in_place: Option<usize>,
 }
 
 impl<'a> Operand<'a> {
     /// An operand of which nothing is known but its elements and affine parameters.
     pub fn new(view: TensorView<'a>, quant: Option<Affine>) -> Self {
-        Self { view, quant, constant: None, with_slack: view.bytes() }
+        Self { view, quant, constant: None, with_slack: view.bytes(), in_place: None }
     }
 }
 

@@ -3,10 +3,12 @@
 //! It owns the arena and nothing else; graph, constants and backend are lent to each run, so that many executors can
 //! share one model. A run allocates nothing.
 
+use std::ops::Range;
+
 use thiserror::Error;
 
 use crate::backend::{Backend, Operand, OutputMut, SLACK};
-use crate::graph::{Constants, Graph, Node, ValueId};
+use crate::graph::{Constants, Graph, Value, ValueId};
 use crate::plan::{Location, Plan, PlanError};
 use crate::tensor::{AlignedBytes, DType, TensorView, TensorViewMut};
 
@@ -43,7 +45,8 @@ pub enum ExecError {
     },
 }
 
-/// Called after each node with its index, the value and its elements.
+/// Called after each node with its index, the value and its elements: under a plan with several passes, once in each run of the
+/// pass with its samples; and where the plan lets something else stand for the value, with that.
 pub type Observer<'a> = &'a mut dyn FnMut(usize, ValueId, TensorView<'_>);
 
 /// The state of runs at one batch size.
@@ -52,6 +55,8 @@ pub struct Executor {
     plan: Plan,
     arena: AlignedBytes,
     scratch: AlignedBytes,
+    /// For each pass, the first sample it is at; a 0 behind them, where all samples start.
+    starts: Vec<usize>,
     /// Room for the operands of one node; empty between nodes.
     operands: Vec<Operand<'static>>,
 }
@@ -63,7 +68,8 @@ impl Executor {
     /// [`ExecError::Memory`].
     pub fn new(plan: Plan, scratch: usize) -> Result<Self, ExecError> {
         let allocate = |bytes| AlignedBytes::zeroed(bytes).ok_or(ExecError::Memory { bytes });
-        Ok(Self { arena: allocate(plan.arena_len)?, scratch: allocate(scratch)?, operands: Vec::new(), plan })
+        let starts = vec![0; plan.passes.len() + 1];
+        Ok(Self { arena: allocate(plan.arena_len)?, scratch: allocate(scratch)?, starts, operands: Vec::new(), plan })
     }
 
     /// The plan.
@@ -86,19 +92,8 @@ impl Executor {
         check_inputs(graph, &self.plan, inputs)?;
         // Allocates in the first run only.
         self.operands.reserve(graph.nodes.iter().map(|node| node.inputs.len()).max().unwrap_or(0));
-        let mut next = 0;
-        for (index, node) in graph.nodes.iter().enumerate() {
-            if self.plan.steps.get(next) == Some(&index) {
-                let memory = (&mut *self.arena, &mut *self.scratch, &mut self.operands);
-                step(&self.plan, memory, graph, constants, backend, inputs, (index, node));
-                next += 1;
-            }
-            if let Some(observe) = &mut observer {
-                for &id in &node.outputs {
-                    observe(index, id, view(&self.plan, graph, (&self.arena, &[], usize::MAX), constants, inputs, id).0);
-                }
-            }
-        }
+        let run = Run { graph, constants, backend, inputs };
+        self.passes(&run, self.plan.passes.len(), 0..self.plan.batch, &mut observer);
         for (id, range) in &self.plan.copies {
             let source = match &self.plan.locations[id.index()] {
                 Location::Input(i) => inputs[*i].bytes(),
@@ -108,6 +103,35 @@ impl Executor {
             self.arena[range.clone()].copy_from_slice(source);
         }
         Ok(())
+    }
+
+    /// Runs the first `passes` passes for `samples`.
+    fn passes(&mut self, run: &Run<'_>, passes: usize, samples: Range<usize>, observer: &mut Option<Observer<'_>>) {
+        let Some(pass) = passes.checked_sub(1) else { return };
+        let (nodes, batch) = (self.plan.passes[pass].nodes.clone(), self.plan.passes[pass].batch);
+        for start in samples.step_by(batch) {
+            self.starts[pass] = start;
+            self.passes(run, pass, start..start + batch, observer);
+            self.nodes(run, pass, nodes.clone(), observer);
+        }
+    }
+
+    /// Runs nodes of pass number `pass`.
+    fn nodes(&mut self, run: &Run<'_>, pass: usize, nodes: Range<usize>, observer: &mut Option<Observer<'_>>) {
+        let mut next = self.plan.steps.partition_point(|&step| step < nodes.start);
+        for index in nodes {
+            let node = &run.graph.nodes[index];
+            let state = State { plan: &self.plan, starts: &self.starts, pass };
+            if self.plan.steps.get(next) == Some(&index) {
+                state.step(run, (&mut self.arena, &mut self.scratch, &mut self.operands), index);
+                next += 1;
+            }
+            if let Some(observe) = observer {
+                for &id in &node.outputs {
+                    observe(index, id, state.view(run, (&self.arena, &[], usize::MAX), id).0);
+                }
+            }
+        }
     }
 
     /// The graph's output `index` after a run.
@@ -143,33 +167,98 @@ fn describe(dtype: DType, shape: &[usize]) -> String {
 /// The arena as seen while one node runs: what lies before its output, what lies behind, and where that starts.
 type Parts<'a> = (&'a [u8], &'a [u8], usize);
 
-fn step(
-    plan: &Plan,
-    (arena, scratch, room): (&mut [u8], &mut [u8], &mut Vec<Operand<'static>>),
-    graph: &Graph,
-    constants: &dyn Constants,
-    backend: &dyn Backend,
-    inputs: &[TensorView<'_>],
-    (index, node): (usize, &Node),
-) {
-    let output = node.outputs[0];
-    let Location::Arena(range) = &plan.locations[output.index()] else {
-        unreachable!("a node's output is in the arena: the plan put it there")
-    };
-    let (before, rest) = arena.split_at_mut(range.start);
-    let (bytes, behind) = rest.split_at_mut(range.len());
-    let parts: Parts<'_> = (before, behind, range.end);
-    let operand = |id: ValueId| {
-        let (view, with_slack) = view(plan, graph, parts, constants, inputs, id);
-        Operand { view, quant: graph.value(id).quant, constant: graph.value(id).constant, with_slack }
-    };
-    let value = graph.value(output);
-    let view = TensorViewMut::new(value.dtype, &plan.shapes[output.index()], bytes).expect("the plan sized this range");
-    let mut result = OutputMut { view, quant: value.quant };
-    let mut operands = recycle(std::mem::take(room));
-    operands.extend(node.inputs.iter().map(|&id| operand(id)));
-    backend.run(index, &node.op, &operands, &mut result, scratch);
-    *room = recycle(operands);
+/// What is lent to a run.
+struct Run<'a> {
+    graph: &'a Graph,
+    constants: &'a dyn Constants,
+    backend: &'a dyn Backend,
+    inputs: &'a [TensorView<'a>],
+}
+
+/// Where a run is.
+#[derive(Clone, Copy)]
+struct State<'a> {
+    plan: &'a Plan,
+    starts: &'a [usize],
+    pass: usize,
+}
+
+impl<'a> State<'a> {
+    /// Runs a node.
+    fn step(self, run: &Run<'_>, (arena, scratch, room): (&mut [u8], &mut [u8], &mut Vec<Operand<'static>>), index: usize) {
+        let node = &run.graph.nodes[index];
+        let output = node.outputs[0];
+        let Location::Arena(place) = &self.plan.locations[output.index()] else {
+            unreachable!("a node's output is in the arena: the plan put it there")
+        };
+        let value = run.graph.value(output);
+        let range = self.part(value.dtype, output, place.start);
+        let (before, rest) = arena.split_at_mut(range.start);
+        let (bytes, behind) = rest.split_at_mut(range.len());
+        let parts: Parts<'_> = (before, behind, range.end);
+        let operand = |&id: &ValueId| match self.columns_in(run.graph, id, output) {
+            Some(columns) => Operand { in_place: Some(columns), ..Operand::new(TensorView::empty(value.dtype), value.quant) },
+            None => {
+                let (view, with_slack) = self.view(run, parts, id);
+                let Value { quant, constant, .. } = *run.graph.value(id);
+                Operand { view, quant, constant, with_slack, in_place: None }
+            }
+        };
+        let view = TensorViewMut::new(value.dtype, self.shape(output), bytes).expect("the plan sized this range");
+        let mut result = OutputMut { view, quant: value.quant };
+        let mut operands = recycle(std::mem::take(room));
+        operands.extend(node.inputs.iter().map(operand));
+        run.backend.run(index, &node.op, &operands, &mut result, scratch);
+        *room = recycle(operands);
+    }
+
+    /// A value's elements, of the samples that the pass is at, and their bytes with the slack behind them.
+    fn view<'b>(self, run: &Run<'b>, (before, behind, behind_start): Parts<'b>, id: ValueId) -> (TensorView<'b>, &'b [u8])
+    where
+        'a: 'b,
+    {
+        let dtype = run.graph.value(id).dtype;
+        // Every value in the arena has its slack before the next one starts.
+        let (bytes, with_slack) = match &self.plan.locations[id.index()] {
+            Location::Input(i) => {
+                let bytes = &run.inputs[*i].bytes()[self.part(dtype, id, 0)];
+                (bytes, bytes)
+            }
+            Location::Constant(c) => (run.constants.bytes_of(*c), run.constants.bytes_of(*c)),
+            Location::Arena(place) => {
+                let range = self.part(dtype, id, place.start);
+                let (part, from) = if range.end <= before.len() { (before, 0) } else { (behind, behind_start) };
+                let (start, end) = (range.start - from, range.end - from);
+                (&part[start..end], &part[start..end + SLACK])
+            }
+            Location::Unused => (&[][..], &[][..]),
+        };
+        let view = TensorView::new(dtype, self.shape(id), bytes);
+        (view.expect("the plan and the file's check sized this value"), with_slack)
+    }
+
+    /// Extents of what stands for a value in this pass.
+    fn shape(self, id: ValueId) -> &'a [usize] {
+        &self.plan.passes[self.pass].stored[id.index()]
+    }
+
+    /// The bytes of the samples that the pass is at, of a value whose place starts at `place`.
+    fn part(self, dtype: DType, id: ValueId, place: usize) -> Range<usize> {
+        let pass = &self.plan.passes[self.pass];
+        let len = pass.stored[id.index()].iter().product::<usize>() * dtype.size();
+        let kept_from = match self.plan.locations[id.index()] {
+            Location::Arena(_) => self.starts[self.plan.homes[id.index()]],
+            _ => 0,
+        };
+        let start = place + (self.starts[self.pass] - kept_from) * (len / pass.batch);
+        start..start + len
+    }
+
+    /// How many columns of `output` a value is that has been written into it.
+    fn columns_in(self, graph: &Graph, id: ValueId, output: ValueId) -> Option<usize> {
+        let shares = self.plan.arrangement.is_within(id, output);
+        shares.then(|| graph.value(id).shape.last().and_then(|d| d.fixed()).unwrap_or_default())
+    }
 }
 
 /// An empty vector with the memory of `vec`, for elements that borrow from elsewhere. That nothing is allocated rests on how
@@ -177,30 +266,6 @@ fn step(
 pub fn recycle<T, U>(mut vec: Vec<T>) -> Vec<U> {
     vec.clear();
     vec.into_iter().map(|_| unreachable!("it is empty")).collect()
-}
-
-/// A value's elements, and its bytes with the slack behind them.
-fn view<'a>(
-    plan: &'a Plan,
-    graph: &Graph,
-    (before, behind, behind_start): Parts<'a>,
-    constants: &'a dyn Constants,
-    inputs: &[TensorView<'a>],
-    id: ValueId,
-) -> (TensorView<'a>, &'a [u8]) {
-    // Every value in the arena has its slack before the next one starts.
-    let (bytes, with_slack) = match &plan.locations[id.index()] {
-        Location::Input(i) => (inputs[*i].bytes(), inputs[*i].bytes()),
-        Location::Constant(c) => (constants.bytes_of(*c), constants.bytes_of(*c)),
-        Location::Arena(range) if range.end <= before.len() => (&before[range.clone()], &before[range.start..range.end + SLACK]),
-        Location::Arena(range) => {
-            let (start, end) = (range.start - behind_start, range.end - behind_start);
-            (&behind[start..end], &behind[start..end + SLACK])
-        }
-        Location::Unused => (&[][..], &[][..]),
-    };
-    let view = TensorView::new(graph.value(id).dtype, &plan.shapes[id.index()], bytes);
-    (view.expect("the plan and the file's check sized this value"), with_slack)
 }
 
 #[cfg(test)]

@@ -81,6 +81,11 @@ impl<'a> TensorView<'a> {
         (byte_count(dtype, shape)? == bytes.len()).then_some(Self { dtype, shape, bytes })
     }
 
+    /// A view of no elements.
+    pub fn empty(dtype: DType) -> Self {
+        Self { dtype, shape: &[0], bytes: &[] }
+    }
+
     /// A view of typed elements; `None` if their number is not that of `shape`.
     pub fn from_slice<T: Element>(shape: &'a [usize], data: &'a [T]) -> Option<Self> {
         Self::new(T::DTYPE, shape, bytemuck::cast_slice(data))

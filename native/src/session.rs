@@ -19,7 +19,7 @@ use quaver_core::graph::ValueId;
 use quaver_core::plan::Plan;
 use quaver_core::tensor::TensorView;
 
-use crate::backend::Native;
+use crate::backend::{Bindings, Native};
 use crate::dispatch::explain::{Explained, explain};
 use crate::dispatch::peaks::Peaks;
 use crate::dispatch::tune::Tuning;
@@ -36,8 +36,8 @@ pub struct Session {
     isas: &'static [Isa],
     tuning: Option<Tuning>,
     pool: Arc<Pool>,
-    /// By batch size, the one used last at the end.
-    executors: Vec<(Executor, Native)>,
+    /// By batch size and whether an observer wants to see all values, the one used last at the end.
+    executors: Vec<(Executor, Native, bool)>,
     /// Room for the inputs of a run; empty between runs.
     room: Vec<TensorView<'static>>,
 }
@@ -85,7 +85,7 @@ impl Session {
     /// [`Error`], naming the input, where one is unknown, missing, given twice, or of another type, shape or batch size;
     /// [`Error::Plan`] and [`Error::Run`] where the batch needs more memory than allowed or available.
     pub fn infer(&mut self, inputs: &[(&str, TensorView<'_>)]) -> Result<OutputViews<'_>, Error> {
-        self.start(inputs, None)
+        self.start(inputs, None, false)
     }
 
     /// As [`Session::infer`], of and with tensors that the caller owns.
@@ -97,7 +97,7 @@ impl Session {
     }
 
     /// As [`Session::run`], and calls `observer` after each node with the node's index, its result's [`ValueId`], and the
-    /// result itself.
+    /// result itself. So that it sees every result whole, nothing is fused, and all samples run at once.
     ///
     /// # Errors
     /// Those of [`Session::infer`].
@@ -106,7 +106,7 @@ impl Session {
         inputs: &[(&str, Tensor)],
         observer: &mut dyn FnMut(usize, ValueId, TensorView<'_>),
     ) -> Result<Outputs, Error> {
-        Ok(self.start(&views(inputs), Some(observer))?.to_owned())
+        Ok(self.start(&views(inputs), Some(observer), true)?.to_owned())
     }
 
     /// Which kernel runs each node at that batch size, why, and how long it should take on this machine.
@@ -114,16 +114,22 @@ impl Session {
     /// # Errors
     /// [`Error::Plan`] where the batch is empty or needs more memory than allowed.
     pub fn explain(&self, batch: usize) -> Result<Vec<Explained>, Error> {
-        let plan = Plan::new(self.model.graph(), batch, self.options.max_memory)?;
-        Ok(explain(&self.model, &plan, self.isas, self.threads(), Peaks::measured(), self.tuning.as_ref()))
+        let how = (self.isas, self.threads(), self.tuning.as_ref());
+        Ok(explain(&self.model, (batch, self.options.max_memory), how, Peaks::measured())?)
     }
 
-    fn start(&mut self, inputs: &[(&str, TensorView<'_>)], observer: Option<Observer<'_>>) -> Result<OutputViews<'_>, Error> {
+    /// `observed`: every value lies as it is, for all samples.
+    fn start(
+        &mut self,
+        inputs: &[(&str, TensorView<'_>)],
+        observer: Option<Observer<'_>>,
+        observed: bool,
+    ) -> Result<OutputViews<'_>, Error> {
         let mut ordered = recycle(std::mem::take(&mut self.room));
-        let ran = self.start_in_order(inputs, &mut ordered, observer);
+        let ran = self.start_in_order(inputs, &mut ordered, observer, observed);
         self.room = recycle(ordered);
         ran?;
-        let (executor, _) = self.executors.last().expect("`start_in_order` leaves one");
+        let (executor, ..) = self.executors.last().expect("`start_in_order` leaves one");
         Ok(OutputViews { ports: self.model.outputs(), graph: self.model.graph(), executor })
     }
 
@@ -133,26 +139,34 @@ impl Session {
         inputs: &[(&str, TensorView<'a>)],
         ordered: &mut Vec<TensorView<'a>>,
         observer: Option<Observer<'_>>,
+        observed: bool,
     ) -> Result<(), Error> {
         in_order(self.model.inputs(), inputs, ordered)?;
         let batch = batch_size(self.model.inputs(), ordered)?;
-        self.prepare(batch)?;
-        let (executor, backend) = self.executors.last_mut().expect("`prepare` leaves one");
+        self.prepare(batch, observed)?;
+        let (executor, backend, _) = self.executors.last_mut().expect("`prepare` leaves one");
         Ok(executor.run(self.model.graph(), self.model.constants(), backend, ordered, observer)?)
     }
 
     /// Puts the executor of that batch size at the end, making it where there is none.
-    fn prepare(&mut self, batch: usize) -> Result<(), Error> {
-        if let Some(at) = self.executors.iter().position(|(e, _)| e.plan().batch == batch) {
+    fn prepare(&mut self, batch: usize, observed: bool) -> Result<(), Error> {
+        if let Some(at) = self.executors.iter().position(|(e, _, o)| e.plan().batch == batch && *o == observed) {
             self.executors[at..].rotate_left(1);
             return Ok(());
         }
-        let plan = Plan::new(self.model.graph(), batch, self.options.max_memory)?;
+        let (isas, pool, model, tuning) = (self.isas, &self.pool, &self.model, self.tuning.as_ref());
+        let (plan, bindings) = if observed {
+            let plan = Plan::new(model.graph(), batch, self.options.max_memory)?;
+            let bindings = Bindings::new(isas, pool.threads(), model, &plan, tuning);
+            (plan, bindings)
+        } else {
+            Bindings::planned(isas, pool.threads(), model, (batch, self.options.max_memory), tuning)?
+        };
+        let backend = Native::new(pool, bindings);
         if self.executors.len() == KEPT {
             self.executors.remove(0);
         }
-        let backend = Native::new(self.isas, &self.pool, &self.model, &plan, self.tuning.as_ref());
-        self.executors.push((Executor::new(plan, backend.scratch())?, backend));
+        self.executors.push((Executor::new(plan, backend.scratch())?, backend, observed));
         Ok(())
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::CellAlignment;
-use quaver::dispatch::explain::explain;
+use quaver::dispatch::explain::{Place, explain};
 use quaver::dispatch::tune::Tuning;
 use quaver::{Explained, Isa, Model, Peaks, Session};
-use quaver_core::plan::Plan;
 use serde::Serialize;
 
 use super::engine::Engine;
@@ -68,6 +67,10 @@ struct Row {
     op: &'static str,
     dtype: &'static str,
     shape: Vec<usize>,
+    /// Runs for the batch, each of as many samples.
+    times: usize,
+    /// Where the result is written: `own`, `frames` of the convolution behind it, its part of a `concat`.
+    place: &'static str,
     kernel: &'static str,
     rule: &'static str,
     reason: &'static str,
@@ -104,9 +107,9 @@ fn elsewhere(args: &Args, model: &Model, isa: Isa) -> Result<Report> {
     if options.threads == 0 {
         bail!("--threads should be at least 1");
     }
-    let plan = Plan::new(model.graph(), args.batch, options.max_memory)?;
     let tuning = options.tuning.map(|path| Tuning::read(path, model.name(), model.graph().nodes.len())).transpose()?;
-    let nodes = explain(model, &plan, isa.and_below(), options.threads, &Peaks::nominal(), tuning.as_ref());
+    let how = (isa.and_below(), options.threads, tuning.as_ref());
+    let nodes = explain(model, (args.batch, options.max_memory), how, &Peaks::nominal())?;
     Ok(report(args, isa.name(), "nominal", nodes))
 }
 
@@ -152,6 +155,12 @@ fn row(node: Explained) -> Row {
         op: node.op,
         dtype: node.dtype.name(),
         shape: node.shape,
+        times: node.times,
+        place: match node.place {
+            Place::Own => "own",
+            Place::Frames => "frames",
+            Place::Concat => "concat",
+        },
         kernel: node.kernel,
         rule: node.rule,
         reason: node.reason,
@@ -177,7 +186,10 @@ fn print(report: &Report) {
     }
     for n in &report.nodes {
         let rule = if n.tuned { "tuned" } else { n.rule };
-        let mut cells = vec![ui::shorten(&n.name, 28), n.op.to_owned(), ui::shape(n.dtype, &n.shape), n.kernel.to_owned(), rule.to_owned()];
+        let times = if n.times > 1 { format!("{}x ", n.times) } else { String::new() };
+        let place = if n.place == "own" { String::new() } else { format!(" in {}", n.place) };
+        let result = format!("{times}{}{place}", ui::shape(n.dtype, &n.shape));
+        let mut cells = vec![ui::shorten(&n.name, 28), n.op.to_owned(), result, n.kernel.to_owned(), rule.to_owned()];
         cells.extend([ui::count(n.macs), ui::bytes(n.bytes), ui::micros(n.predicted_us)]);
         cells.extend(n.measured_us.map(ui::micros));
         table.add_row(cells);

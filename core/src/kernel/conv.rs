@@ -27,8 +27,8 @@ pub struct Geometry {
 }
 
 /// A copy of images with padding around them.
-#[derive(Debug, Clone)]
-struct Frame {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame {
     /// Rows, columns, channels of an image.
     from: [usize; 3],
     groups: usize,
@@ -126,6 +126,17 @@ impl Geometry {
         Self { frame, segments, quads, bases: Bases { start: 0, extents: to, steps }, group, chunk }
     }
 
+    /// The frame that the images are copied into, where there is one that could as well be their place: without holes, its
+    /// pixels those of the image filled up at their end.
+    pub fn frame(&self) -> Option<Frame> {
+        self.frame.filter(|frame| frame.steps == [1, 1] && (frame.groups == 1 || frame.pixel == frame.from[2]))
+    }
+
+    /// The same for `images` images that lie in their frames already.
+    pub fn framed(self, images: usize) -> Self {
+        Self { frame: None, chunk: images.max(1), ..self }
+    }
+
     /// Bytes that the copy takes; 0 where there is none.
     pub fn scratch(&self) -> usize {
         self.frame.as_ref().map_or(0, |frame| frame.image() * self.chunk)
@@ -150,7 +161,7 @@ impl Geometry {
     pub fn copy(&self, from: &[u8], lines: Range<usize>, to: &mut [u8]) {
         let Some(frame) = &self.frame else { return };
         for (line, to) in lines.zip(to.chunks_exact_mut(self.line().max(1))) {
-            frame.line(from, line, to);
+            frame.copy(from, line, to);
         }
     }
 
@@ -179,11 +190,46 @@ impl Frame {
         image.is_some_and(|image| image <= own.saturating_mul(8).saturating_add(SMALL))
     }
 
+    /// Rows and columns, and bytes of a pixel.
+    pub fn extents(&self) -> [usize; 3] {
+        [self.to[0], self.to[1], self.pixel]
+    }
+
+    /// Rows, columns and channels of the image.
+    pub fn image_extents(&self) -> [usize; 3] {
+        self.from
+    }
+
+    /// What padding holds.
+    pub fn pad(&self) -> u8 {
+        self.pad
+    }
+
+    /// What is in a row of a frame without holes: the row of the image and the range of its columns, and how many columns of
+    /// padding lie before them; the rest is padding too. `None` where all is padding.
+    pub fn row(&self, row: usize) -> Option<(usize, Range<usize>, usize)> {
+        let y = place(row, self.origin[0], self.steps[0], self.from[0])?;
+        let width = self.from[1];
+        let skipped = usize::try_from(-self.origin[1]).unwrap_or(0).min(width);
+        let left = usize::try_from(self.origin[1]).unwrap_or(0).min(self.to[1]);
+        let count = (width - skipped).min(self.to[1] - left);
+        Some((y, skipped..skipped + count, left))
+    }
+
+    /// Cuts a line of the frame into padding, `columns` pixels and padding again, which it writes; gives the pixels.
+    pub fn surround<'a>(&self, to: &'a mut [u8], left: usize, columns: usize) -> &'a mut [u8] {
+        let (head, rest) = to.split_at_mut(left * self.pixel);
+        let (middle, tail) = rest.split_at_mut(columns * self.pixel);
+        head.fill(self.pad);
+        tail.fill(self.pad);
+        middle
+    }
+
     /// One line of the copy.
-    fn line(&self, from: &[u8], line: usize, to: &mut [u8]) {
+    fn copy(&self, from: &[u8], line: usize, to: &mut [u8]) {
         let [height, width, channels] = self.from;
         let (image, row) = (line / self.to[0], line % self.to[0]);
-        let Some(y) = place(row, self.origin[0], self.steps[0], height) else {
+        let Some((y, columns, left)) = self.row(row) else {
             return to.fill(self.pad);
         };
         let from = &from[(image * height + y) * width * channels..][..width * channels];
@@ -196,15 +242,8 @@ impl Frame {
             }
             return;
         }
-        // Columns of the image that the copy holds, and where.
-        let skipped = usize::try_from(-self.origin[1]).unwrap_or(0).min(width);
-        let left = usize::try_from(self.origin[1]).unwrap_or(0).min(self.to[1]);
-        let count = (width - skipped).min(self.to[1] - left);
-        let (head, rest) = to.split_at_mut(left * self.pixel);
-        let (middle, tail) = rest.split_at_mut(count * self.pixel);
-        head.fill(self.pad);
-        tail.fill(self.pad);
-        let from = &from[skipped * channels..][..count * channels];
+        let middle = self.surround(to, left, columns.len());
+        let from = &from[columns.start * channels..columns.end * channels];
         match (channels, self.pixel) {
             (c, pixel) if c == pixel => middle.copy_from_slice(from),
             (3, 4) => three_to_four(from, middle),

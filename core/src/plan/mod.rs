@@ -1,18 +1,22 @@
 //! The memory plan: concrete shapes at one batch size, and a place for every value in one arena.
 //!
+//! * [`arrange`] what a backend may ask for: several passes, values that lie elsewhere than by themselves
 //! * [`lifetime`] when a value is needed, and which values share their bytes · [`arena`] offsets
 //!
-//! A plan depends on the graph and the batch size alone. It does not allocate the arena; [`crate::exec`] does.
+//! A plan depends on the graph, the batch size and what the backend asks for. It does not allocate the arena; [`crate::exec`]
+//! does.
 
 pub mod arena;
+pub mod arrange;
 pub mod lifetime;
 
 use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::graph::{ConstantId, Graph, ValueId};
+use crate::graph::{ConstantId, Dim, Graph, ValueId};
 use crate::tensor::byte_count;
+use arrange::{Arrangement, Pass, dims};
 
 /// Why a graph cannot be planned at a batch size.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -55,7 +59,14 @@ pub struct Plan {
     pub shapes: Vec<Vec<usize>>,
     /// For each value, where it is.
     pub locations: Vec<Location>,
-    /// Nodes to run, in order; a reshape that shares its input's bytes is not among them.
+    /// For each value in the arena, the pass for whose samples it has room; one more than there are, for all samples.
+    pub homes: Vec<usize>,
+    /// The passes, one at least.
+    pub passes: Vec<PlannedPass>,
+    /// What the backend asked for.
+    pub arrangement: Arrangement,
+    /// Nodes to run, in order; what finds its result in place is not among them: a reshape that shares its input's bytes, a
+    /// concatenation whose operands have been written into it.
     pub steps: Vec<usize>,
     /// For each of the graph's outputs, where it is when the run ends.
     pub outputs: Vec<Range<usize>>,
@@ -65,25 +76,58 @@ pub struct Plan {
     pub arena_len: usize,
 }
 
+/// A pass with the extents that values have in it.
+#[derive(Debug, Clone)]
+pub struct PlannedPass {
+    /// Indices of its nodes.
+    pub nodes: Range<usize>,
+    /// Samples.
+    pub batch: usize,
+    /// For each value, its extents.
+    pub shapes: Vec<Vec<usize>>,
+    /// For each value, the extents of the tensor that stands for it.
+    pub stored: Vec<Vec<usize>>,
+}
+
 impl Plan {
     /// Plans `graph`, which has passed [`crate::graph::check::check`], at batch size `batch`, in at most `limit` bytes.
     ///
     /// # Errors
     /// [`PlanError`] for an empty batch or one that needs more than `limit` bytes.
     pub fn new(graph: &Graph, batch: usize, limit: usize) -> Result<Self, PlanError> {
+        Self::arranged(graph, batch, limit, Arrangement::default())
+    }
+
+    /// As [`Plan::new`], in the way that a backend asks for.
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`].
+    pub fn arranged(graph: &Graph, batch: usize, limit: usize, mut arrangement: Arrangement) -> Result<Self, PlanError> {
         if batch == 0 {
             return Err(PlanError::EmptyBatch);
         }
-        let too_large = |needed| PlanError::TooLarge { batch, needed, limit };
-        let mut shapes = Vec::with_capacity(graph.values.len());
-        let mut sizes = Vec::with_capacity(graph.values.len());
-        for value in &graph.values {
-            let shape: Option<Vec<usize>> = value.shape.iter().map(|d| d.at(batch)).collect();
-            let shape = shape.ok_or_else(|| too_large(usize::MAX))?;
-            sizes.push(byte_count(value.dtype, &shape).filter(|&n| n <= isize::MAX as usize).ok_or_else(|| too_large(usize::MAX))?);
-            shapes.push(shape);
+        if arrangement.passes.is_empty() {
+            arrangement.passes.push(Pass { nodes: 0..graph.nodes.len(), batch });
         }
-        let lifetimes = lifetime::analyse(graph);
+        let too_large = |needed| PlanError::TooLarge { batch, needed, limit };
+        let uncounted = || too_large(usize::MAX);
+        let shapes = extents(graph, batch, |id| &graph.value(id).shape).ok_or_else(uncounted)?;
+        let stored = |id| dims(graph, &arrangement.stored, id);
+        let mut passes = Vec::with_capacity(arrangement.passes.len());
+        for Pass { nodes, batch } in arrangement.passes.iter().cloned() {
+            let shapes = extents(graph, batch, |id| &graph.value(id).shape).ok_or_else(uncounted)?;
+            let stored = extents(graph, batch, stored).ok_or_else(uncounted)?;
+            passes.push(PlannedPass { nodes, batch, shapes, stored });
+        }
+        let at_once = passes.len() == 1 && passes[0].batch == batch;
+        let lifetimes = lifetime::analyse(graph, &arrangement, at_once);
+        let homes: Vec<usize> = lifetimes.root.iter().map(|&root| lifetimes.homes[root]).collect();
+        let whole = if at_once { passes[0].stored.clone() } else { extents(graph, batch, stored).ok_or_else(uncounted)? };
+        let size = |i: usize| {
+            let shape = passes.get(homes[i]).map_or(&whole[i], |pass| &pass.stored[i]);
+            byte_count(graph.values[i].dtype, shape).filter(|&n| n <= isize::MAX as usize)
+        };
+        let sizes: Vec<usize> = (0..graph.values.len()).map(size).collect::<Option<_>>().ok_or_else(uncounted)?;
         let mut placement = arena::Arena::default();
         let ranges = placement.place(&lifetimes.spans, &sizes);
         let locations = (0..graph.values.len()).map(|i| locate(graph, &lifetimes, &ranges, i, sizes[i])).collect::<Vec<_>>();
@@ -93,7 +137,8 @@ impl Plan {
             outputs.push(match &locations[id.index()] {
                 Location::Arena(range) => range.clone(),
                 _ => {
-                    let range = placement.append(sizes[id.index()]);
+                    let bytes = byte_count(graph.value(id).dtype, &shapes[id.index()]).ok_or_else(uncounted)?;
+                    let range = placement.append(bytes);
                     copies.push((id, range.clone()));
                     range
                 }
@@ -103,8 +148,24 @@ impl Plan {
         if arena_len > limit {
             return Err(too_large(arena_len));
         }
-        Ok(Self { batch, shapes, locations, steps: lifetimes.steps, outputs, copies, arena_len })
+        Ok(Self { batch, shapes, locations, homes, passes, arrangement, steps: lifetimes.steps, outputs, copies, arena_len })
     }
+
+    /// The pass of a node.
+    pub fn pass_of(&self, node: usize) -> &PlannedPass {
+        self.passes.iter().find(|pass| pass.nodes.contains(&node)).unwrap_or(&self.passes[0])
+    }
+
+    /// How often a node runs in a run.
+    pub fn times(&self, node: usize) -> usize {
+        self.batch / self.pass_of(node).batch.max(1)
+    }
+}
+
+/// Extents of each value's dimensions at a batch size; `None` on overflow.
+fn extents<'a>(graph: &Graph, batch: usize, dims: impl Fn(ValueId) -> &'a [Dim]) -> Option<Vec<Vec<usize>>> {
+    let id = |i: usize| ValueId(i as u32);
+    (0..graph.values.len()).map(|i| dims(id(i)).iter().map(|d| d.at(batch)).collect()).collect()
 }
 
 fn locate(graph: &Graph, lifetimes: &lifetime::Lifetimes, ranges: &[Option<usize>], index: usize, size: usize) -> Location {

@@ -3,10 +3,12 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`arrange`] | what is asked of the plan: passes, and values that are written where they are read |
 //! | [`packed`] | convolutions and products with packed weights |
 //! | [`depthwise`] | depthwise convolutions |
 //! | [`work`] | kernels whose output is cut into ranges |
 
+pub(crate) mod arrange;
 pub(crate) mod depthwise;
 pub(crate) mod packed;
 pub(crate) mod work;
@@ -15,7 +17,9 @@ use std::sync::Arc;
 
 use quaver_core::backend::{Backend, Operand, OutputMut};
 use quaver_core::graph::Op;
-use quaver_core::plan::Plan;
+use quaver_core::kernel::conv::Frame;
+use quaver_core::plan::arrange::Arrangement;
+use quaver_core::plan::{Plan, PlanError};
 use quaver_core::reference::Reference;
 
 use crate::Model;
@@ -31,8 +35,15 @@ use crate::pool::Pool;
 /// The backend of a session at one batch size.
 #[derive(Debug)]
 pub(crate) struct Native {
-    isa: Isa,
     pool: Arc<Pool>,
+    bindings: Bindings,
+}
+
+/// A kernel for each node.
+#[derive(Debug)]
+pub(crate) struct Bindings {
+    isa: Isa,
+    threads: usize,
     nodes: Vec<Bound>,
 }
 
@@ -48,6 +59,8 @@ struct Bound {
 enum State {
     None,
     Packed(Box<packed::Packed>),
+    /// A quantization into the frames of the convolution behind it.
+    Framed(Frame),
 }
 
 /// Bytes, or 64 multiply-accumulates, below which a job is not worth a second thread.
@@ -58,12 +71,33 @@ fn parts(pool: &Pool, work: usize) -> usize {
     if work < SMALL { 1 } else { pool.threads() }
 }
 
-impl Native {
-    /// Binds every node of `model` under `plan` to a kernel of `isas` (ascending), or to the one that `tuning` names.
-    pub(crate) fn new(isas: &[Isa], pool: &Arc<Pool>, model: &Model, plan: &Plan, tuning: Option<&Tuning>) -> Self {
+impl Bindings {
+    /// Plans `model` at that batch size in the way that is fastest, and binds its nodes, as [`Bindings::new`].
+    ///
+    /// # Errors
+    /// Those of [`Plan::new`].
+    pub(crate) fn planned(
+        isas: &[Isa],
+        threads: usize,
+        model: &Model,
+        (batch, limit): (usize, usize),
+        tuning: Option<&Tuning>,
+    ) -> Result<(Plan, Self), PlanError> {
+        let graph = model.graph();
+        let passes = arrange::passes(graph, batch, threads);
+        let plan = Plan::arranged(graph, batch, limit, Arrangement { passes, stored: Vec::new() })?;
+        let mut bindings = Self::new(isas, threads, model, &plan, tuning);
+        let stored = bindings.store(graph, &plan);
+        let arrangement = Arrangement { stored, ..plan.arrangement };
+        Ok((Plan::arranged(graph, batch, limit, arrangement)?, bindings))
+    }
+
+    /// Binds every node of `model` under `plan`, whose values all lie as they are, to a kernel of `isas` (ascending), or to
+    /// the one that `tuning` names.
+    pub(crate) fn new(isas: &[Isa], threads: usize, model: &Model, plan: &Plan, tuning: Option<&Tuning>) -> Self {
         let (graph, largest) = (model.graph(), largest(model.graph(), model.constants()));
         let bind = |(index, node)| {
-            let query = Query::new(graph, plan, node, pool.threads()).knowing(&largest, node);
+            let query = Query::in_pass(graph, plan, index, threads).knowing(&largest, node);
             let choice = resolve(index, &query, isas, tuning);
             let state = match choice.kernel.kind {
                 Kind::Gemm => packed::Packed::bind(&query).map_or(State::None, |packed| State::Packed(Box::new(packed))),
@@ -72,16 +106,7 @@ impl Native {
             Bound { choice, token: Token::detect(choice.kernel), state }
         };
         let nodes = graph.nodes.iter().enumerate().map(bind).collect();
-        Self { isa: isas.last().copied().unwrap_or(Isa::Scalar), pool: Arc::clone(pool), nodes }
-    }
-
-    /// Bytes of scratch that a run needs.
-    pub(crate) fn scratch(&self) -> usize {
-        let of = |bound: &Bound| match &bound.state {
-            State::None => 0,
-            State::Packed(packed) => packed.scratch(self.pool.threads()),
-        };
-        self.nodes.iter().map(of).max().unwrap_or(0)
+        Self { isa: isas.last().copied().unwrap_or(Isa::Scalar), threads, nodes }
     }
 
     /// What each node runs.
@@ -90,19 +115,41 @@ impl Native {
     }
 }
 
+impl Native {
+    /// What runs such bindings, which are for as many threads.
+    pub(crate) fn new(pool: &Arc<Pool>, bindings: Bindings) -> Self {
+        Self { pool: Arc::clone(pool), bindings }
+    }
+
+    /// Bytes of scratch that a run needs.
+    pub(crate) fn scratch(&self) -> usize {
+        let of = |bound: &Bound| match &bound.state {
+            State::None | State::Framed(_) => 0,
+            State::Packed(packed) => packed.scratch(self.pool.threads()),
+        };
+        self.bindings.nodes.iter().map(of).max().unwrap_or(0)
+    }
+
+    /// What each node runs.
+    pub(crate) fn choices(&self) -> impl ExactSizeIterator<Item = Choice> {
+        self.bindings.choices()
+    }
+}
+
 impl Backend for Native {
     fn name(&self) -> &str {
-        self.isa.name()
+        self.bindings.isa.name()
     }
 
     fn run(&self, node: usize, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]) {
-        let bound = &self.nodes[node];
+        let bound = &self.bindings.nodes[node];
         let Some(token) = bound.token else { return Reference.compute(op, inputs, output) };
         let ran = match (&bound.state, bound.choice.kernel.kind) {
             (State::Packed(packed), _) => {
                 packed.run((&self.pool, token), op, inputs, output, scratch);
                 true
             }
+            (State::Framed(frame), _) => work::quantize_framed((&self.pool, token), *frame, op, inputs, output),
             (State::None, Kind::Depthwise) => depthwise::run((&self.pool, token), op, inputs, output),
             (State::None, kind) => work::run((&self.pool, token), kind, op, inputs, output),
         };

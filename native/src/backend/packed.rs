@@ -7,7 +7,7 @@ use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::format::weights::{K_BLOCK, N_BLOCK, PackedShape, is_depthwise};
 use quaver_core::graph::Op;
 use quaver_core::graph::op::Epilogue;
-use quaver_core::kernel::conv::Geometry;
+use quaver_core::kernel::conv::{Frame, Geometry};
 use quaver_core::kernel::epilogue::{Finish, Requantize, Residual};
 use quaver_core::kernel::gemm::{Gemm, Weights};
 
@@ -26,6 +26,8 @@ pub(crate) struct Packed {
     images: usize,
     /// Output rows of an image.
     rows: usize,
+    /// Where the result is part of a concatenation: elements of its rows, and those of them that come first.
+    within: Option<[usize; 2]>,
 }
 
 impl Packed {
@@ -41,7 +43,7 @@ impl Packed {
                 let rows = to.iter().product::<usize>() / gemm.channels.max(1);
                 let shape = PackedShape::grouped([1, 1], k, gemm.channels, 1)?;
                 // The last row's last quad would end behind an input that has no slack.
-                (k % K_BLOCK == 0 || x.slack).then(|| Self { shape, geometry: Geometry::matrix(rows, k), images: 1, rows })
+                (k % K_BLOCK == 0 || x.slack).then(|| Self { shape, geometry: Geometry::matrix(rows, k), images: 1, rows, within: None })
             }
             Op::QConv(conv) => {
                 let (&[n, h, w, c], &[_, to_h, to_w, _]) = (x.shape, to) else { return None };
@@ -50,16 +52,32 @@ impl Packed {
                 }
                 let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
                 let geometry = Geometry::conv(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value, x.slack)?;
-                Some(Self { shape, geometry, images: n, rows: to_h * to_w })
+                Some(Self { shape, geometry, images: n, rows: to_h * to_w, within: None })
             }
             Op::QConvTranspose(conv) => {
                 let (&[n, h, w, c], &[_, to_h, to_w, _]) = (x.shape, to) else { return None };
                 let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
                 let geometry = Geometry::transposed(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value)?;
-                Some(Self { shape, geometry, images: n, rows: to_h * to_w })
+                Some(Self { shape, geometry, images: n, rows: to_h * to_w, within: None })
             }
             _ => None,
         }
+    }
+
+    /// The frame that the node's images are copied into, which may as well be their place.
+    pub(super) fn frame(&self) -> Option<Frame> {
+        self.geometry.frame()
+    }
+
+    /// From now on, images lie in their frames.
+    pub(super) fn read_frames(&mut self) {
+        self.geometry = self.geometry.clone().framed(self.images);
+    }
+
+    /// From now on, the result's rows are in rows of `width` elements, from `start` on. Not for nodes with a residual, whose
+    /// rows would be others.
+    pub(super) fn write_within(&mut self, width: usize, start: usize) {
+        self.within = Some([width, start]);
     }
 
     /// Bytes of scratch, for so many threads: the copy of the images, then what tiles gather.
@@ -78,7 +96,8 @@ impl Packed {
         scratch: &mut [u8],
     ) {
         let finish = finish_of(op, inputs);
-        let pitch = self.shape.groups * self.shape.output_channels * finish.size();
+        let [width, start] = self.within.unwrap_or([self.shape.groups * self.shape.output_channels, 0]);
+        let (pitch, start) = (width * finish.size(), start * finish.size());
         let image = inputs[0].view.bytes().len() / self.images.max(1);
         let (copy, scratch) = scratch.split_at_mut(self.geometry.scratch());
         for first in (0..self.images).step_by(self.geometry.chunk()) {
@@ -94,25 +113,25 @@ impl Packed {
                 input
             };
             let bytes = first * self.rows * pitch..(first + count) * self.rows * pitch;
-            let finish = finish.part(bytes.clone());
-            self.multiply((pool, token), source, inputs, finish, &mut output.view.bytes_mut()[bytes], scratch);
+            let (finish, rows) = (finish.part(bytes.clone()), count * self.rows);
+            let to = &mut output.view.bytes_mut()[bytes];
+            let start = start.min(to.len());
+            self.multiply((pool, token), source, inputs, finish, (&mut to[start..], rows, pitch), scratch);
         }
     }
 
-    /// The products of all groups, `to` being whole images.
+    /// The products of all groups, into so many rows that are whole images, and so many bytes apart.
     fn multiply(
         &self,
         (pool, token): (&Pool, Token),
         source: &[u8],
         inputs: &[Operand<'_>],
         finish: Finish<'_>,
-        to: &mut [u8],
+        (to, rows, pitch): (&mut [u8], usize, usize),
         scratch: &mut [u8],
     ) {
         let PackedShape { groups, output_channels, .. } = self.shape;
         let (width, blocks) = (groups * output_channels, self.shape.n_blocks());
-        let pitch = width * finish.size();
-        let rows = to.len() / pitch.max(1);
         let gemm = |group: usize, rows: Range<usize>, blocks: Range<usize>| {
             let weights = self.weights(inputs, group);
             let source = self.geometry.source(source, group);
@@ -121,14 +140,16 @@ impl Packed {
         let parts = parts(pool, rows * self.shape.k_blocks() * blocks * groups);
         // Each thread reads all of what is not cut, so the smaller operand is left whole.
         if groups == 1 && blocks >= 2 * parts && blocks * N_BLOCK >= rows {
-            let cut = split(blocks, parts, 2);
-            let columns = (cut, N_BLOCK * finish.size());
-            rectangles(pool, to, pitch, split(rows, 1, rows), columns, scratch, &|_, c, to, scratch| {
-                token.gemm(gemm(0, 0..rows, cut.get(c)).onto(to), scratch);
+            // In bytes, so that the last one ends where this node's part of a row does.
+            let block = N_BLOCK * finish.size();
+            let cut = split(width * finish.size(), parts, 2 * block);
+            rectangles(pool, to, pitch, split(rows, 1, rows), (cut, 1), scratch, &|_, c, to, scratch| {
+                let bytes = cut.get(c);
+                token.gemm(gemm(0, 0..rows, bytes.start / block..bytes.end.div_ceil(block)).onto(to), scratch);
             });
         } else {
             let cut = split(rows, parts, 1);
-            rectangles(pool, to, pitch, cut, (split(1, 1, 1), pitch), scratch, &|r, _, to, scratch| {
+            rectangles(pool, to, pitch, cut, (split(1, 1, 1), width * finish.size()), scratch, &|r, _, to, scratch| {
                 for group in 0..groups {
                     token.gemm(gemm(group, cut.get(r), 0..blocks).onto(&mut *to), scratch);
                 }

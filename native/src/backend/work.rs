@@ -4,6 +4,7 @@
 use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::graph::Op;
 use quaver_core::graph::op::ResizeMode;
+use quaver_core::kernel::conv::Frame;
 use quaver_core::kernel::elementwise::binary_f32::BinaryF32;
 use quaver_core::kernel::elementwise::binary_u8::BinaryU8;
 use quaver_core::kernel::elementwise::table::Table;
@@ -12,6 +13,7 @@ use quaver_core::kernel::layout::rows::{Concat, Slice};
 use quaver_core::kernel::layout::shuffle::ChannelShuffle;
 use quaver_core::kernel::layout::transpose::Transpose;
 use quaver_core::kernel::pool::PoolU8;
+use quaver_core::kernel::quantize::framed::QuantizeFramed;
 use quaver_core::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
 use quaver_core::kernel::reduce::MeanOfPixels;
 use quaver_core::kernel::resize::{LinearU8, Nearest};
@@ -98,23 +100,45 @@ fn with_operands(query: &Query<'_>, ask: impl FnOnce(&[Operand<'_>], &mut Output
     ask(&operands, &mut OutputMut { view, quant: query.output.quant })
 }
 
-/// Runs the kernel of that kind; `false` where it doesn't take the node.
-pub(super) fn run((pool, token): (&Pool, Token), kind: Kind, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) -> bool {
-    struct Run<'a> {
-        pool: &'a Pool,
-        token: Token,
-    }
-    impl Visitor for Run<'_> {
-        fn visit<W: Split>(self, work: W, output: &mut OutputMut<'_>) {
-            let Self { pool, token } = self;
-            let (unit, to) = (work.unit_bytes().max(1), output.view.bytes_mut());
-            match parts(pool, to.len()) {
-                1 => token.vectorize(Part::whole(work, to)),
-                parts => pool.run_slices(to, parts, unit * work.grain(), &|range, to| {
-                    token.vectorize(Part::new(work, range.start / unit..range.end / unit, to));
-                }),
-            }
+/// What runs a kernel.
+struct Run<'a> {
+    pool: &'a Pool,
+    token: Token,
+}
+
+impl Visitor for Run<'_> {
+    fn visit<W: Split>(self, work: W, output: &mut OutputMut<'_>) {
+        let Self { pool, token } = self;
+        let (unit, to) = (work.unit_bytes().max(1), output.view.bytes_mut());
+        match parts(pool, to.len()) {
+            1 => token.vectorize(Part::whole(work, to)),
+            parts => pool.run_slices(to, parts, unit * work.grain(), &|range, to| {
+                token.vectorize(Part::new(work, range.start / unit..range.end / unit, to));
+            }),
         }
     }
+}
+
+/// Runs the kernel of that kind; `false` where it doesn't take the node.
+pub(super) fn run((pool, token): (&Pool, Token), kind: Kind, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) -> bool {
     visit(kind, op, inputs, output, Run { pool, token })
+}
+
+/// Whether a quantization can write into such frames.
+pub(super) fn takes_frame(query: &Query<'_>, frame: Frame) -> bool {
+    let Op::Quantize { channels_last } = query.op else { return false };
+    with_operands(query, |inputs, output| output.quant.is_some_and(|y| QuantizeFramed::new(&inputs[0], y, *channels_last, frame).is_some()))
+}
+
+/// Runs a quantization that [`takes_frame`].
+pub(super) fn quantize_framed(
+    (pool, token): (&Pool, Token),
+    frame: Frame,
+    op: &Op,
+    inputs: &[Operand<'_>],
+    output: &mut OutputMut<'_>,
+) -> bool {
+    let (Op::Quantize { channels_last }, Some(y)) = (op, output.quant) else { return false };
+    let work = QuantizeFramed::new(&inputs[0], y, *channels_last, frame);
+    work.map(|work| Run { pool, token }.visit(work, output)).is_some()
 }

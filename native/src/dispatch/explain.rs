@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use quaver_core::plan::Plan;
+use quaver_core::plan::PlanError;
+use quaver_core::plan::arrange::Storage;
 use quaver_core::tensor::DType;
 
 use super::cost::predict;
@@ -11,9 +12,21 @@ use super::largest::largest;
 use super::peaks::Peaks;
 use super::query::Query;
 use super::tune::Tuning;
-use super::{Choice, candidates, resolve};
+use super::{Choice, candidates};
 use crate::Model;
+use crate::backend::Bindings;
 use crate::cpu::Isa;
+
+/// Where a node's result is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A place of its own.
+    Own,
+    /// The padded frames that the convolution behind it reads.
+    Frames,
+    /// Its part of the concatenation behind it.
+    Concat,
+}
 
 /// A node, explained.
 #[derive(Debug, Clone)]
@@ -28,6 +41,10 @@ pub struct Explained {
     pub dtype: DType,
     /// Extents of its result.
     pub shape: Vec<usize>,
+    /// How often it runs for the batch, each time for as many samples.
+    pub times: usize,
+    /// Where its result is written.
+    pub place: Place,
     /// Name of the kernel that runs it.
     pub kernel: &'static str,
     /// The instruction set of that kernel.
@@ -48,32 +65,49 @@ pub struct Explained {
     pub predicted: Duration,
 }
 
-/// Explains every node that runs under `plan`, with instruction sets `isas` (ascending) and `threads` threads, on a machine of
-/// such peaks.
-pub fn explain(model: &Model, plan: &Plan, isas: &[Isa], threads: usize, peaks: &Peaks, tuning: Option<&Tuning>) -> Vec<Explained> {
+/// Explains every node that runs at a batch size, in at most so many bytes for activations, with instruction sets (ascending),
+/// threads and a side file, on a machine of such peaks.
+///
+/// # Errors
+/// Those of [`Plan::new`](quaver_core::plan::Plan::new).
+pub fn explain(
+    model: &Model,
+    (batch, limit): (usize, usize),
+    (isas, threads, tuning): (&[Isa], usize, Option<&Tuning>),
+    peaks: &Peaks,
+) -> Result<Vec<Explained>, PlanError> {
     let (graph, largest) = (model.graph(), largest(model.graph(), model.constants()));
+    let (plan, bindings) = Bindings::planned(isas, threads, model, (batch, limit), tuning)?;
+    let choices: Vec<Choice> = bindings.choices().collect();
     let explain = |&index: &usize| {
-        let node = &graph.nodes[index];
-        let query = Query::new(graph, plan, node, threads).knowing(&largest, node);
-        let Choice { kernel, rule } = resolve(index, &query, isas, tuning);
+        let (node, Choice { kernel, rule }) = (&graph.nodes[index], choices[index]);
+        let whole = Query::new(graph, &plan, node, threads);
+        let query = Query::in_pass(graph, &plan, index, threads).knowing(&largest, node);
         let is_other = |other: &&Kernel| *other != kernel && *other != &REFERENCE;
         let candidates = candidates(&query, isas);
+        let times = plan.times(index);
         Explained {
             node: index,
             name: node.name.clone(),
             op: node.op.name(),
-            dtype: query.output.dtype,
-            shape: query.output.shape.to_vec(),
+            dtype: whole.output.dtype,
+            shape: whole.output.shape.to_vec(),
+            times,
+            place: match plan.arrangement.stored.get(node.outputs[0].index()) {
+                Some(Some(Storage::As(_))) => Place::Frames,
+                Some(Some(Storage::Within { .. })) => Place::Concat,
+                _ => Place::Own,
+            },
             kernel: kernel.name,
             isa: kernel.isa,
             rule: rule.name,
             reason: rule.reason,
             tuned: candidates[0].kernel != kernel,
             others: candidates.iter().map(|choice| choice.kernel).filter(is_other).map(|kernel| kernel.name).collect(),
-            macs: query.macs(),
-            bytes: query.bytes(),
-            predicted: predict(&query, kernel, peaks),
+            macs: whole.macs(),
+            bytes: whole.bytes(),
+            predicted: predict(&query, kernel, peaks) * u32::try_from(times).unwrap_or(u32::MAX),
         }
     };
-    plan.steps.iter().map(explain).collect()
+    Ok(plan.steps.iter().map(explain).collect())
 }

@@ -53,11 +53,20 @@ pub struct Product {
 }
 
 impl<'a> Query<'a> {
-    /// About a node of a planned graph.
+    /// About a node of a planned graph, for the whole batch.
     pub fn new(graph: &'a Graph, plan: &'a Plan, node: &'a Node, threads: usize) -> Self {
+        Self::of(graph, (plan, &plan.shapes), node, threads)
+    }
+
+    /// About a node of a planned graph, for the samples of its pass: what a kernel gets to see.
+    pub fn in_pass(graph: &'a Graph, plan: &'a Plan, node: usize, threads: usize) -> Self {
+        Self::of(graph, (plan, &plan.pass_of(node).shapes), &graph.nodes[node], threads)
+    }
+
+    fn of(graph: &'a Graph, (plan, shapes): (&'a Plan, &'a [Vec<usize>]), node: &'a Node, threads: usize) -> Self {
         let value = |id: quaver_core::graph::ValueId| Value {
             dtype: graph.value(id).dtype,
-            shape: &plan.shapes[id.index()],
+            shape: &shapes[id.index()],
             quant: graph.value(id).quant,
             slack: matches!(plan.locations[id.index()], Location::Arena(_)),
             largest: u8::MAX,

@@ -61,6 +61,8 @@ type Job<'a> = dyn Fn(usize, usize, &mut Rectangle<'_>, &mut [u8]) + Sync + 'a;
 /// bytes, the last one perhaps incomplete. Calls `job` with the numbers of a row range and a column range, their
 /// rectangle, and a piece of `scratch` of its own, as parts of one [`Pool::run`].
 ///
+/// The last row may end with its last column, before its pitch.
+///
 /// # Panics
 /// If there are more rows than `bytes` holds.
 pub fn rectangles(
@@ -76,7 +78,9 @@ pub fn rectangles(
     if parts == 0 {
         return;
     }
-    let inside = rows.get(rows.len() - 1).end.checked_mul(pitch).is_some_and(|end| end <= bytes.len());
+    let (last_row, last_column) = (rows.get(rows.len() - 1).end - 1, columns.get(columns.len() - 1).end);
+    let width = last_column.saturating_mul(unit).min(pitch);
+    let inside = last_row.checked_mul(pitch).and_then(|start| start.checked_add(width)).is_some_and(|end| end <= bytes.len());
     assert!(inside, "rows behind the output's end");
     let piece = scratch.len() / parts;
     let (bytes, scratch) = (Disjoint::new(bytes), Disjoint::new(scratch));

@@ -8,23 +8,24 @@ use super::Session;
 use crate::dispatch::query::Query;
 use crate::{Error, NodeTime, Profile};
 
-/// When each node of a run began and how long it took, in nanoseconds. Made before the run, so that it costs little within.
+/// How long each node of a run took, in nanoseconds. Made before the run, so that it costs little within.
 #[derive(Debug)]
 pub(super) struct Stopwatch {
     start: Instant,
     last: u64,
     /// By node.
-    spans: Vec<[u64; 2]>,
+    spans: Vec<u64>,
 }
 
 impl Stopwatch {
     /// Of a graph of so many nodes.
     pub(super) fn new(nodes: usize) -> Self {
-        Self { start: Instant::now(), last: 0, spans: vec![[0; 2]; nodes] }
+        Self { start: Instant::now(), last: 0, spans: vec![0; nodes] }
     }
 
     /// A run begins.
     pub(super) fn start(&mut self) {
+        self.spans.fill(0);
         self.start = Instant::now();
         self.last = 0;
     }
@@ -32,18 +33,24 @@ impl Stopwatch {
     /// A node ends, and the next one begins.
     pub(super) fn lap(&mut self, node: usize) {
         let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.spans[node] = [self.last, now - self.last];
+        self.spans[node] += now - self.last;
         self.last = now;
     }
 
-    /// Beginning and length of a node.
-    pub(super) fn span(&self, node: usize) -> [u64; 2] {
+    /// How long a node took, all its passes together.
+    pub(super) fn span(&self, node: usize) -> u64 {
         self.spans[node]
+    }
+
+    /// When a node began, if each had run once for all samples.
+    fn begin(&self, node: usize) -> u64 {
+        self.spans[..node].iter().sum()
     }
 }
 
 impl Session {
-    /// Runs so many times and measures every node, after a run that isn't measured.
+    /// Runs so many times and measures every node, after a run that isn't measured. Where samples run in several passes, a
+    /// node's time is the sum over them, as if it had run once.
     ///
     /// # Errors
     /// Those of [`Session::infer`].
@@ -54,11 +61,8 @@ impl Session {
         let mut watch = Stopwatch::new(self.model.graph().nodes.len());
         for _ in 0..runs {
             watch.start();
-            self.start(inputs, Some(&mut |node, _, _| watch.lap(node)))?;
-            let timed = nodes.iter().map(|node| {
-                let [start_ns, ns] = watch.span(node.node);
-                NodeTime { start_ns, ns, ..node.clone() }
-            });
+            self.start(inputs, Some(&mut |node, _, _| watch.lap(node)), false)?;
+            let timed = nodes.iter().map(|node| NodeTime { start_ns: watch.begin(node.node), ns: watch.span(node.node), ..node.clone() });
             profile.add(timed.collect());
         }
         Ok(profile)
@@ -66,7 +70,7 @@ impl Session {
 
     /// What is known about the nodes of the last run, all but their times.
     fn nodes(&self) -> Vec<NodeTime> {
-        let Some((executor, backend)) = self.executors.last() else { return Vec::new() };
+        let Some((executor, backend, _)) = self.executors.last() else { return Vec::new() };
         let (graph, plan) = (self.model.graph(), executor.plan());
         let kernels: Vec<&str> = backend.choices().map(|choice| choice.kernel.name).collect();
         let of = |&index: &usize| {

@@ -14,7 +14,7 @@ use super::Session;
 use super::inputs::{batch_size, in_order};
 use super::measure::Stopwatch;
 use crate::Error;
-use crate::backend::Native;
+use crate::backend::{Bindings, Native};
 use crate::dispatch::kernel::{Kernel, Kind};
 use crate::dispatch::largest::largest;
 use crate::dispatch::query::Query;
@@ -92,7 +92,7 @@ impl Session {
                 executor.run(graph, constants, backend, &views, Some(&mut |node, _, _| watch.lap(node)))?;
                 for tried in &mut tried {
                     let at = tried.at(variant);
-                    tried.least_ns[at] = tried.least_ns[at].min(watch.span(tried.node)[1]);
+                    tried.least_ns[at] = tried.least_ns[at].min(watch.span(tried.node));
                 }
                 progress((begin.elapsed().as_secs_f64() / budget.as_secs_f64().max(1e-9)).min(1.0));
             }
@@ -129,7 +129,7 @@ impl Session {
             };
             let all = tried.iter().map(change).filter(|change| change.from != change.to).collect();
             let tuning = Tuning::new(self.model.name(), graph.nodes.len(), batch, self.threads(), all);
-            Native::new(self.isas, &self.pool, &self.model, plan, Some(&tuning))
+            Native::new(&self.pool, Bindings::new(self.isas, self.threads(), &self.model, plan, Some(&tuning)))
         };
         (0..most).map(backend).collect()
     }

@@ -1,6 +1,9 @@
 //! What tests of kernels and of whole operations share: random operands, each from a seed that a failure names, the
 //! comparison of results, and what becomes of an instruction set that the processor lacks.
 
+// Each test binary uses its part.
+#![allow(dead_code, reason = "shared by several test binaries")]
+
 use std::env;
 use std::sync::Mutex;
 

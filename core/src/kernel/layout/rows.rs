@@ -20,7 +20,7 @@ pub struct Concat<'a> {
 }
 
 impl<'a> Concat<'a> {
-    /// Of [`crate::graph::Op::Concat`]'s operands.
+    /// Of [`crate::graph::Op::Concat`]'s operands; those that are in place already are left alone.
     pub fn new(axis: usize, inputs: &'a [Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
         let view = output.view.view();
         let row = row_bytes(view.shape(), axis, view.dtype().size());
@@ -42,6 +42,10 @@ impl Split for Concat<'_> {
     fn compute<S: Simd>(&self, _: S, units: Range<usize>, to: &mut [u8]) {
         let mut start = 0;
         for input in self.inputs {
+            if let Some(columns) = input.in_place {
+                start += columns * input.view.dtype().size();
+                continue;
+            }
             let len = row_bytes(input.view.shape(), self.axis, input.view.dtype().size());
             let from = &input.view.bytes()[units.start * len..units.end * len];
             copy_rows(from, len, &mut to[start..], self.row, len, units.len());

@@ -1,5 +1,11 @@
 //! Between f32 and u8: the steps of [`Affine::quantize`] and [`Affine::dequantize`], sixteen at a time, and the first step
 //! of most networks in one pass: f32 `[N,C,H,W]` to u8 `[N,H,W,C]`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`framed`] | f32 images to u8 images in the frames that a convolution reads |
+
+pub mod framed;
 
 use std::ops::Range;
 
