@@ -2,7 +2,11 @@
 
 use core::arch::x86_64::*;
 
+use quaver_core::kernel::depthwise::lines::Lines;
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
+
+mod lookup;
+mod slide;
 
 /// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +42,8 @@ pub struct Limits {
     zero_point: __m512i,
     lo: __m512i,
     hi: __m512i,
+    /// In bytes: zero point, and both limits less that.
+    above: [__m512i; 3],
 }
 
 // In every method below, `self` is the proof that the processor has the instructions, and what is loaded or stored is
@@ -256,10 +262,46 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn join_halves(self, [a, b]: [&[u8; 32]; 2]) -> __m512i {
+        // SAFETY: `self` proves the feature; each reference covers 32 bytes.
+        unsafe {
+            let load = |x: &[u8; 32]| _mm256_loadu_si256(x.as_ptr().cast());
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(load(a)), load(b))
+        }
+    }
+
+    #[inline(always)]
+    fn join_quarters(self, [a, b, c, d]: [&[u8; 16]; 4]) -> __m512i {
+        // SAFETY: `self` proves the feature; each reference covers 16 bytes.
+        unsafe {
+            let load = |x: &[u8; 16]| _mm_loadu_si128(x.as_ptr().cast());
+            let ab = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(load(a)), load(b));
+            _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(ab, load(c)), load(d))
+        }
+    }
+
+    #[inline(always)]
+    fn shift_in(self, a: __m512i, b: __m512i, quarters: usize) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe { if quarters == 1 { _mm512_alignr_epi64::<2>(b, a) } else { _mm512_alignr_epi64::<4>(b, a) } }
+    }
+
+    #[inline(always)]
+    fn store_first(self, v: __m512i, to: &mut [u8]) {
+        let mask = u64::MAX >> (64 - to.len().clamp(1, 64));
+        if !to.is_empty() {
+            // SAFETY: `self` proves the feature; the mask leaves out what is behind the slice.
+            unsafe { _mm512_mask_storeu_epi8(to.as_mut_ptr().cast(), mask, v) }
+        }
+    }
+
+    #[inline(always)]
     fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Limits {
         // SAFETY: `self` proves the feature.
-        let zero_point = unsafe { _mm512_set1_epi16(i16::from(zero_point)) };
-        Limits { zero_point, lo: self.splat_b(lo), hi: self.splat_b(hi) }
+        let word = unsafe { _mm512_set1_epi16(i16::from(zero_point)) };
+        let (lo_above, hi_above) = (lo.wrapping_sub(zero_point), hi.wrapping_sub(zero_point));
+        let above = [self.splat_b(zero_point), self.splat_b(lo_above), self.splat_b(hi_above)];
+        Limits { zero_point: word, lo: self.splat_b(lo), hi: self.splat_b(hi), above }
     }
 
     #[inline(always)]
@@ -291,6 +333,19 @@ impl Simd for Avx512Vnni {
     fn saturate_interleaved(self, [a, b, c, d]: [__m512i; 4]) -> __m512i {
         // SAFETY: `self` proves the feature.
         unsafe { _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d)) }
+    }
+
+    #[inline(always)]
+    fn narrow_above_interleaved(self, v: [__m512i; 4], limits: Limits) -> __m512i {
+        let bytes = self.saturate_interleaved(v);
+        let [zero_point, lo, hi] = limits.above;
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_add_epi8(_mm512_min_epu8(_mm512_max_epu8(bytes, lo), hi), zero_point) }
+    }
+
+    #[inline(always)]
+    fn slide<const P: usize, const ST: usize>(self, lines: &mut Lines<'_>) {
+        slide::run::<Self, P, ST>(self, lines);
     }
 
     #[inline(always)]
@@ -338,46 +393,9 @@ impl Simd for Avx512Vnni {
     fn lookup(self, table: &[u8; 256], bytes: &mut [u8]) {
         if self.vbmi {
             // SAFETY: `vbmi` proves that feature, `self` the other.
-            unsafe { lookup_vbmi(table, bytes) }
+            unsafe { lookup::vbmi(table, bytes) }
         } else {
-            lookup_each(table, bytes);
+            lookup::each(table, bytes);
         }
-    }
-}
-
-/// Four registers hold the table; each half is indexed by seven bits, and the eighth chooses.
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn lookup_vbmi(table: &[u8; 256], bytes: &mut [u8]) {
-    // SAFETY: the reference covers 256 bytes.
-    let part = |i: usize| unsafe { _mm512_loadu_si512(table.as_ptr().add(64 * i).cast()) };
-    let (t0, t1, t2, t3) = (part(0), part(1), part(2), part(3));
-    let look = |q: __m512i| {
-        let low = _mm512_permutex2var_epi8(t0, q, t1);
-        let high = _mm512_permutex2var_epi8(t2, q, t3);
-        _mm512_mask_blend_epi8(_mm512_movepi8_mask(q), low, high)
-    };
-    let (whole, rest) = bytes.as_chunks_mut::<64>();
-    for chunk in whole {
-        // SAFETY: the reference covers 64 bytes.
-        unsafe {
-            let q = _mm512_loadu_si512(chunk.as_ptr().cast());
-            _mm512_storeu_si512(chunk.as_mut_ptr().cast(), look(q));
-        }
-    }
-    if !rest.is_empty() {
-        let mask = (1u64 << rest.len()) - 1;
-        // SAFETY: the mask leaves out what is behind the slice.
-        unsafe {
-            let q = _mm512_maskz_loadu_epi8(mask, rest.as_ptr().cast());
-            _mm512_mask_storeu_epi8(rest.as_mut_ptr().cast(), mask, look(q));
-        }
-    }
-}
-
-#[inline(never)]
-fn lookup_each(table: &[u8; 256], bytes: &mut [u8]) {
-    for q in bytes {
-        *q = table[usize::from(*q)];
     }
 }
