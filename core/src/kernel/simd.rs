@@ -7,6 +7,7 @@
 //! Implementations mark every method `#[inline(always)]`: a method that is not inlined into the one function that enables
 //! the instruction set turns each intrinsic into a call.
 
+use super::depthwise::lines::Lines;
 use super::edge;
 use super::tile::{self, Panel, TileRows};
 
@@ -162,6 +163,45 @@ pub trait Simd: Copy + Send + Sync {
         self.load_b(&bytes)
     }
 
+    /// Two times 32 bytes.
+    #[inline(always)]
+    fn join_halves(self, [a, b]: [&[u8; 32]; 2]) -> Self::B {
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(a);
+        bytes[32..].copy_from_slice(b);
+        self.load_b(&bytes)
+    }
+    /// Four times 16 bytes.
+    #[inline(always)]
+    fn join_quarters(self, quarters: [&[u8; 16]; 4]) -> Self::B {
+        let mut bytes = [0; 64];
+        for j in 0..4 {
+            bytes[16 * j..16 * j + 16].copy_from_slice(quarters[j]);
+        }
+        self.load_b(&bytes)
+    }
+    /// The 64 bytes from byte 16·`quarters` of `a` followed by `b` on, for 1 or 2 quarters.
+    #[inline(always)]
+    fn shift_in(self, a: Self::B, b: Self::B, quarters: usize) -> Self::B {
+        let mut both = [0; 128];
+        if let Some((first, second)) = both.split_first_chunk_mut::<64>() {
+            self.store_b(a, first);
+            if let Some(second) = second.first_chunk_mut() {
+                self.store_b(b, second);
+            }
+        }
+        let mut bytes = [0; 64];
+        bytes.copy_from_slice(&both[16 * quarters..16 * quarters + 64]);
+        self.load_b(&bytes)
+    }
+    /// The first bytes in memory: as many as there are, at most 64.
+    #[inline(always)]
+    fn store_first(self, v: Self::B, to: &mut [u8]) {
+        let mut whole = [0; 64];
+        self.store_b(v, &mut whole);
+        to.copy_from_slice(&whole[..to.len()]);
+    }
+
     /// A zero point z and limits lo ≤ hi of bytes.
     fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Self::Limits;
     /// clamp(v + z, lo, hi), the sum saturating, for v in −2³¹ ..= 2²²: byte 16j + i is lane i of vector j.
@@ -183,6 +223,18 @@ pub trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn saturate_interleaved(self, v: [Self::I; 4]) -> Self::B {
         self.narrow_interleaved(v, self.limits(0, 0, 255))
+    }
+
+    /// As [`Simd::narrow_interleaved`], where z ≤ lo: less work than that.
+    #[inline(always)]
+    fn narrow_above_interleaved(self, v: [Self::I; 4], limits: Self::Limits) -> Self::B {
+        self.narrow_interleaved(v, limits)
+    }
+
+    /// The innermost loop of a depthwise convolution of stride `ST`; the vectors of [`Lines`] hold `P` columns.
+    #[inline(always)]
+    fn slide<const P: usize, const ST: usize>(self, lines: &mut Lines<'_>) {
+        lines.run::<Self, P, ST>(self);
     }
 
     /// Asks for a line of memory that will be read soon, into the cache behind the closest.

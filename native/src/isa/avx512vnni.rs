@@ -2,8 +2,13 @@
 
 use core::arch::x86_64::*;
 
+use quaver_core::kernel::depthwise::lines::Lines;
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
 use quaver_core::kernel::tile::{Panel, TileRows};
+
+mod lookup;
+mod slide;
+mod tile;
 
 /// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +75,8 @@ pub struct Limits {
     zero_point: __m512i,
     lo: __m512i,
     hi: __m512i,
+    /// In bytes: zero point, and both limits less that.
+    above: [__m512i; 3],
 }
 
 // In every method below, `self` is the proof that the processor has the instructions, and what is loaded or stored is
@@ -324,10 +331,46 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn join_halves(self, [a, b]: [&[u8; 32]; 2]) -> __m512i {
+        // SAFETY: `self` proves the feature; each reference covers 32 bytes.
+        unsafe {
+            let load = |x: &[u8; 32]| _mm256_loadu_si256(x.as_ptr().cast());
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(load(a)), load(b))
+        }
+    }
+
+    #[inline(always)]
+    fn join_quarters(self, [a, b, c, d]: [&[u8; 16]; 4]) -> __m512i {
+        // SAFETY: `self` proves the feature; each reference covers 16 bytes.
+        unsafe {
+            let load = |x: &[u8; 16]| _mm_loadu_si128(x.as_ptr().cast());
+            let ab = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(load(a)), load(b));
+            _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(ab, load(c)), load(d))
+        }
+    }
+
+    #[inline(always)]
+    fn shift_in(self, a: __m512i, b: __m512i, quarters: usize) -> __m512i {
+        // SAFETY: `self` proves the feature.
+        unsafe { if quarters == 1 { _mm512_alignr_epi64::<2>(b, a) } else { _mm512_alignr_epi64::<4>(b, a) } }
+    }
+
+    #[inline(always)]
+    fn store_first(self, v: __m512i, to: &mut [u8]) {
+        let mask = u64::MAX >> (64 - to.len().clamp(1, 64));
+        if !to.is_empty() {
+            // SAFETY: `self` proves the feature; the mask leaves out what is behind the slice.
+            unsafe { _mm512_mask_storeu_epi8(to.as_mut_ptr().cast(), mask, v) }
+        }
+    }
+
+    #[inline(always)]
     fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Limits {
         // SAFETY: `self` proves the feature.
-        let zero_point = unsafe { _mm512_set1_epi16(i16::from(zero_point)) };
-        Limits { zero_point, lo: self.splat_b(lo), hi: self.splat_b(hi) }
+        let word = unsafe { _mm512_set1_epi16(i16::from(zero_point)) };
+        let (lo_above, hi_above) = (lo.wrapping_sub(zero_point), hi.wrapping_sub(zero_point));
+        let above = [self.splat_b(zero_point), self.splat_b(lo_above), self.splat_b(hi_above)];
+        Limits { zero_point: word, lo: self.splat_b(lo), hi: self.splat_b(hi), above }
     }
 
     #[inline(always)]
@@ -373,6 +416,19 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn narrow_above_interleaved(self, v: [__m512i; 4], limits: Limits) -> __m512i {
+        let bytes = self.saturate_interleaved(v);
+        let [zero_point, lo, hi] = limits.above;
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_add_epi8(_mm512_min_epu8(_mm512_max_epu8(bytes, lo), hi), zero_point) }
+    }
+
+    #[inline(always)]
+    fn slide<const P: usize, const ST: usize>(self, lines: &mut Lines<'_>) {
+        slide::run::<Self, P, ST>(self, lines);
+    }
+
+    #[inline(always)]
     fn prefetch(self, line: &[i8; 64]) {
         // SAFETY: a hint, for an address that the reference covers.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
@@ -415,117 +471,16 @@ impl Simd for Avx512Vnni {
 
     #[inline(always)]
     fn products<const MR: usize, const NB: usize>(self, acc: &mut [[__m512i; NB]; MR], rows: &TileRows<'_, MR>, panel: &Panel<'_, NB>) {
-        // Each step is one address that goes up by four, to which rows add their bases: so a new segment costs one addition,
-        // and nothing is checked on the way.
-        let base = *rows.base();
-        let mut w = [core::ptr::null::<[i8; 64]>(); NB];
-        for n in 0..NB {
-            w[n] = panel.weights()[n].as_ptr();
-        }
-        let mut ahead = panel.ahead().iter();
-        for &segment in rows.segments() {
-            let mut at = rows.bytes().as_ptr().wrapping_add(segment);
-            let end = at.wrapping_add(4 * rows.run());
-            while at != end {
-                let mut weights = [self.splat_i32(0); NB];
-                for n in 0..NB {
-                    if let Some(line) = ahead.next() {
-                        self.prefetch(line);
-                    }
-                    // SAFETY: `self` proves the feature; `Panel` has a vector of weights for each quad of each segment.
-                    weights[n] = unsafe { _mm512_loadu_si512(w[n].cast()) };
-                    w[n] = w[n].wrapping_add(1);
-                }
-                for m in 0..MR {
-                    // SAFETY: `self` proves the features; `TileRows` has made sure that each row's quad lies within its bytes.
-                    unsafe { step(&mut acc[m], at, base[m], &weights) };
-                }
-                at = at.wrapping_add(4);
-            }
-        }
+        tile::products(self, acc, rows, panel);
     }
 
     #[inline(always)]
     fn lookup(self, table: &[u8; 256], bytes: &mut [u8]) {
         if self.vbmi {
             // SAFETY: `vbmi` proves that feature, `self` the other.
-            unsafe { lookup_vbmi(table, bytes) }
+            unsafe { lookup::vbmi(table, bytes) }
         } else {
-            lookup_each(table, bytes);
+            lookup::each(table, bytes);
         }
-    }
-}
-
-/// Adds the products of the quad at `at` + `base`.
-///
-/// Written out, since a tile takes 31 of the 32 registers: left to the compiler, quads of two rows are alive at once, and a
-/// sum goes through memory in every step.
-///
-/// # Safety
-/// There is a quad.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-unsafe fn step<const NB: usize>(acc: &mut [__m512i; NB], at: *const u8, base: usize, weights: &[__m512i; NB]) {
-    if NB == 2 {
-        let _quad: __m512i;
-        // SAFETY: the caller promises that the quad can be read.
-        unsafe {
-            core::arch::asm!(
-                "vpbroadcastd {quad}, dword ptr [{at} + {base}]",
-                "vpdpbusd {acc0}, {quad}, {w0}",
-                "vpdpbusd {acc1}, {quad}, {w1}",
-                quad = out(zmm_reg) _quad,
-                at = in(reg) at,
-                base = in(reg) base,
-                acc0 = inout(zmm_reg) acc[0],
-                acc1 = inout(zmm_reg) acc[NB - 1],
-                w0 = in(zmm_reg) weights[0],
-                w1 = in(zmm_reg) weights[NB - 1],
-                options(readonly, nostack, preserves_flags),
-            );
-        }
-        return;
-    }
-    // SAFETY: the caller promises that the quad can be read.
-    let quad = unsafe { _mm512_set1_epi32(at.wrapping_add(base).cast::<i32>().read_unaligned()) };
-    for n in 0..NB {
-        acc[n] = _mm512_dpbusd_epi32(acc[n], quad, weights[n]);
-    }
-}
-
-/// Four registers hold the table; each half is indexed by seven bits, and the eighth chooses.
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vbmi")]
-fn lookup_vbmi(table: &[u8; 256], bytes: &mut [u8]) {
-    // SAFETY: the reference covers 256 bytes.
-    let part = |i: usize| unsafe { _mm512_loadu_si512(table.as_ptr().add(64 * i).cast()) };
-    let (t0, t1, t2, t3) = (part(0), part(1), part(2), part(3));
-    let look = |q: __m512i| {
-        let low = _mm512_permutex2var_epi8(t0, q, t1);
-        let high = _mm512_permutex2var_epi8(t2, q, t3);
-        _mm512_mask_blend_epi8(_mm512_movepi8_mask(q), low, high)
-    };
-    let (whole, rest) = bytes.as_chunks_mut::<64>();
-    for chunk in whole {
-        // SAFETY: the reference covers 64 bytes.
-        unsafe {
-            let q = _mm512_loadu_si512(chunk.as_ptr().cast());
-            _mm512_storeu_si512(chunk.as_mut_ptr().cast(), look(q));
-        }
-    }
-    if !rest.is_empty() {
-        let mask = (1u64 << rest.len()) - 1;
-        // SAFETY: the mask leaves out what is behind the slice.
-        unsafe {
-            let q = _mm512_maskz_loadu_epi8(mask, rest.as_ptr().cast());
-            _mm512_mask_storeu_epi8(rest.as_mut_ptr().cast(), mask, look(q));
-        }
-    }
-}
-
-#[inline(never)]
-fn lookup_each(table: &[u8; 256], bytes: &mut [u8]) {
-    for q in bytes {
-        *q = table[usize::from(*q)];
     }
 }

@@ -95,6 +95,18 @@ impl Kernel for Every<'_> {
         }
         answers.push(("quads", bytes(s, s.quads([0, 1, 2, 3].map(|j| &rows[j].as_chunks::<16>().0[j])))));
 
+        let [halves, quarters] = [0, 2].map(|j| (rows[j].as_chunks::<32>().0, rows[j + 1].as_chunks::<16>().0));
+        answers.push(("join_halves", bytes(s, s.join_halves([&halves.0[1], &quarters.0[0]]))));
+        answers.push(("join_quarters", bytes(s, s.join_quarters([&halves.1[1], &quarters.1[0], &halves.1[3], &quarters.1[2]]))));
+        for quarters in 1..=2 {
+            answers.push(("shift_in", bytes(s, s.shift_in(r0, r1, quarters))));
+        }
+        let mut first = [0; 64];
+        s.store_first(r0, &mut first[..usize::from(*a) % 65]);
+        answers.push(("store_first", first.to_vec()));
+
+        let limits = s.limits(*zero_point, *a.min(b).max(zero_point), *a.max(b).max(zero_point));
+        answers.push(("narrow_above_interleaved", bytes(s, s.narrow_above_interleaved([v0, v1, v2, v3], limits))));
         let limits = s.limits(*zero_point, *a.min(b), *a.max(b));
         answers.push(("narrow", bytes(s, s.narrow([v0, v1, v2, v3], limits))));
         answers.push(("narrow_interleaved", bytes(s, s.narrow_interleaved([v0, v1, v2, v3], limits))));

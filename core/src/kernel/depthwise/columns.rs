@@ -124,7 +124,7 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
     for Columns<S, NQ, K, ST, QUADS, WEIGHTS>
 {
     #[inline(always)]
-    fn strip<R: Rows, const V: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block) {
+    fn strip<R: Rows, const V: usize, const P: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block) {
         self.weigh::<R, V>(s, of, block.channel);
         let [height, width] = of.output;
         let end = strip.column + strip.columns;

@@ -2,6 +2,7 @@
 //!
 //! What the constants bound decides how much of the work is needed; all ways give the same bytes.
 
+use super::lines::{Scale, Way};
 use super::{Aligned, Depthwise, bytes_at};
 use crate::kernel::epilogue::{Bounds, Finish, Requantize, Residual, Rows};
 use crate::kernel::simd::Simd;
@@ -17,7 +18,7 @@ pub(super) struct Block {
     /// The first channel.
     pub(super) channel: usize,
     /// Channels that exist.
-    channels: usize,
+    pub(super) channels: usize,
     bias: [[i32; 16]; 4],
     multiplier: [[f32; 16]; 4],
     bounds: Bounds,
@@ -37,6 +38,18 @@ pub(super) mod way {
 }
 
 impl Block {
+    /// All that sums need to become bytes, if something is known of them.
+    #[inline(always)]
+    pub(super) fn scale<S: Simd>(&self, how: &Requantize<'_>) -> Scale {
+        let limits = [how.zero_point, how.lo, how.hi];
+        let way = match self.bounds {
+            Bounds::Lifts if limits == [0, 0, 255] => Way::LiftedByte,
+            Bounds::Lifts => Way::Lifted,
+            _ => Way::Bounded,
+        };
+        Scale { start: self.start::<S>().0, multiplier: self.multiplier, limits, way }
+    }
+
     /// What sums start with.
     #[inline(always)]
     pub(super) fn start<S: Simd>(&self) -> Aligned<[[i32; 16]; 4]> {
@@ -50,31 +63,34 @@ impl Block {
 }
 
 impl<R: Rows> Depthwise<'_, R> {
-    /// The constants of up to `V` blocks of 16 channels; those of channels that are not to be computed are 0.
+    /// The constants of up to `V` / `P` blocks of 16 channels, `P` times; those of channels that are not to be computed are 0.
     #[inline(always)]
-    pub(super) fn block<const V: usize>(&self, first: usize) -> Block {
+    pub(super) fn block<const V: usize, const P: usize>(&self, first: usize, bounds: Bounds) -> Block {
         let channel = first * 16;
-        let blocks = V.min(self.blocks.end - first);
+        let blocks = (V / P).min(self.blocks.end - first);
         let channels = (self.extents[2] - channel).min(blocks * 16);
-        let mut block = Block { channel, channels, bias: [[0; 16]; 4], multiplier: [[0.0; 16]; 4], bounds: Bounds::None };
+        let mut block = Block { channel, channels, bias: [[0; 16]; 4], multiplier: [[0.0; 16]; 4], bounds };
         let bias = &self.bias[channel..][..blocks * 16];
         let multiplier = &self.multiplier[channel..][..blocks * 16];
-        for l in 0..blocks {
-            for v in 0..4 {
-                let (vector, lane) = if V == 4 { (v, 4 * l) } else { (0, 4 * v) };
-                block.bias[vector][lane..lane + 4].copy_from_slice(&bias[16 * l + 4 * v..][..4]);
-                block.multiplier[vector][lane..lane + 4].copy_from_slice(&multiplier[16 * l + 4 * v..][..4]);
+        for l in 0..V {
+            let from = 16 * (l % (V / P));
+            if from < bias.len() {
+                for v in 0..4 {
+                    let (vector, lane) = if V == 4 { (v, 4 * l) } else { (0, 4 * v) };
+                    block.bias[vector][lane..lane + 4].copy_from_slice(&bias[from + 4 * v..][..4]);
+                    block.multiplier[vector][lane..lane + 4].copy_from_slice(&multiplier[from + 4 * v..][..4]);
+                }
             }
-        }
-        if let Finish::U8(how) = &self.finish {
-            block.bounds = self.bounds(bias, multiplier, how);
         }
         block
     }
 
-    /// What constants say of their sums: [`Bounds::of`] of at most 64 channels. A residual takes the way that needs no bounds.
+    /// What constants say of all sums: [`Bounds::of`]. A residual takes the way that needs no bounds.
     #[inline(always)]
-    fn bounds(&self, bias: &[i32], multiplier: &[f32], how: &Requantize<'_>) -> Bounds {
+    pub(super) fn bounds(&self) -> Bounds {
+        let Finish::U8(how) = &self.finish else { return Bounds::None };
+        let channels = self.blocks.start * 16..self.blocks.end * 16;
+        let (bias, multiplier) = (&self.bias[channels.clone()], &self.multiplier[channels]);
         // Far from 2³¹, so that what the comparison's own steps round does not matter.
         const LARGE: f32 = 2e9;
         let reach = self.window.kernel[0] * self.window.kernel[1] * 255 * 128;

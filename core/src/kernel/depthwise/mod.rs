@@ -4,12 +4,14 @@
 //! sums four vertical taps of 16 channels. A column of quads serves every output column that sees it, and every output row
 //! whose taps lie within it, with weights shifted by a row. Where the image ends, rows and columns of padding take part.
 //!
-//! A block of channels is 64 wide, in interleaved order, or 16 wide, in natural order, for what is left over and for f32.
+//! A block of channels is 64 wide, in interleaved order, or 16 wide, in natural order, for what is left over and for f32. Where
+//! the quads slide, what is left over shares vectors among columns: two of 32 channels, or four of 16, in interleaved order.
 //!
 //! | module | what it holds |
 //! |---|---|
 //! | `columns` | square kernels of 3, 5 and 7, stride 1 and 2: quads of a run of columns, then sums |
 //! | `slide` | 3×3 where there are 32 registers of 16 lanes: the quads of a window stay in registers |
+//! | [`lines`] | the innermost loop of `slide`, which an instruction set may have its own form of |
 //! | `taps` | all other windows: quads of any four taps |
 //! | `finish` | the constants of a block, and from sums to the output |
 
@@ -22,12 +24,13 @@
 
 mod columns;
 mod finish;
+pub mod lines;
 mod slide;
 mod taps;
 
 use std::ops::Range;
 
-use super::epilogue::{Finish, Rows};
+use super::epilogue::{Bounds, Finish, Rows};
 use super::simd::{Kernel, Simd, Tile};
 use crate::graph::op::Window;
 
@@ -86,22 +89,23 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let Window { kernel, strides, dilations, .. } = self.window;
+        let bounds = self.bounds();
         let of = &mut self;
-        if const { matches!(S::TILE, Tile::Rows14Blocks2) } && matches!(of.finish, Finish::U8(_)) {
+        if const { matches!(S::TILE, Tile::Rows14Blocks2) } && bounds != Bounds::None {
             match (kernel, strides, dilations) {
-                ([3, 3], [1, 1], [1, 1]) => return s.vectorize(Walk::<R, SLIDE, 1>(of)),
-                ([3, 3], [2, 2], [1, 1]) => return s.vectorize(Walk::<R, SLIDE, 2>(of)),
+                ([3, 3], [1, 1], [1, 1]) => return s.vectorize(Walk::<R, SLIDE, 1>(of, bounds)),
+                ([3, 3], [2, 2], [1, 1]) => return s.vectorize(Walk::<R, SLIDE, 2>(of, bounds)),
                 _ => {}
             }
         }
         match (kernel, strides, dilations) {
-            ([3, 3], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 3, 1>(of)),
-            ([5, 5], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 5, 1>(of)),
-            ([7, 7], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 7, 1>(of)),
-            ([3, 3], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 3, 2>(of)),
-            ([5, 5], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 5, 2>(of)),
-            ([7, 7], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 7, 2>(of)),
-            _ => s.vectorize(Walk::<R, TAPS, 0>(of)),
+            ([3, 3], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 3, 1>(of, bounds)),
+            ([5, 5], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 5, 1>(of, bounds)),
+            ([7, 7], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 7, 1>(of, bounds)),
+            ([3, 3], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 3, 2>(of, bounds)),
+            ([5, 5], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 5, 2>(of, bounds)),
+            ([7, 7], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 7, 2>(of, bounds)),
+            _ => s.vectorize(Walk::<R, TAPS, 0>(of, bounds)),
         }
     }
 }
@@ -113,32 +117,37 @@ const TAPS: usize = 0;
 
 /// A convolution by one method, for a square kernel of `K` taps a side, or [`SLIDE`] or [`TAPS`], and stride `ST`. Each is
 /// compiled by itself: of one large body the optimiser leaves arrays of vectors in memory.
-struct Walk<'a, 'b, R, const K: usize, const ST: usize>(&'b mut Depthwise<'a, R>);
+struct Walk<'a, 'b, R, const K: usize, const ST: usize>(&'b mut Depthwise<'a, R>, Bounds);
 
 impl<R: Rows, const K: usize, const ST: usize> Kernel for Walk<'_, '_, R, K, ST> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let of = self.0;
+        let Self(of, bounds) = self;
         match (K, ST) {
-            (SLIDE, 1) => of.walk(s, slide::Slide::<S, 1, 6>::new()),
-            (SLIDE, _) => of.walk(s, slide::Slide::<S, 2, 9>::new()),
-            (3, 1) => of.walk(s, columns::Columns::<S, 1, 3, 1, 120, 24>::new(s)),
-            (5, 1) => of.walk(s, columns::Columns::<S, 2, 5, 1, 256, 160>::new(s)),
-            (7, 1) => of.walk(s, columns::Columns::<S, 2, 7, 1, 272, 112>::new(s)),
-            (3, _) => of.walk(s, columns::Columns::<S, 1, 3, 2, 116, 12>::new(s)),
-            (5, _) => of.walk(s, columns::Columns::<S, 2, 5, 2, 248, 80>::new(s)),
-            (7, _) => of.walk(s, columns::Columns::<S, 2, 7, 2, 264, 56>::new(s)),
-            _ => of.walk(s, taps::Taps::<S>::new(s)),
+            (SLIDE, 1) => of.walk(s, bounds, slide::Slide::<1>::new()),
+            (SLIDE, _) => of.walk(s, bounds, slide::Slide::<2>::new()),
+            (3, 1) => of.walk(s, bounds, columns::Columns::<S, 1, 3, 1, 120, 24>::new(s)),
+            (5, 1) => of.walk(s, bounds, columns::Columns::<S, 2, 5, 1, 256, 160>::new(s)),
+            (7, 1) => of.walk(s, bounds, columns::Columns::<S, 2, 7, 1, 272, 112>::new(s)),
+            (3, _) => of.walk(s, bounds, columns::Columns::<S, 1, 3, 2, 116, 12>::new(s)),
+            (5, _) => of.walk(s, bounds, columns::Columns::<S, 2, 5, 2, 248, 80>::new(s)),
+            (7, _) => of.walk(s, bounds, columns::Columns::<S, 2, 7, 2, 264, 56>::new(s)),
+            _ => of.walk(s, bounds, taps::Taps::<S>::new(s)),
         }
     }
 }
 
 /// A way to compute lines of a block.
 trait Method<S: Simd> {
-    /// Computes `V`·16 channels of `strip`.
-    fn strip<R: Rows, const V: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &finish::Block);
+    /// Whether a few columns of few channels may share its vectors.
+    const SHARES: bool = false;
+    /// Bytes of input and output of a strip, about.
+    const STRIP: usize = STRIP_AT_HAND;
+
+    /// Computes `V`·16 channels of `strip`, or where it shares vectors among `P` columns, `V`·16 / `P`.
+    fn strip<R: Rows, const V: usize, const P: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &finish::Block);
 }
 
 /// A rectangle of an output image.
@@ -154,12 +163,12 @@ struct Strip {
 impl<R: Rows> Depthwise<'_, R> {
     /// All strips, and in each all blocks.
     #[inline(always)]
-    fn walk<S: Simd, M: Method<S>>(&mut self, s: S, mut method: M) {
+    fn walk<S: Simd, M: Method<S>>(&mut self, s: S, bounds: Bounds, mut method: M) {
         let [height, width] = self.output;
-        let [most_lines, most_columns] = self.strip_extents();
+        let [most_lines, most_columns] = self.strip_extents(M::STRIP);
         let wide = matches!(self.finish, Finish::U8(_));
         // A pixel of only two blocks has neighbours behind it that would be read in vain.
-        let least = if self.extents[2] > 32 { WIDE_FROM } else { 3 };
+        let least = if !M::SHARES && self.extents[2] > 32 { WIDE_FROM } else { 3 };
         let mut line = self.lines.start;
         while line < self.lines.end {
             let (image, y) = (line / height, line % height);
@@ -170,12 +179,20 @@ impl<R: Rows> Depthwise<'_, R> {
                 let mut block = self.blocks.start;
                 while block < self.blocks.end {
                     if wide && block + least <= self.blocks.end {
-                        let constants = self.block::<4>(block);
-                        method.strip::<R, 4>(s, self, strip, &constants);
+                        let constants = self.block::<4, 1>(block, bounds);
+                        method.strip::<R, 4, 1>(s, self, strip, &constants);
                         block += 4;
+                    } else if M::SHARES && block + 2 <= self.blocks.end {
+                        let constants = self.block::<4, 2>(block, bounds);
+                        method.strip::<R, 4, 2>(s, self, strip, &constants);
+                        block += 2;
+                    } else if M::SHARES {
+                        let constants = self.block::<4, 4>(block, bounds);
+                        method.strip::<R, 4, 4>(s, self, strip, &constants);
+                        block += 1;
                     } else {
-                        let constants = self.block::<1>(block);
-                        method.strip::<R, 1>(s, self, strip, &constants);
+                        let constants = self.block::<1, 1>(block, bounds);
+                        method.strip::<R, 1, 1>(s, self, strip, &constants);
                         block += 1;
                     }
                 }
@@ -186,7 +203,7 @@ impl<R: Rows> Depthwise<'_, R> {
     }
 
     /// Most lines, and most columns of a strip.
-    fn strip_extents(&self) -> [usize; 2] {
+    fn strip_extents(&self, at_hand: usize) -> [usize; 2] {
         let (channels, width) = (self.extents[2], self.output[1].max(1));
         let [sy, sx] = self.window.strides;
         let enough = POSITIONS.div_ceil(width).next_multiple_of(4);
@@ -196,10 +213,10 @@ impl<R: Rows> Depthwise<'_, R> {
         // The lines'  input overlaps by what the window sees beyond a step.
         let bytes = |lines: usize, columns: usize| ((lines * sy + self.window.reach(0)) * columns * sx + lines * columns) * channels;
         let mut extents = [columns::LINES, width];
-        while extents[1] > columns::RUN && bytes(extents[0], extents[1]) > STRIP_AT_HAND {
+        while extents[1] > columns::RUN && bytes(extents[0], extents[1]) > at_hand {
             extents[1] = (extents[1] / 2).next_multiple_of(columns::RUN);
         }
-        while extents[0] < enough && bytes(2 * extents[0], extents[1]) <= STRIP_AT_HAND {
+        while extents[0] < enough && bytes(2 * extents[0], extents[1]) <= at_hand {
             extents[0] *= 2;
         }
         extents

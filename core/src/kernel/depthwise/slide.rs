@@ -1,180 +1,255 @@
 //! 3×3, stride 1 and 2, for instruction sets with 32 registers of 16 lanes: the quads of a window slide over the columns, and
-//! sums become bytes, without leaving the registers.
+//! sums become bytes, without leaving the registers. The innermost loop is [`Simd::slide`]; this finds its operands.
 //!
-//! A step makes one column of a wide block, or four of a narrow one, at stride 1 of two lines at once.
+//! A step of it makes 64 bytes of two lines: a column of 64 channels, two columns of 32, or four of 16. Rows are read where
+//! they are, but for a column of padding at each end, or where vectors are more columns, the vectors at the ends, which are put
+//! together. Where more than those are outside of the image, all are put together.
 
-use super::finish::{Block, Held, Ready, SUMS, place, requantize, way};
-use super::{Aligned, Depthwise, Four, Method, Strip, weigh};
-use crate::kernel::epilogue::{Finish, Requantize, Rows};
-use crate::kernel::simd::{Kernel, Simd};
+use super::finish::Block;
+use super::lines::{Lines, Row, Scale};
+use super::{Aligned, Depthwise, Method, Strip, bytes_at};
+use crate::kernel::epilogue::{Finish, Rows};
+use crate::kernel::simd::Simd;
 
-/// Stride `ST`, and the columns that a window of four outputs spans.
-pub(super) struct Slide<S, const ST: usize, const SPAN: usize> {
-    isa: std::marker::PhantomData<S>,
+/// Lines that are computed together.
+const LINES: usize = 2;
+
+/// Steps of a line that are held together.
+const STEPS: usize = 28;
+
+/// Steps of a line whose operands are copied together.
+const COPIED: usize = 14;
+
+/// What lines of a block share, at stride `ST`.
+pub(super) struct Slide<const ST: usize> {
     /// `[line][column][vector]`.
-    weights: Aligned<[[i8; 64]; 24]>,
-    /// Of each line.
-    held: [Held; 2],
+    weights: Aligned<[[[[i8; 64]; 4]; 3]; LINES]>,
+    /// Of each row of input, the columns, and at stride 2 those between.
+    copied: Aligned<[[[[u8; 64]; COPIED + 2]; 5]; ST]>,
+    /// The first vector of each row, the last, and the last of columns between.
+    ends: Aligned<[[[u8; 64]; 5]; 3]>,
+    /// Steps of each line that are yet to be put in their places.
+    held: [Aligned<[[u8; 64]; STEPS + 1]>; LINES],
 }
 
-impl<S: Simd, const ST: usize, const SPAN: usize> Slide<S, ST, SPAN> {
-    /// Lines that are computed together.
-    const LINES: usize = 3 - ST;
-
+impl<const ST: usize> Slide<ST> {
     #[inline(always)]
     pub(super) fn new() -> Self {
-        const { assert!(SPAN == 3 * ST + 3) }
-        Self { isa: std::marker::PhantomData, weights: Aligned([[0; 64]; 24]), held: [const { Held::new() }; 2] }
+        Self {
+            weights: Aligned([[[[0; 64]; 4]; 3]; LINES]),
+            copied: Aligned([[[[0; 64]; COPIED + 2]; 5]; ST]),
+            ends: Aligned([[[0; 64]; 5]; 3]),
+            held: [Aligned([[0; 64]; STEPS + 1]); LINES],
+        }
     }
-}
 
-/// One or two lines of a strip, `N` being the columns that a window spans and `G` the outputs of a step. Each is compiled by
-/// itself: of one large body the optimiser leaves windows in memory.
-struct Lines<'a, 'b, R, const ST: usize, const V: usize, const G: usize, const N: usize, const WAY: u8, const TABLE: bool> {
-    of: &'b mut Depthwise<'a, R>,
-    strip: Strip,
-    block: &'b Block,
-    bias: &'b [[i32; 16]; 4],
-    how: &'b Requantize<'a>,
-    weights: &'b [[i8; 64]; 24],
-    held: &'b mut [Held; 2],
-}
-
-impl<R: Rows, const ST: usize, const V: usize, const G: usize, const N: usize, const WAY: u8, const TABLE: bool> Kernel
-    for Lines<'_, '_, R, ST, V, G, N, WAY, TABLE>
-{
-    type Output = ();
-
+    /// The weights of each line, those of a column for each of `P`.
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Self { of, strip, block, bias, how, weights, held } = self;
-        let ready = Ready::new::<V>(s, block, &of.finish);
-        let constants = (block, &ready);
-        let [height, width] = of.output;
-        let [_, from_width, channels] = of.extents;
-        let pad = s.splat_b(of.pad);
+    fn weigh<S: Simd, const P: usize>(&mut self, s: S, weights: &[i8], pitch: usize, channel: usize) {
+        let (none, n) = (s.splat_b(0), 64 / P);
+        for x in 0..3 {
+            let mut taps = [none; 3];
+            for y in 0..3 {
+                let row: &[u8] = bytemuck::cast_slice(&weights[(y * 3 + x) * pitch..][..pitch]);
+                let mut bytes = bytes_at::<64>(row, channel);
+                for p in 1..P {
+                    bytes.copy_within(..n, p * n);
+                }
+                taps[y] = s.load_b(&bytes);
+            }
+            let [a, b, c] = taps;
+            let first = s.interleave([a, b, c, none]);
+            // At stride 1 both lines see the same quads, at stride 2 each its own.
+            let second = if ST == 1 { s.interleave([none, a, b, c]) } else { first };
+            for v in 0..4 {
+                s.store_b(first[v], bytemuck::cast_mut(&mut self.weights.0[0][x][v]));
+                s.store_b(second[v], bytemuck::cast_mut(&mut self.weights.0[1][x][v]));
+            }
+        }
+    }
+
+    /// One or two lines.
+    #[inline(always)]
+    fn lines<S: Simd, R: Rows, const P: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block, scale: &Scale) {
+        let Finish::U8(how) = of.finish else { return };
         let padding = [of.pad; 64];
-        let mut rows: [(&[u8], usize); 4] = [(&padding, 0); 4];
-        for k in 0..4 {
-            // Rows that none of these lines sees may be any.
-            let seen = k.min((strip.lines - 1) * ST + 2);
-            if let Some(row) = of.row(strip.image, strip.line * ST + seen, block.channel) {
-                rows[k] = (row, channels);
-            }
+        let (n, [_, from_width, channels], width) = (64 / P, of.extents, of.output[1]);
+        let used = (strip.lines - 1) * ST + 3;
+        let mut rows: [Option<&[u8]>; 5] = [None; 5];
+        // What the shortest row has.
+        let mut len = usize::MAX;
+        for k in 0..used {
+            rows[k] = of.row(strip.image, strip.line * ST + k, block.channel);
+            len = len.min(rows[k].map_or(len, <[u8]>::len));
         }
-        let four = Four::new(rows, channels);
-        let mut window = [[pad; V]; N];
-        // What a step leaves for the next one.
-        let kept = N - G * ST;
-        let mut x = (strip.column * ST).wrapping_sub(of.window.pads_begin[1]);
-        if x < from_width {
-            window[G * ST] = four.quads::<S, V>(s, x);
-        }
-        x = x.wrapping_add(1);
-        if kept == 2 {
-            if x < from_width {
-                window[(G * ST + 1) % N] = four.quads::<S, V>(s, x);
-            }
-            x = x.wrapping_add(1);
-        }
-        let row = (strip.image * height + strip.line) * width;
-        let end = strip.column + strip.columns;
-        let mut column = strip.column;
-        // The first column of those that are held, and how many steps are.
-        let (mut first, mut slot) = (column, 0);
+        let row = (strip.image * of.output[0] + strip.line) * width;
+        let image = [from_width, channels];
+        // More vectors than steps.
+        let more = if P == 1 && ST == 1 { 2 } else { 1 };
+        let (mut column, end) = (strip.column, strip.column + strip.columns);
         while column < end {
-            // Written out: in a loop that is not unrolled, the window would be kept in memory.
-            window[0] = window[G * ST];
-            if kept == 2 {
-                window[1] = window[(G * ST + 1) % N];
+            // The first column of input; before the image it wraps around.
+            let x = (column * ST).wrapping_sub(of.window.pads_begin[1]);
+            let mut count = end - column;
+            let last = x.wrapping_add((count.div_ceil(P) + more - 1) * P * ST);
+            let mut pads = [P == 1 && x == usize::MAX, P == 1 && last == from_width];
+            let in_place = is_in_place::<P, ST>([x, last], pads, len, image);
+            // Where a line of the output is in one piece, it needs not be held.
+            let mut piece = None;
+            if in_place && how.table.is_none() && block.channels == n && count.is_multiple_of(P) {
+                piece = of.to.piece(row + column, (strip.lines - 1) * width + count, 0..channels);
             }
-            macro_rules! load {
-                ($($i:literal)*) => {
-                    $(if kept + $i < N {
-                        window[(kept + $i) % N] = if x < from_width { four.quads::<S, V>(s, x) } else { [pad; V] };
-                        x = x.wrapping_add(1);
-                    })*
-                };
+            if piece.is_none() {
+                count = count.min(P * if in_place { STEPS } else { COPIED });
             }
-            load!(0 1 2 3 4 5 6 7);
-            let count = G.min(end - column);
-            for line in 0..3 - ST {
-                if line < strip.lines {
-                    let mut acc = [s.load_i32(&bias[0]); 4];
-                    for v in 0..V {
-                        for g in 0..G {
-                            acc[g * V + v] = s.load_i32(&bias[v]);
-                        }
+            let steps = count.div_ceil(P);
+            let Self { ends: Aligned(ends), copied: Aligned(copied), .. } = self;
+            // What is in the rows.
+            let first = x.wrapping_add(if P > 1 || pads[0] && in_place { P * ST } else { 0 });
+            pads = [pads[0] && in_place, pads[1] && in_place && column + count == end];
+            for k in 0..3 + ST {
+                if P > 1 {
+                    put::<P, ST>(&mut ends[0][k..k + 1], rows[k], x, image, of.pad);
+                    put::<P, ST>(&mut ends[1][k..k + 1], rows[k], x.wrapping_add((steps + more - 1) * P * ST), image, of.pad);
+                    put::<P, ST>(&mut ends[2][k..k + 1], rows[k], x.wrapping_add((steps - 1) * P * ST + 1), image, of.pad);
+                }
+                if !in_place {
+                    let (vectors, between) = if P == 1 { (steps + more, steps) } else { (steps + more - 2, steps - 1) };
+                    put::<P, ST>(&mut copied[0][k][..vectors], rows[k], first, image, of.pad);
+                    if ST == 2 {
+                        put::<P, ST>(&mut copied[1][k][..between], rows[k], x.wrapping_add(1), image, of.pad);
                     }
-                    for i in 0..3 {
-                        for v in 0..V {
-                            let w = s.weights(&weights[(line * 3 + i) * V + v]);
-                            for g in 0..G {
-                                acc[g * V + v] = s.dot4_lanes(acc[g * V + v], window[g * ST + i][v], w);
-                            }
-                        }
+                }
+            }
+            // Filled in where it is: what is moved would have to be read before it is written whole.
+            let mut lines = Lines {
+                rows: [Row { bytes: &padding, between: &padding, repeats: true }; 5],
+                pitch: if in_place { [ST * channels, P * ST * channels] } else { [n, 64] },
+                pads,
+                padding: of.pad,
+                ends,
+                steps,
+                lines: strip.lines,
+                weights: &self.weights.0,
+                scale,
+                to: [&mut [], &mut []],
+                to_pitch: [n, 64],
+            };
+            for k in 0..3 + ST {
+                if !in_place {
+                    lines.rows[k] = Row { bytes: copied[0][k].as_flattened(), between: copied[ST - 1][k].as_flattened(), repeats: false };
+                } else if let Some(row) = rows[k] {
+                    lines.rows[k].bytes = row.get(first * channels..).unwrap_or_default();
+                    if ST == 2 {
+                        lines.rows[k].between = row.get(x.wrapping_add(1) * channels..).unwrap_or_default();
                     }
-                    let row = row + line * width + column;
-                    let bytes = requantize::<S, R, V, WAY>(s, constants, acc, row, count, how, of);
-                    if TABLE {
-                        held[line].hold(s, slot, bytes);
-                    } else {
-                        place::<S, R, V>(s, block, bytes, row, count, &mut of.to);
+                    lines.rows[k].repeats = false;
+                }
+            }
+            if let Some(piece) = piece {
+                let (first, second) = piece.split_at_mut(if strip.lines == 1 { count } else { width } * channels);
+                lines.to = [&mut first[block.channel..], second.get_mut(block.channel..).unwrap_or_default()];
+                lines.to_pitch = [channels, P * channels];
+                s.slide::<P, ST>(&mut lines);
+            } else {
+                let [first, second] = &mut self.held;
+                lines.to = [first.0.as_flattened_mut(), second.0.as_flattened_mut()];
+                s.slide::<P, ST>(&mut lines);
+                for line in 0..strip.lines {
+                    let held = &mut self.held[line].0;
+                    if let Some(table) = how.table {
+                        s.lookup(table, held[..steps].as_flattened_mut());
                     }
+                    place::<S, R, P>(s, held, block, [row + line * width + column, count, channels], &mut of.to);
                 }
             }
             column += count;
-            slot += 1;
-            if TABLE && (slot == SUMS || column == end) {
-                for line in 0..strip.lines {
-                    held[line].release::<S, R, V>(s, block, row + line * width + first, column - first, of);
-                }
-                (first, slot) = (column, 0);
-            }
         }
     }
 }
 
-impl<S: Simd, const ST: usize, const SPAN: usize> Method<S> for Slide<S, ST, SPAN> {
+impl<S: Simd, const ST: usize> Method<S> for Slide<ST> {
+    const SHARES: bool = true;
+    /// Long lines pay for what is done for each of them; rows need not all be closest.
+    const STRIP: usize = 128 * 1024;
+
     #[inline(always)]
-    fn strip<R: Rows, const V: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block) {
-        let pitch = of.extents[2].next_multiple_of(16);
-        for line in 0..Self::LINES {
-            for x in 0..3 {
-                let mut taps = [None; 4];
-                for k in line..line + 3 {
-                    taps[k] = Some((k - line) * 3 + x);
-                }
-                weigh::<S, V>(s, of.weights, pitch, block.channel, taps, &mut self.weights.0[(line * 3 + x) * V..]);
-            }
-        }
+    fn strip<R: Rows, const V: usize, const P: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block) {
         // The caller sends only those here that end with bytes.
         let Finish::U8(how) = of.finish else { return };
-        let Aligned(bias) = &block.start::<S>();
-        let way = Ready::new::<V>(s, block, &of.finish).way;
+        self.weigh::<S, P>(s, of.weights, of.extents[2].next_multiple_of(16), block.channel);
+        let scale = &block.scale::<S>(&how);
         let mut done = 0;
         while done < strip.lines {
-            let lines = Self::LINES.min(strip.lines - done);
-            let part = Strip { line: strip.line + done, lines, ..strip };
-            macro_rules! lines {
-                ($way:ident, $table:literal) => {
-                    if V == 4 { lines!($way, $table, 1, 3) } else { lines!($way, $table, 4, SPAN) }
-                };
-                ($way:ident, $table:literal, $g:literal, $n:tt) => {{
-                    let (bias, how, weights, held) = (bias, &how, &self.weights.0, &mut self.held);
-                    s.vectorize(Lines::<R, ST, V, $g, $n, { way::$way }, $table> { of, strip: part, block, bias, how, weights, held })
-                }};
-            }
-            match (way, how.table.is_some()) {
-                (way::LIFTED_BYTE, false) => lines!(LIFTED_BYTE, false),
-                (way::LIFTED, false) => lines!(LIFTED, false),
-                (way::LIFTED_BYTE | way::LIFTED, true) => lines!(LIFTED, true),
-                (way::BOUNDED, false) => lines!(BOUNDED, false),
-                (way::BOUNDED, true) => lines!(BOUNDED, true),
-                (_, false) => lines!(ANY, false),
-                (_, true) => lines!(ANY, true),
-            }
+            let lines = LINES.min(strip.lines - done);
+            self.lines::<S, R, P>(s, of, Strip { line: strip.line + done, lines, ..strip }, block, scale);
             done += lines;
         }
+    }
+}
+
+/// Whether what rows of at least `len` bytes have to hold is in an image of so many columns and channels: vectors from column
+/// `first` to `last`, but for those that are padding, or where vectors are more than a column, those two.
+#[inline(always)]
+fn is_in_place<const P: usize, const ST: usize>(
+    [first, last]: [usize; 2],
+    pads: [bool; 2],
+    len: usize,
+    [width, channels]: [usize; 2],
+) -> bool {
+    let first_held = if P > 1 || pads[0] { first.wrapping_add(P * ST) } else { first };
+    // The last column held, which at stride 2 may be one between.
+    let last_held = if P > 1 || pads[1] { last.wrapping_sub(1) } else { last };
+    let inside = first_held <= last_held && last_held < width;
+    // The last column may not have 64 channels any more.
+    inside && (ST == 1 || first.wrapping_add(1) < width) && len >= last_held * channels + 64 / P
+}
+
+/// Puts vectors of a row together that begin with column `x`, their columns `ST` apart, in an image of so many columns and
+/// channels; what is outside of it is padding.
+#[inline(always)]
+fn put<const P: usize, const ST: usize>(to: &mut [[u8; 64]], row: Option<&[u8]>, x: usize, image: [usize; 2], pad: u8) {
+    match P {
+        1 => put_columns::<64, ST>(to.as_flattened_mut(), row, x, image, pad),
+        2 => put_columns::<32, ST>(to.as_flattened_mut(), row, x, image, pad),
+        _ => put_columns::<16, ST>(to.as_flattened_mut(), row, x, image, pad),
+    }
+}
+
+/// [`put`] by columns of `N` channels.
+#[inline(always)]
+fn put_columns<const N: usize, const ST: usize>(to: &mut [u8], row: Option<&[u8]>, mut x: usize, [width, channels]: [usize; 2], pad: u8) {
+    for to in to.as_chunks_mut::<N>().0 {
+        *to = match row {
+            Some(row) if x < width => bytes_at(row, x * channels),
+            _ => [pad; N],
+        };
+        x = x.wrapping_add(ST);
+    }
+}
+
+/// The bytes of `count` columns from output row `row` on to where they belong, in an output of so many channels.
+#[inline(always)]
+fn place<S: Simd, R: Rows, const P: usize>(
+    s: S,
+    held: &[[u8; 64]; STEPS + 1],
+    block: &Block,
+    [row, count, channels]: [usize; 3],
+    to: &mut R,
+) {
+    let (n, mut held) = (64 / P, held.as_flattened());
+    if let Some(mut piece) = to.piece(row, count, 0..channels) {
+        while let (Some(place), Some(from)) = (piece.get_mut(block.channel..block.channel + block.channels), held.first_chunk()) {
+            s.store_first(s.load_b(from), place);
+            held = &held[n..];
+            piece = piece.get_mut(channels..).unwrap_or_default();
+        }
+        return;
+    }
+    for i in 0..count {
+        if let Some(from) = held.first_chunk() {
+            s.store_first(s.load_b(from), to.at(row + i, block.channel, block.channels));
+        }
+        held = &held[n..];
     }
 }

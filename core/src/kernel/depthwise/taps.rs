@@ -57,7 +57,7 @@ impl<S: Simd> Taps<S> {
 
 impl<S: Simd> Method<S> for Taps<S> {
     #[inline(always)]
-    fn strip<R: Rows, const V: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block) {
+    fn strip<R: Rows, const V: usize, const P: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block) {
         let [height, width] = of.output;
         let Aligned(bias) = &block.start::<S>();
         let ready = Ready::new::<V>(s, block, &of.finish);

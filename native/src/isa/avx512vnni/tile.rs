@@ -1,0 +1,83 @@
+//! The innermost loop of the matrix kernel.
+
+use core::arch::x86_64::*;
+
+use quaver_core::kernel::simd::Simd;
+use quaver_core::kernel::tile::{Panel, TileRows};
+
+use super::Avx512Vnni;
+
+/// [`Simd::products`].
+#[inline(always)]
+pub(super) fn products<const MR: usize, const NB: usize>(
+    isa: Avx512Vnni,
+    acc: &mut [[__m512i; NB]; MR],
+    rows: &TileRows<'_, MR>,
+    panel: &Panel<'_, NB>,
+) {
+    // Each step is one address that goes up by four, to which rows add their bases: so a new segment costs one addition,
+    // and nothing is checked on the way.
+    let base = *rows.base();
+    let mut w = [core::ptr::null::<[i8; 64]>(); NB];
+    for n in 0..NB {
+        w[n] = panel.weights()[n].as_ptr();
+    }
+    let mut ahead = panel.ahead().iter();
+    for &segment in rows.segments() {
+        let mut at = rows.bytes().as_ptr().wrapping_add(segment);
+        let end = at.wrapping_add(4 * rows.run());
+        while at != end {
+            let mut weights = [isa.splat_i32(0); NB];
+            for n in 0..NB {
+                if let Some(line) = ahead.next() {
+                    isa.prefetch(line);
+                }
+                // SAFETY: `isa` proves the feature; `Panel` has a vector of weights for each quad of each segment.
+                weights[n] = unsafe { _mm512_loadu_si512(w[n].cast()) };
+                w[n] = w[n].wrapping_add(1);
+            }
+            for m in 0..MR {
+                // SAFETY: `isa` proves the features; `TileRows` has made sure that each row's quad lies within its bytes.
+                unsafe { step(&mut acc[m], at, base[m], &weights) };
+            }
+            at = at.wrapping_add(4);
+        }
+    }
+}
+
+/// Adds the products of the quad at `at` + `base`.
+///
+/// Written out, since a tile takes 31 of the 32 registers: left to the compiler, quads of two rows are alive at once, and a
+/// sum goes through memory in every step.
+///
+/// # Safety
+/// There is a quad.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+unsafe fn step<const NB: usize>(acc: &mut [__m512i; NB], at: *const u8, base: usize, weights: &[__m512i; NB]) {
+    if NB == 2 {
+        let _quad: __m512i;
+        // SAFETY: the caller promises that the quad can be read.
+        unsafe {
+            core::arch::asm!(
+                "vpbroadcastd {quad}, dword ptr [{at} + {base}]",
+                "vpdpbusd {acc0}, {quad}, {w0}",
+                "vpdpbusd {acc1}, {quad}, {w1}",
+                quad = out(zmm_reg) _quad,
+                at = in(reg) at,
+                base = in(reg) base,
+                acc0 = inout(zmm_reg) acc[0],
+                acc1 = inout(zmm_reg) acc[NB - 1],
+                w0 = in(zmm_reg) weights[0],
+                w1 = in(zmm_reg) weights[NB - 1],
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        return;
+    }
+    // SAFETY: the caller promises that the quad can be read.
+    let quad = unsafe { _mm512_set1_epi32(at.wrapping_add(base).cast::<i32>().read_unaligned()) };
+    for n in 0..NB {
+        acc[n] = _mm512_dpbusd_epi32(acc[n], quad, weights[n]);
+    }
+}
