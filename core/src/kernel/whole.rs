@@ -12,6 +12,9 @@ use super::tile::{Panel, TileRows, Walk};
 /// Tiles that are computed before what is left over beside them, while the output is at hand.
 const BAND: usize = 4;
 
+/// Lines of weights that are asked for before the first tile, at most: about as many as a core waits for at once.
+const FIRST_LINES: usize = 48;
+
 impl<'a, R: Rows> Gemm<'a, R> {
     /// All tiles, by `MR` rows and two blocks: over rows first where the weights stay in cache, else over channels first.
     #[inline(always)]
@@ -25,6 +28,11 @@ impl<'a, R: Rows> Gemm<'a, R> {
         let low = [start(whole)..start((whole + 1).min(tiles)), start((whole + 1).min(tiles))..start(tiles)];
         let (pairs, odd) = (blocks.len() / 2, blocks.len() % 2 == 1);
         let last = blocks.start + 2 * pairs;
+        // The first panel's weights come from far away: all at once, rather than one step's after the other's.
+        let first_panel = &self.weights.packed[blocks.start * self.weights.quads..];
+        for line in &first_panel[..first_panel.len().min(2 * self.weights.quads).min(FIRST_LINES)] {
+            s.prefetch(line);
+        }
         let table = matches!(self.finish, Finish::U8(Requantize { table: Some(_), .. }));
         if self.rows_first() {
             let strip = Strip { rows: 0..0, block: 0, panels: 0, bounds, ahead: Ahead::default() };

@@ -59,6 +59,7 @@ struct Bound {
 enum State {
     None,
     Packed(Box<packed::Packed>),
+    Average(Box<depthwise::Average>),
     /// A quantization into the frames of the convolution behind it.
     Framed(Frame),
 }
@@ -101,6 +102,7 @@ impl Bindings {
             let choice = resolve(index, &query, isas, tuning);
             let state = match choice.kernel.kind {
                 Kind::Gemm => packed::Packed::bind(&query).map_or(State::None, |packed| State::Packed(Box::new(packed))),
+                Kind::Pool => depthwise::Average::bind(&query).map_or(State::None, |average| State::Average(Box::new(average))),
                 _ => State::None,
             };
             Bound { choice, token: Token::detect(choice.kernel), state }
@@ -124,7 +126,7 @@ impl Native {
     /// Bytes of scratch that a run needs.
     pub(crate) fn scratch(&self) -> usize {
         let of = |bound: &Bound| match &bound.state {
-            State::None | State::Framed(_) => 0,
+            State::None | State::Average(_) | State::Framed(_) => 0,
             State::Packed(packed) => packed.scratch(self.pool.threads()),
         };
         self.bindings.nodes.iter().map(of).max().unwrap_or(0)
@@ -149,6 +151,7 @@ impl Backend for Native {
                 packed.run((&self.pool, token), op, inputs, output, scratch);
                 true
             }
+            (State::Average(average), _) => average.run((&self.pool, token), inputs, output),
             (State::Framed(frame), _) => work::quantize_framed((&self.pool, token), *frame, op, inputs, output),
             (State::None, Kind::Depthwise) => depthwise::run((&self.pool, token), op, inputs, output),
             (State::None, kind) => work::run((&self.pool, token), kind, op, inputs, output),
