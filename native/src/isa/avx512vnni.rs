@@ -357,19 +357,17 @@ impl Simd for Avx512Vnni {
 
     #[inline(always)]
     fn store_first(self, v: __m512i, to: &mut [u8]) {
-        let mask = u64::MAX >> (64 - to.len().clamp(1, 64));
-        if !to.is_empty() {
-            // SAFETY: `self` proves the feature; the mask leaves out what is behind the slice.
-            unsafe { _mm512_mask_storeu_epi8(to.as_mut_ptr().cast(), mask, v) }
-        }
+        let mask = u64::MAX.checked_shr(64 - to.len().min(64) as u32).unwrap_or(0);
+        // SAFETY: `self` proves the feature; the mask leaves out what is behind the slice.
+        unsafe { _mm512_mask_storeu_epi8(to.as_mut_ptr().cast(), mask, v) }
     }
 
     #[inline(always)]
     fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Limits {
         // SAFETY: `self` proves the feature.
         let word = unsafe { _mm512_set1_epi16(i16::from(zero_point)) };
-        let (lo_above, hi_above) = (lo.wrapping_sub(zero_point), hi.wrapping_sub(zero_point));
-        let above = [self.splat_b(zero_point), self.splat_b(lo_above), self.splat_b(hi_above)];
+        let less = |x: u8| self.splat_b(x.wrapping_sub(zero_point));
+        let above = [self.splat_b(zero_point), less(lo), less(hi)];
         Limits { zero_point: word, lo: self.splat_b(lo), hi: self.splat_b(hi), above }
     }
 

@@ -54,8 +54,8 @@ impl<const P: usize, const ST: usize, const WAY: u8> Kernel for Slide<'_, '_, P,
         let ([mut first, mut second], weights) = ([first.as_mut_ptr(), second.as_mut_ptr()], weights.as_ptr().cast::<[i8; 64]>());
         let ready = Ready::new(s, scale);
         let mut start = [s.splat_i32(0); 4];
-        for v in 0..4 {
-            start[v] = s.load_i32(&scale.start[v]);
+        for (to, from) in start.iter_mut().zip(&scale.start) {
+            *to = s.load_i32(from);
         }
         let padding = [s.splat_b(*padding); 5];
         // The next vector of each row.
