@@ -119,16 +119,6 @@ pub trait Simd: Copy + Send + Sync {
     fn round(self, t: Self::F) -> Self::I {
         self.round_below(t, self.splat_f32(4_194_304.0))
     }
-    /// rne(min(x / d, hi)), with the quotient rounded, for 1 ≤ hi < 2⁸. What is below −2⁸ − 1 stays below −2⁸; NaN becomes any
-    /// integer below −2¹⁶.
-    #[inline(always)]
-    fn quotients(self, x: [Self::F; 4], d: Divisor<Self::F>, hi: Self::F) -> [Self::I; 4] {
-        let mut y = [self.splat_i32(0); 4];
-        for v in 0..4 {
-            y[v] = self.round_below(self.div(x[v], d.by), hi);
-        }
-        y
-    }
     /// What sums start with more than their bias, for [`Simd::scale_lifted`]: 2²³'s bits where that is of use, else 0.
     const LIFT: i32 = 0;
     /// f32(a)·m, rounded, for v = a + [`Simd::LIFT`] and 0 ≤ a < 2²³; where −2²³ ≤ a < 0, anything that is not above 0.
@@ -272,25 +262,6 @@ pub trait Simd: Copy + Send + Sync {
 
     /// Replaces each byte q by `table[q]`. The one method that is not inlined.
     fn lookup(self, table: &[u8; 256], bytes: &mut [u8]);
-}
-
-/// A divisor in all lanes, for [`Simd::quotients`].
-#[derive(Debug, Clone, Copy)]
-pub struct Divisor<F> {
-    /// The divisor.
-    pub by: F,
-    /// Its reciprocal, rounded, where that is as exact as a number can be; else NaN.
-    pub inverse: F,
-}
-
-impl<F> Divisor<F> {
-    /// `by` in all lanes.
-    #[inline(always)]
-    pub fn new<S: Simd<F = F>>(s: S, by: f32) -> Self {
-        // Neither of them is near the ends of the range, where numbers have fewer digits.
-        let inverse = if (1e-30..1e30).contains(&by) { 1.0 / by } else { f32::NAN };
-        Self { by: s.splat_f32(by), inverse: s.splat_f32(inverse) }
-    }
 }
 
 /// A kernel body: what [`Simd::vectorize`] runs. `run` is `#[inline(always)]`.

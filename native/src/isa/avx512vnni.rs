@@ -3,11 +3,10 @@
 use core::arch::x86_64::*;
 
 use quaver_core::kernel::depthwise::lines::Lines;
-use quaver_core::kernel::simd::{Divisor, Kernel, Simd, Tile};
+use quaver_core::kernel::simd::{Kernel, Simd, Tile};
 use quaver_core::kernel::tile::{Panel, TileRows};
 
 mod lookup;
-mod quotients;
 mod slide;
 mod tile;
 
@@ -212,11 +211,6 @@ impl Simd for Avx512Vnni {
     fn round(self, t: __m512) -> __m512i {
         // SAFETY: `self` proves the feature.
         unsafe { _mm512_cvtps_epi32(t) }
-    }
-
-    #[inline(always)]
-    fn quotients(self, x: [__m512; 4], d: Divisor<__m512>, hi: __m512) -> [__m512i; 4] {
-        quotients::quotients(self, x, d, hi)
     }
 
     /// As bits of an f32, 2²³ + a for a not negative, which an exact product and difference rounded once make f32(a)·m;

@@ -10,7 +10,7 @@ pub mod framed;
 use std::ops::Range;
 
 use super::edge;
-use super::simd::{Divisor, Simd};
+use super::simd::Simd;
 use super::split::Split;
 use crate::backend::{Operand, OutputMut};
 use crate::quant::Affine;
@@ -208,7 +208,7 @@ fn scatter(quads: &[[u8; 4]], width: usize, to: &mut [u8], pitch: usize) {
 
 /// The constants of a quantization.
 struct Steps<S: Simd> {
-    scale: Divisor<S::F>,
+    scale: S::F,
     top: S::F,
     limits: S::Limits,
 }
@@ -217,7 +217,7 @@ impl<S: Simd> Steps<S> {
     #[inline(always)]
     fn new(s: S, y: Affine) -> Self {
         Self {
-            scale: Divisor::new(s, y.scale),
+            scale: s.splat_f32(y.scale),
             top: s.splat_f32(f32::from(y.q_max) - f32::from(y.zero_point)),
             limits: s.limits(y.zero_point, 0, y.q_max),
         }
@@ -225,9 +225,11 @@ impl<S: Simd> Steps<S> {
 
     #[inline(always)]
     fn quantize(&self, s: S, x: &[f32; 64]) -> S::B {
-        let (x, _) = x.as_chunks::<16>();
-        let x = [s.load_f32(&x[0]), s.load_f32(&x[1]), s.load_f32(&x[2]), s.load_f32(&x[3])];
-        s.narrow(s.quotients(x, self.scale, self.top), self.limits)
+        let mut y = [s.splat_i32(0); 4];
+        for (y, x) in y.iter_mut().zip(x.as_chunks::<16>().0) {
+            *y = s.round_below(s.div(s.load_f32(x), self.scale), self.top);
+        }
+        s.narrow(y, self.limits)
     }
 
     /// Of up to 64.
