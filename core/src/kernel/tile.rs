@@ -145,10 +145,11 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The weights of `NB` blocks: of each, one vector for every quad of every segment.
+/// The weights of `NB` blocks: one after the other, of each one vector for every quad of every segment.
 #[derive(Debug, Clone, Copy)]
 pub struct Panel<'a, const NB: usize> {
-    weights: [&'a [[i8; 64]]; NB],
+    weights: &'a [[i8; 64]],
+    quads: usize,
     ahead: &'a [[i8; 64]],
 }
 
@@ -160,17 +161,19 @@ impl<'a, const NB: usize> Panel<'a, NB> {
     #[inline(always)]
     pub fn new(weights: &Weights<'a>, block: usize, quads: usize, ahead: &'a [[i8; 64]]) -> Self {
         assert_eq!(quads, weights.quads, "weights of another K");
-        let mut blocks: [&[[i8; 64]]; NB] = [&[]; NB];
-        for n in 0..NB {
-            blocks[n] = &weights.packed[(block + n) * quads..][..quads];
-        }
-        Self { weights: blocks, ahead }
+        Self { weights: &weights.packed[block * quads..][..NB * quads], quads, ahead }
     }
 
-    /// Of each block, its weights, in the order of segments and quads.
+    /// The weights of all blocks: `NB` times as many vectors as there are quads.
     #[inline(always)]
-    pub fn weights(&self) -> &[&'a [[i8; 64]]; NB] {
-        &self.weights
+    pub fn weights(&self) -> &'a [[i8; 64]] {
+        self.weights
+    }
+
+    /// Vectors of a block.
+    #[inline(always)]
+    pub fn quads(&self) -> usize {
+        self.quads
     }
 
     /// Weights that will be needed soon.
@@ -198,7 +201,7 @@ pub fn products<S: Simd, const MR: usize, const NB: usize>(
             a[m] = &rows.bytes[rows.base[m] + segment..][..run * 4].as_chunks::<4>().0[..run];
         }
         for n in 0..NB {
-            w[n] = &panel.weights[n][i * run..][..run];
+            w[n] = &panel.weights[n * panel.quads + i * run..][..run];
         }
         for k in 0..run {
             if let Some(line) = ahead.next() {
@@ -258,7 +261,7 @@ mod tests {
     #[test]
     fn panels_have_the_weights_of_all_quads() {
         let weights = Weights { packed: &[[0; 64]; 12], bias: &[], multiplier: &[], quads: 4, channels: 48 };
-        assert_eq!(Panel::<2>::new(&weights, 1, 4, &[]).weights()[1].len(), 4);
+        assert_eq!(Panel::<2>::new(&weights, 1, 4, &[]).weights().len(), 8);
         assert!(std::panic::catch_unwind(|| Panel::<2>::new(&weights, 2, 4, &[])).is_err());
         assert!(std::panic::catch_unwind(|| Panel::<1>::new(&weights, 0, 3, &[])).is_err());
     }

@@ -15,13 +15,25 @@ pub(super) fn products<const MR: usize, const NB: usize>(
     rows: &TileRows<'_, MR>,
     panel: &Panel<'_, NB>,
 ) {
-    // Each step is one address that goes up by four, to which rows add their bases: so a new segment costs one addition,
-    // and nothing is checked on the way.
-    let base = *rows.base();
-    let mut w = [core::ptr::null::<[i8; 64]>(); NB];
-    for n in 0..NB {
-        w[n] = panel.weights()[n].as_ptr();
+    // A loop for each: what is not asked for is not looked at either, as the front end has few cycles to spare.
+    if panel.ahead().is_empty() {
+        steps::<MR, NB, false>(isa, acc, rows, panel);
+    } else {
+        steps::<MR, NB, true>(isa, acc, rows, panel);
     }
+}
+
+/// Each step is one address that goes up by four, to which rows add their bases: so a new segment costs one addition, and
+/// nothing is checked on the way.
+#[inline(always)]
+fn steps<const MR: usize, const NB: usize, const AHEAD: bool>(
+    isa: Avx512Vnni,
+    acc: &mut [[__m512i; NB]; MR],
+    rows: &TileRows<'_, MR>,
+    panel: &Panel<'_, NB>,
+) {
+    let base = *rows.base();
+    let mut w = panel.weights().as_ptr();
     let mut ahead = panel.ahead().iter();
     for &segment in rows.segments() {
         let mut at = rows.bytes().as_ptr().wrapping_add(segment);
@@ -29,13 +41,13 @@ pub(super) fn products<const MR: usize, const NB: usize>(
         while at != end {
             let mut weights = [isa.splat_i32(0); NB];
             for n in 0..NB {
-                if let Some(line) = ahead.next() {
+                if AHEAD && let Some(line) = ahead.next() {
                     isa.prefetch(line);
                 }
-                // SAFETY: `isa` proves the feature; `Panel` has a vector of weights for each quad of each segment.
-                weights[n] = unsafe { _mm512_loadu_si512(w[n].cast()) };
-                w[n] = w[n].wrapping_add(1);
+                // SAFETY: `isa` proves the feature; `Panel` has a vector of weights for each quad of each segment in each block.
+                weights[n] = unsafe { _mm512_loadu_si512(w.wrapping_add(n * panel.quads()).cast()) };
             }
+            w = w.wrapping_add(1);
             for m in 0..MR {
                 // SAFETY: `isa` proves the features; `TileRows` has made sure that each row's quad lies within its bytes.
                 unsafe { step(&mut acc[m], at, base[m], &weights) };
