@@ -40,12 +40,12 @@ fn steps<const MR: usize, const NB: usize, const AHEAD: bool>(
         let end = at.wrapping_add(4 * rows.run());
         while at != end {
             let mut weights = [isa.splat_i32(0); NB];
-            for n in 0..NB {
+            for (n, weights) in weights.iter_mut().enumerate() {
                 if AHEAD && let Some(line) = ahead.next() {
                     isa.prefetch(line);
                 }
                 // SAFETY: `isa` proves the feature; `Panel` has a vector of weights for each quad of each segment in each block.
-                weights[n] = unsafe { _mm512_loadu_si512(w.wrapping_add(n * panel.quads()).cast()) };
+                *weights = unsafe { _mm512_loadu_si512(w.wrapping_add(n * panel.quads()).cast()) };
             }
             w = w.wrapping_add(1);
             for m in 0..MR {
