@@ -23,7 +23,12 @@ impl<'a, R: Rows> Gemm<'a, R> {
         let (first, blocks) = (self.rows.start, self.blocks.clone());
         let start = |tile: usize| first + starts(self.rows.len(), MR, tile);
         let tiles = self.rows.len().div_ceil(MR);
-        let whole = (0..tiles).take_while(|&tile| start(tile + 1) - start(tile) == MR).count();
+        // The last two share what is left, of which one may still be whole.
+        let whole = match self.rows.len() % MR {
+            0 => tiles,
+            _ if tiles == 1 => 0,
+            rest => tiles - 2 + usize::from(rest == MR - 1),
+        };
         let rows = start(0)..start(whole);
         let low = [start(whole)..start((whole + 1).min(tiles)), start((whole + 1).min(tiles))..start(tiles)];
         let (pairs, odd) = (blocks.len() / 2, blocks.len() % 2 == 1);
