@@ -18,6 +18,8 @@ use crate::dispatch::query::Query;
 use crate::isa::Token;
 use crate::pool::{Pool, rectangles, split};
 
+/// Lines of the output that are enough for a thread.
+const LINES: usize = 4;
 /// Most taps of an average that is computed as a convolution.
 const MOST_TAPS: usize = 49;
 
@@ -77,8 +79,9 @@ fn compute(
     let (lines, blocks, pitch) = (images * to_h, channels.div_ceil(N_BLOCK), channels * finish.size());
     let to = output.view.bytes_mut();
     let parts = parts(pool, to.len());
-    // Blocks of channels share nothing; lines share what the window sees of their neighbours.
-    if blocks >= 8 * parts {
+    // Blocks of channels share nothing; lines share what the window sees of their neighbours, but are what other operations
+    // are cut into, so that a thread finds in its cache what it has written itself.
+    if blocks >= 8 * parts && lines < LINES * parts {
         let cut = split(blocks, parts, 4);
         rectangles(pool, to, pitch, split(lines * to_w, 1, lines * to_w), (cut, N_BLOCK * finish.size()), &mut [], &|_, c, to, _| {
             token.vectorize(kernel(0..lines, cut.get(c)).onto(to));

@@ -17,6 +17,9 @@ use crate::dispatch::query::Query;
 use crate::isa::Token;
 use crate::pool::{Pool, rectangles, split};
 
+/// Rows of the output that are enough for a thread.
+const ROWS: usize = 64;
+
 /// A bound node.
 #[derive(Debug)]
 pub(crate) struct Packed {
@@ -138,8 +141,9 @@ impl Packed {
             Gemm { source, weights, finish, rows, blocks, channel: group * output_channels, width, to: () }
         };
         let parts = parts(pool, rows * self.shape.k_blocks() * blocks * groups);
-        // Each thread reads all of what is not cut, so the smaller operand is left whole.
-        if groups == 1 && blocks >= 2 * parts && blocks * N_BLOCK >= rows {
+        // Each thread reads all of what is not cut, so the smaller operand is left whole. But where there are rows enough for
+        // all, they are cut whatever the operands: then a thread finds in its cache what it has written itself.
+        if groups == 1 && blocks >= 2 * parts && blocks * N_BLOCK >= rows && rows < ROWS * parts {
             // In bytes, so that the last one ends where this node's part of a row does.
             let block = N_BLOCK * finish.size();
             let cut = split(width * finish.size(), parts, 2 * block);
