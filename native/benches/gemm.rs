@@ -16,6 +16,7 @@ use common::clock::seconds;
 use common::product::Problem;
 use quaver::isa::peak::Peak;
 use quaver::isa::{Visitor, each};
+use quaver::pool::{Pool, rectangles, split};
 use quaver_core::graph::op::{self, Epilogue};
 use quaver_core::kernel::simd::Simd;
 
@@ -63,7 +64,14 @@ impl Visitor for Bench<'_> {
         let epilogue = Epilogue { zero_point: 120, lo: 3, hi: 250, residual, table: false };
         let expected = self.expected.get_or_insert_with(|| (0..m).flat_map(|row| self.problem.expected(row, &epilogue)).collect());
         let mut y = vec![0; m * n];
-        isa.vectorize(self.problem.gemm(&epilogue, &mut y));
+        let pool = Pool::new(1).expect("needs no thread");
+        // Into a rectangle, as a session does.
+        let run = |epilogue: &Epilogue, y: &mut [u8]| {
+            rectangles(&pool, y, n, split(m, 1, m), (split(1, 1, 1), n), &mut [], &|_, _, to, _| {
+                isa.vectorize(self.problem.product(epilogue).onto(to));
+            });
+        };
+        run(&epilogue, &mut y);
         assert!(y == *expected, "{label}: wrong bytes");
 
         let (mut peak, mut gemm) = (f64::MAX, f64::MAX);
@@ -76,7 +84,7 @@ impl Visitor for Bench<'_> {
                 let products = isa.peak(PRODUCTS);
                 peak = peak.min((seconds() - start) / products as f64);
                 let start = seconds();
-                isa.vectorize(self.problem.gemm(black_box(&epilogue), black_box(&mut y)));
+                run(black_box(&epilogue), black_box(&mut y));
                 gemm = gemm.min((seconds() - start) / (m * n * k) as f64);
             }
             round += 1;

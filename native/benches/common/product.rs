@@ -39,8 +39,13 @@ impl Problem {
         }
     }
 
-    /// The whole product, to be run on an instruction set.
+    /// The whole product, to be run on an instruction set, into a slice.
     pub fn gemm<'a>(&'a self, epilogue: &Epilogue, y: &'a mut [u8]) -> Gemm<'a, SliceRows<'a>> {
+        self.product(epilogue).onto(SliceRows { bytes: y, pitch: self.shape[1] })
+    }
+
+    /// The whole product, without a place for it.
+    pub fn product(&self, epilogue: &Epilogue) -> Gemm<'_, ()> {
         let [m, n, k] = self.shape;
         let residual = epilogue.residual.map(|r| Residual { bytes: &self.residual, zero_point: r.zero_point, multiplier: r.multiplier });
         Gemm {
@@ -51,7 +56,7 @@ impl Problem {
             blocks: 0..n.div_ceil(16),
             channel: 0,
             width: n,
-            to: SliceRows { bytes: y, pitch: n },
+            to: (),
         }
     }
 
