@@ -36,6 +36,7 @@ use quaver::isa::avx512vnni::Avx512Vnni;
 use quaver::isa::avxvnni::AvxVnni;
 use quaver::isa::peak::Peak;
 use quaver_core::graph::op::Epilogue;
+use quaver_core::kernel::epilogue::SliceRows;
 use serde::Serialize;
 use tempfile::NamedTempFile;
 
@@ -177,13 +178,14 @@ impl Shape {
         match *self {
             Self::Product(shape @ [m, n, k]) => {
                 let problem = product::Problem::new(shape);
-                let mut y = vec![0; m * n];
-                let gemm = problem.gemm(&RELU, &mut y);
+                let gemm = problem.product(&RELU);
                 let mut scratch = vec![0; amx::scratch(&gemm.source, &gemm.rows, gemm.blocks.len())];
                 // Rows of all tiles: the step is odd, and tiles differ in where they end.
                 let step = (m * n * k / CHECKED) | 1;
                 let expected = |got: &[u8]| (0..m).step_by(step).all(|row| got[row * n..][..n] == problem.expected(row, &RELU));
-                self.time(tokens, expected, |token, y| token.gemm(problem.gemm(&RELU, y), &mut scratch))
+                self.time(tokens, expected, |token, y| {
+                    token.gemm(problem.product(&RELU).onto(SliceRows { bytes: y, pitch: n }), &mut scratch)
+                })
             }
             Self::Depthwise(shape) => {
                 let problem = image::Problem::new(shape);

@@ -3,7 +3,7 @@
 
 use quaver_core::arith::requant::requantize;
 use quaver_core::graph::op::Epilogue;
-use quaver_core::kernel::epilogue::{Finish, Requantize, Residual, SliceRows};
+use quaver_core::kernel::epilogue::{Finish, Requantize, Residual};
 use quaver_core::kernel::gemm::{Bases, Gemm, Source, Weights};
 
 /// Operands of a product.
@@ -39,12 +39,7 @@ impl Problem {
         }
     }
 
-    /// The whole product, to be run on an instruction set, into a slice.
-    pub fn gemm<'a>(&'a self, epilogue: &Epilogue, y: &'a mut [u8]) -> Gemm<'a, SliceRows<'a>> {
-        self.product(epilogue).onto(SliceRows { bytes: y, pitch: self.shape[1] })
-    }
-
-    /// The whole product, without a place for it.
+    /// The whole product, to be run on an instruction set, without a place for it.
     pub fn product(&self, epilogue: &Epilogue) -> Gemm<'_, ()> {
         let [m, n, k] = self.shape;
         let residual = epilogue.residual.map(|r| Residual { bytes: &self.residual, zero_point: r.zero_point, multiplier: r.multiplier });
