@@ -4,8 +4,10 @@ use proptest::array::{uniform4, uniform16};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use quaver_core::kernel::gemm::{Bases, Source, Weights};
 use quaver_core::kernel::simd::{Kernel, Simd};
 use quaver_core::kernel::soft::Soft;
+use quaver_core::kernel::tile::{Panel, TileRows};
 
 use crate::isas::{Test, on_isas};
 
@@ -105,6 +107,20 @@ impl Kernel for Every<'_> {
         s.store_first(r0, &mut first[..usize::from(*a) % 65]);
         answers.push(("store_first", first.to_vec()));
 
+        for (j, most) in [(0, 32), (1, 16), (2, 32), (3, 16)] {
+            let mut some = [0; 32];
+            s.store_some(r1, j, &mut some[..usize::from(*b) % (most + 1)]);
+            answers.push(("store_some", some.to_vec()));
+        }
+
+        let z = s.zero(*zero_point);
+        answers.push(("widen_from", numbers(s, s.widen_from(&quarter, z))));
+        // Behind the bytes that there are is anything.
+        let count = usize::from(*a) % 16;
+        answers.push(("widen_some_from", numbers(s, s.widen_some_from(&quarter[..count], z))[..4 * count].to_vec()));
+
+        let limits = s.limits(*zero_point, 0, 255);
+        answers.push(("narrow_unlimited", bytes(s, s.narrow_unlimited([v0, v1, v2, v3], limits))));
         let limits = s.limits(*zero_point, *a.min(b).max(zero_point), *a.max(b).max(zero_point));
         answers.push(("narrow_above_interleaved", bytes(s, s.narrow_above_interleaved([v0, v1, v2, v3], limits))));
         let limits = s.limits(*zero_point, *a.min(b), *a.max(b));
@@ -119,6 +135,15 @@ impl Kernel for Every<'_> {
         answers.push(("dot4", integers(s, s.dot4(v0, s.quad(quad), w))));
         let lanes = rows[1].map(most);
         answers.push(("dot4_lanes", integers(s, s.dot4_lanes(v1, s.load_b(&lanes), w))));
+        // Two segments of two quads, from three bases that are not equally far apart.
+        let source = Source { bytes: &lanes, segments: &[0, 16], quads: 2, bases: Bases::matrix(1, lanes.len()) };
+        let packed = [*weights, lanes.map(|x| x as i8), *weights, [-128; 64], [127; 64], *weights, *weights, [1; 64]];
+        let constants = Weights { packed: &packed, bias: &[], multiplier: &[], quads: 4, channels: 32 };
+        let mut acc = [[v0, v1], [v1, v2], [v2, v3]];
+        s.products(&mut acc, &TileRows::new(&source, [0, 5, 40]), &Panel::new(&constants, 0, 4, &packed[..3]));
+        for sums in acc.as_flattened() {
+            answers.push(("products", integers(s, *sums)));
+        }
         let (mut even, mut odd) = ([0; 16], [0; 16]);
         s.stage(s.load_b(&lanes), &mut even, &mut odd);
         for k in 0..16 {
