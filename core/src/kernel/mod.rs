@@ -6,6 +6,7 @@
 //! | [`simd`] | the vocabulary, and the interface between a body and an instruction set |
 //! | [`epilogue`] | requantization, residual, limits and table of what sums become |
 //! | [`conv`] | where a convolution finds its activations |
+//! | [`narrow`] | windows over few channels, and the order of their weights |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
 //! | [`depthwise`] | depthwise convolutions: quads of vertical taps against lanes of channels |
 //! | [`split`] | work whose output can be cut into ranges, for threads: the kernels below |
@@ -37,6 +38,7 @@ pub mod epilogue;
 pub mod gemm;
 mod gemv;
 pub mod layout;
+pub mod narrow;
 pub mod pool;
 pub mod quantize;
 pub mod reduce;

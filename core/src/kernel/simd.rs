@@ -194,6 +194,16 @@ pub trait Simd: Copy + Send + Sync {
         bytes.copy_from_slice(&both[16 * quarters..16 * quarters + 64]);
         self.load_b(&bytes)
     }
+    /// Sixteen quads without their fourth bytes, one behind the other; behind them, anything.
+    #[inline(always)]
+    fn triples(self, quads: Self::B) -> Self::B {
+        let (mut from, mut to) = ([0; 64], [0; 64]);
+        self.store_b(quads, &mut from);
+        for i in 0..16 {
+            to[3 * i..3 * i + 3].copy_from_slice(&from[4 * i..4 * i + 3]);
+        }
+        self.load_b(&to)
+    }
     /// The first bytes in memory: as many as there are, at most 64.
     #[inline(always)]
     fn store_first(self, v: Self::B, to: &mut [u8]) {

@@ -10,6 +10,7 @@ use quaver_core::graph::op::Epilogue;
 use quaver_core::kernel::conv::{Frame, Geometry};
 use quaver_core::kernel::epilogue::{Finish, Requantize, Residual};
 use quaver_core::kernel::gemm::{Gemm, Weights};
+use quaver_core::kernel::narrow::Narrow;
 
 use super::parts;
 use crate::amx;
@@ -31,6 +32,8 @@ pub(crate) struct Packed {
     rows: usize,
     /// Where the result is part of a concatenation: elements of its rows, and those of them that come first.
     within: Option<[usize; 2]>,
+    /// Weights in the order of [`Narrow`], where that takes fewer quads.
+    narrow: Option<Vec<[i8; 64]>>,
 }
 
 impl Packed {
@@ -46,7 +49,14 @@ impl Packed {
                 let rows = to.iter().product::<usize>() / gemm.channels.max(1);
                 let shape = PackedShape::grouped([1, 1], k, gemm.channels, 1)?;
                 // The last row's last quad would end behind an input that has no slack.
-                (k % K_BLOCK == 0 || x.slack).then(|| Self { shape, geometry: Geometry::matrix(rows, k), images: 1, rows, within: None })
+                (k % K_BLOCK == 0 || x.slack).then(|| Self {
+                    shape,
+                    geometry: Geometry::matrix(rows, k),
+                    images: 1,
+                    rows,
+                    within: None,
+                    narrow: None,
+                })
             }
             Op::QConv(conv) => {
                 let (&[n, h, w, c], &[_, to_h, to_w, _]) = (x.shape, to) else { return None };
@@ -55,16 +65,29 @@ impl Packed {
                 }
                 let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
                 let geometry = Geometry::conv(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value, x.slack)?;
-                Some(Self { shape, geometry, images: n, rows: to_h * to_w, within: None })
+                Some(Self { shape, geometry, images: n, rows: to_h * to_w, within: None, narrow: None })
             }
             Op::QConvTranspose(conv) => {
                 let (&[n, h, w, c], &[_, to_h, to_w, _]) = (x.shape, to) else { return None };
                 let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
                 let geometry = Geometry::transposed(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value)?;
-                Some(Self { shape, geometry, images: n, rows: to_h * to_w, within: None })
+                Some(Self { shape, geometry, images: n, rows: to_h * to_w, within: None, narrow: None })
             }
             _ => None,
         }
+    }
+
+    /// The same with the weights in the order that takes the fewest quads, given those of the file.
+    pub(super) fn narrowed(self, query: &Query<'_>, weights: &[i8]) -> Self {
+        let (Op::QConv(conv), &[n, h, w, c], &[_, to_h, to_w, _]) = (query.op, query.inputs[0].shape, query.output.shape) else {
+            return self;
+        };
+        let Some(narrow) = Narrow::of(&conv.window, &self.shape).filter(|_| weights.len() == self.shape.len()) else { return self };
+        let slack = query.inputs[0].slack;
+        let Some(geometry) = Geometry::narrow(&conv.window, &narrow, n, [h, w, c], [to_h, to_w], conv.pad_value, slack) else {
+            return self;
+        };
+        Self { geometry, narrow: Some(narrow.weights(&self.shape, weights)), ..self }
     }
 
     /// The frame that the node's images are copied into, which may as well be their place.
@@ -162,9 +185,13 @@ impl Packed {
     }
 
     /// The constants of a group.
-    fn weights<'a>(&self, inputs: &[Operand<'a>], group: usize) -> Weights<'a> {
-        let (blocks, quads) = (self.shape.n_blocks(), self.shape.k_blocks());
-        let packed = inputs[1].view.as_slice::<i8>().unwrap_or_default().as_chunks().0;
+    fn weights<'a>(&'a self, inputs: &[Operand<'a>], group: usize) -> Weights<'a> {
+        let blocks = self.shape.n_blocks();
+        let packed = match &self.narrow {
+            Some(narrow) => narrow,
+            None => inputs[1].view.as_slice::<i8>().unwrap_or_default().as_chunks().0,
+        };
+        let quads = packed.len() / (self.shape.groups * blocks);
         let bias = inputs[2].view.as_slice::<i32>().unwrap_or_default().as_chunks().0;
         let multiplier = inputs[3].view.as_slice::<f32>().unwrap_or_default().as_chunks().0;
         Weights {

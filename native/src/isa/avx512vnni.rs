@@ -356,6 +356,17 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn triples(self, quads: __m512i) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            // Twelve bytes of each lane, then the twelve words that hold them.
+            let bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
+            let words = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15);
+            _mm512_permutexvar_epi32(words, _mm512_shuffle_epi8(quads, bytes))
+        }
+    }
+
+    #[inline(always)]
     fn store_first(self, v: __m512i, to: &mut [u8]) {
         let mask = u64::MAX.checked_shr(64 - to.len().min(64) as u32).unwrap_or(0);
         // SAFETY: `self` proves the feature; the mask leaves out what is behind the slice.
