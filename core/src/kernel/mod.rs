@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`simd`] | the vocabulary, and the interface between a body and an instruction set |
 //! | [`epilogue`] | requantization, residual, limits and table of what sums become |
+//! | [`addend`] | the rows of a residual that are added to a tile |
 //! | [`conv`] | where a convolution finds its activations |
 //! | [`narrow`] | windows over few channels, and the order of their weights |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
@@ -30,6 +31,7 @@
     reason = "iterators and copies over arrays of vectors are not reliably inlined; loops over constants stay in registers"
 )]
 
+pub mod addend;
 pub mod conv;
 pub mod depthwise;
 pub mod edge;

@@ -7,6 +7,7 @@
 //! Implementations mark every method `#[inline(always)]`: a method that is not inlined into the one function that enables
 //! the instruction set turns each intrinsic into a call.
 
+use super::addend::{self, Addend};
 use super::depthwise::lines::Lines;
 use super::edge;
 use super::tile::{self, Panel, TileRows};
@@ -94,6 +95,22 @@ pub trait Simd: Copy + Send + Sync {
         let mut whole = [0; 16];
         edge::copy(x, &mut whole[..x.len()]);
         self.widen_from(&whole, z)
+    }
+    /// f32(x − z) of the `n`-th sixteen bytes of row `m`.
+    #[inline(always)]
+    fn widen_row<const L: usize, const MR: usize>(self, rows: &Addend<'_, L, MR>, m: usize, n: usize, z: Self::Zero) -> Self::F {
+        addend::widen_row(self, rows, m, n, z)
+    }
+    /// f32(x)·f, rounded, of the `n`-th sixteen bytes of row `m`; `f_lifted` is 2²³·f.
+    #[inline(always)]
+    fn scale_row<const L: usize, const MR: usize>(
+        self,
+        rows: &Addend<'_, L, MR>,
+        [m, n]: [usize; 2],
+        f: Self::F,
+        _f_lifted: Self::F,
+    ) -> Self::F {
+        self.mul(self.widen_row(rows, m, n, self.zero(0)), f)
     }
     /// The integers in memory.
     fn store_i32(self, v: Self::I, to: &mut [i32; 16]);
