@@ -258,7 +258,7 @@ pub trait Simd: Copy + Send + Sync {
         self.narrow_interleaved(v, limits)
     }
 
-    /// The innermost loop of a depthwise convolution of stride `ST`; the vectors of [`Lines`] hold `P` columns.
+    /// The innermost loop of a depthwise convolution of stride `ST`; vectors are `P` pieces, as [`Lines`] says.
     #[inline(always)]
     fn slide<const P: usize, const ST: usize>(self, lines: &mut Lines<'_>) {
         lines.run::<Self, P, ST>(self);

@@ -3,10 +3,11 @@
 
 use crate::kernel::simd::Simd;
 
-/// The order. Vectors are a column of 64 channels each, or `P` columns of 64 / `P`; at stride 2, of every second column.
+/// The order. Vectors are a column of 64 channels, or where there are fewer, of `P` pieces of 64 / `P` channels: piece p is for
+/// lines 2p and 2p + 1 of a group of 2`P` lines, so that few channels take as few instructions as many.
 #[derive(Debug)]
 pub struct Lines<'a> {
-    /// The input: row y from y·`row` on, from the first vector on that it holds.
+    /// The input: row y from y·`row` on, from the first column on that it holds.
     pub input: &'a [u8],
     /// At stride 2, the same of the columns between.
     pub between: &'a [u8],
@@ -16,18 +17,15 @@ pub struct Lines<'a> {
     pub height: usize,
     /// The row that the first line's windows begin with.
     pub first: isize,
-    /// The rows' distance of columns within a vector, and of vectors.
-    pub pitch: [usize; 2],
-    /// Where `P` is 1: whether the first vector of each row, and the last, is padding that the rows don't hold.
+    /// Bytes from one column that a step takes to the next.
+    pub pitch: usize,
+    /// Whether the first column of each row, and the last, is padding that the rows don't hold.
     pub pads: [bool; 2],
     /// What padding holds.
     pub padding: u8,
-    /// Where `P` is more, what the rows from `first` on don't hold: the first vector of each, the last, and the last of the
-    /// columns between.
-    pub ends: &'a [[[u8; 64]; 5]; 3],
-    /// Vectors of a line of output.
+    /// Columns of the output.
     pub steps: usize,
-    /// Lines of output, at most two where `P` is more than 1.
+    /// Lines of the output.
     pub lines: usize,
     /// `[line][column][vector]` of two lines, to meet quads of the first four rows, or at stride 2 of each line's, in
     /// interleaved order.
@@ -36,8 +34,13 @@ pub struct Lines<'a> {
     pub scale: &'a Scale,
     /// The output.
     pub to: &'a mut [u8],
-    /// Its distance of columns within a vector, of vectors, and of lines.
-    pub to_pitch: [usize; 3],
+    /// Bytes from one of its columns to the next, and from one line to the next.
+    pub to_pitch: [usize; 2],
+}
+
+/// Rows of input that `P` pairs of lines see at stride `ST`.
+pub const fn rows<const P: usize, const ST: usize>() -> usize {
+    (2 * P - 1) * ST + 3
 }
 
 /// How sums of 64 channels become bytes, in interleaved order.
@@ -111,94 +114,77 @@ impl<S: Simd> Ready<S> {
 }
 
 impl Lines<'_> {
-    /// The row of input that `k` rows behind the first of the lines from `line` on, which is even, are; `None` for padding.
+    /// The row of input that is `k` rows behind the first that line `line` sees; `None` for padding.
     #[inline(always)]
     pub fn row_at<const ST: usize>(&self, line: usize, k: usize) -> Option<usize> {
         let y = usize::try_from(self.first.checked_add_unsigned(line * ST + k)?).ok()?;
         (y < self.height).then_some(y)
     }
 
-    /// Vectors of a row, those of columns between not counted.
-    pub fn vectors<const P: usize, const ST: usize>(&self) -> usize {
-        self.steps + if P == 1 && ST == 1 { 2 } else { 1 }
+    /// Columns of a row, those between not counted.
+    pub fn columns<const ST: usize>(&self) -> usize {
+        self.steps + if ST == 1 { 2 } else { 1 }
     }
 
     /// Carries it out in the vocabulary.
     #[inline(always)]
     pub fn run<S: Simd, const P: usize, const ST: usize>(&mut self, s: S) {
         let ready = Ready::new(s, self.scale);
-        for step in 0..self.steps {
-            for line in 0..self.lines {
-                let mut window = [self.quads::<S, P, ST>(s, line, step, false); 3];
-                let next = self.quads::<S, P, ST>(s, line, step + 1, false);
-                if ST == 2 {
-                    window[1] = self.quads::<S, P, ST>(s, line, step, true);
-                } else {
-                    window[1] = shift::<S>(s, window[0], next, 4 / P);
-                }
-                window[2] = match (P, ST) {
-                    (1, 1) => self.quads::<S, P, ST>(s, line, step + 2, false),
-                    _ => shift::<S>(s, window[0], next, 4 * (3 - ST) / P),
-                };
-                let mut acc = [s.splat_i32(0); 4];
-                for v in 0..4 {
-                    acc[v] = s.load_i32(&self.scale.start[v]);
-                    for i in 0..3 {
-                        acc[v] = s.dot4_lanes(acc[v], window[i][v], s.weights(&self.weights[line % 2][i][v]));
+        for group in (0..self.lines).step_by(2 * P) {
+            for step in 0..self.steps {
+                for line in 0..2 {
+                    let window = match ST {
+                        1 => [0, 1, 2].map(|i| self.quads::<S, P, ST>(s, [group, line], step + i, false)),
+                        _ => [(0, false), (0, true), (1, false)].map(|(i, b)| self.quads::<S, P, ST>(s, [group, line], step + i, b)),
+                    };
+                    let mut acc = [s.splat_i32(0); 4];
+                    for v in 0..4 {
+                        acc[v] = s.load_i32(&self.scale.start[v]);
+                        for i in 0..3 {
+                            acc[v] = s.dot4_lanes(acc[v], window[i][v], s.weights(&self.weights[line][i][v]));
+                        }
                     }
-                }
-                let bytes = match self.scale.way {
-                    Way::LiftedByte => ready.bytes::<{ Way::LiftedByte as u8 }>(s, acc),
-                    Way::Lifted => ready.bytes::<{ Way::Lifted as u8 }>(s, acc),
-                    Way::Bounded => ready.bytes::<{ Way::Bounded as u8 }>(s, acc),
-                };
-                let mut whole = [0; 64];
-                s.store_b(bytes, &mut whole);
-                for (p, column) in whole.chunks_exact(64 / P).enumerate() {
-                    let at = line * self.to_pitch[2] + step * self.to_pitch[1] + p * self.to_pitch[0];
-                    self.to[at..at + 64 / P].copy_from_slice(column);
+                    let bytes = match self.scale.way {
+                        Way::LiftedByte => ready.bytes::<{ Way::LiftedByte as u8 }>(s, acc),
+                        Way::Lifted => ready.bytes::<{ Way::Lifted as u8 }>(s, acc),
+                        Way::Bounded => ready.bytes::<{ Way::Bounded as u8 }>(s, acc),
+                    };
+                    let mut whole = [0; 64];
+                    s.store_b(bytes, &mut whole);
+                    for (p, piece) in whole.chunks_exact(64 / P).enumerate() {
+                        let line = group + 2 * p + line;
+                        if line < self.lines {
+                            let at = line * self.to_pitch[1] + step * self.to_pitch[0];
+                            self.to[at..at + 64 / P].copy_from_slice(piece);
+                        }
+                    }
                 }
             }
         }
     }
 
-    /// The quads of a vector.
+    /// The quads of a column, for the first or the second line of each pair.
     #[inline(always)]
-    fn quads<S: Simd, const P: usize, const ST: usize>(&self, s: S, line: usize, at: usize, between: bool) -> [S::B; 4] {
+    fn quads<S: Simd, const P: usize, const ST: usize>(&self, s: S, [group, line]: [usize; 2], at: usize, between: bool) -> [S::B; 4] {
         let mut of = [s.splat_b(self.padding); 4];
-        let last = if between { self.steps - 1 } else { self.vectors::<P, ST>() - 1 };
-        if P == 1 && !between && (at == 0 && self.pads[0] || at == last && self.pads[1]) {
+        let last = self.columns::<ST>() - 1;
+        if !between && (at == 0 && self.pads[0] || at == last && self.pads[1]) {
             return of;
         }
         for k in 0..4 {
-            let k_of = if ST == 2 { 2 * (line % 2) + k.min(2) } else { k };
+            // At stride 1 both lines see the same four rows, with weights of their own.
+            let behind = if ST == 2 { 2 * line + k.min(2) } else { k };
             let mut whole = [self.padding; 64];
-            if P > 1 && at == last {
-                whole = self.ends[if between { 2 } else { 1 }][k_of];
-            } else if P > 1 && at == 0 && !between {
-                whole = self.ends[0][k_of];
-            } else if let Some(y) = self.row_at::<ST>(line / 2 * 2, k_of) {
-                let before = if between { 0 } else { usize::from(P > 1 || self.pads[0]) };
-                let from = if between { self.between } else { self.input };
-                for (p, column) in whole.chunks_exact_mut(64 / P).enumerate() {
-                    let at = y * self.row + (at - before) * self.pitch[1] + p * self.pitch[0];
-                    column.copy_from_slice(&from[at..at + 64 / P]);
+            for (p, piece) in whole.chunks_exact_mut(64 / P).enumerate() {
+                if let Some(y) = self.row_at::<ST>(group + 2 * p, behind) {
+                    let before = usize::from(!between && self.pads[0]);
+                    let from = if between { self.between } else { self.input };
+                    let at = y * self.row + (at - before) * self.pitch;
+                    piece.copy_from_slice(&from[at..at + 64 / P]);
                 }
             }
             of[k] = s.load_b(&whole);
         }
         s.interleave(of)
     }
-}
-
-/// Vectors that begin so many quarters behind those of `a`, which `b` follow.
-#[inline(always)]
-fn shift<S: Simd>(s: S, a: [S::B; 4], b: [S::B; 4], quarters: usize) -> [S::B; 4] {
-    let mut of = b;
-    if quarters < 4 {
-        for v in 0..4 {
-            of[v] = s.shift_in(a[v], b[v], quarters);
-        }
-    }
-    of
 }

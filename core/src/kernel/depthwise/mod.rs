@@ -43,9 +43,6 @@ const STRIP_AT_HAND: usize = 40 * 1024;
 /// Channels from which on blocks share few cache lines, so that a strip may be larger than what is kept closest.
 const FEW_SHARED: usize = 192;
 
-/// Output positions of a strip, at least: those that pay for the preparation of a block's weights.
-const POSITIONS: usize = 196;
-
 /// A part of a depthwise convolution: output lines × blocks of 16 channels.
 #[derive(Debug)]
 pub struct Depthwise<'a, R> {
@@ -145,6 +142,8 @@ trait Method<S: Simd> {
     const SHARES: bool = false;
     /// Bytes of input and output of a strip, about.
     const STRIP: usize = STRIP_AT_HAND;
+    /// Output positions of a strip, at least: those that pay for the preparation of a block's weights.
+    const POSITIONS: usize = 196;
 
     /// Computes `V`·16 channels of `strip`, or where it shares vectors among `P` columns, `V`·16 / `P`.
     fn strip<R: Rows, const V: usize, const P: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &finish::Block);
@@ -165,10 +164,14 @@ impl<R: Rows> Depthwise<'_, R> {
     #[inline(always)]
     fn walk<S: Simd, M: Method<S>>(&mut self, s: S, bounds: Bounds, mut method: M) {
         let [height, width] = self.output;
-        let [most_lines, most_columns] = self.strip_extents(M::STRIP);
+        let [most_lines, most_columns] = self.strip_extents(M::STRIP, M::POSITIONS);
         let wide = matches!(self.finish, Finish::U8(_));
         // A pixel of only two blocks has neighbours behind it that would be read in vain.
-        let least = if !M::SHARES && self.extents[2] > 32 { WIDE_FROM } else { 3 };
+        let least = match M::SHARES {
+            true => 4,
+            false if self.extents[2] > 32 => WIDE_FROM,
+            false => 3,
+        };
         let mut line = self.lines.start;
         while line < self.lines.end {
             let (image, y) = (line / height, line % height);
@@ -203,10 +206,10 @@ impl<R: Rows> Depthwise<'_, R> {
     }
 
     /// Most lines, and most columns of a strip.
-    fn strip_extents(&self, at_hand: usize) -> [usize; 2] {
+    fn strip_extents(&self, at_hand: usize, positions: usize) -> [usize; 2] {
         let (channels, width) = (self.extents[2], self.output[1].max(1));
         let [sy, sx] = self.window.strides;
-        let enough = POSITIONS.div_ceil(width).next_multiple_of(4);
+        let enough = positions.div_ceil(width).next_multiple_of(4);
         if channels > FEW_SHARED {
             return [enough, width];
         }

@@ -1,6 +1,6 @@
 //! The innermost loop of 3×3 depthwise convolutions without a check in it: what is read and written is checked before.
 
-use quaver_core::kernel::depthwise::lines::{Lines, Ready, Way};
+use quaver_core::kernel::depthwise::lines::{Lines, Ready, Way, rows};
 use quaver_core::kernel::simd::{Kernel, Simd};
 
 /// Carries out `lines`.
@@ -13,78 +13,97 @@ pub(super) fn run<S: Simd, const P: usize, const ST: usize>(isa: S, lines: &mut 
     }
 }
 
-/// Bytes in which `count` vectors of `P` columns lie at such distances.
+/// Bytes in which `count` columns lie at such a distance.
 #[inline(always)]
-fn extent<const P: usize>(count: usize, [column, vector]: [usize; 2]) -> usize {
-    let Some(before) = count.checked_sub(1) else { return 0 };
-    let last = before.checked_mul(vector).zip(column.checked_mul(P - 1)).and_then(|(v, c)| v.checked_add(c));
-    last.and_then(|last| last.checked_add(64 / P)).expect("a distance within a tensor")
+fn extent<const P: usize>(count: usize, pitch: usize) -> Option<usize> {
+    let Some(before) = count.checked_sub(1) else { return Some(0) };
+    before.checked_mul(pitch)?.checked_add(64 / P)
 }
 
-/// `P` columns a vector, stride `ST`, a [`Way`].
+/// Rows that a group of at most four pairs of lines sees.
+const MOST_ROWS: usize = rows::<4, 2>();
+
+/// Pieces of `P` pairs of lines a vector, stride `ST`, a [`Way`].
 struct Slide<'a, 'b, const P: usize, const ST: usize, const WAY: u8>(&'a mut Lines<'b>);
+
+impl<const P: usize, const ST: usize, const WAY: u8> Slide<'_, '_, P, ST, WAY> {
+    /// Whether all that the order names is there.
+    #[inline(always)]
+    fn is_covered(&self) -> Option<()> {
+        let Lines { input, between, row, pitch, steps, lines, to, to_pitch, .. } = &*self.0;
+        let held = self.0.columns::<ST>() - usize::from(self.0.pads[0]) - usize::from(self.0.pads[1]);
+        // The last row of all that are read.
+        let last = (0..rows::<P, ST>()).rev().find_map(|k| self.0.row_at::<ST>((lines - 1) / (2 * P) * 2 * P, k));
+        if let Some(last) = last.or(self.0.height.checked_sub(1)) {
+            let at = row.checked_mul(last)?;
+            input.get(..at.checked_add(extent::<P>(held, *pitch)?)?)?;
+            if ST == 2 {
+                between.get(..at.checked_add(extent::<P>(*steps, *pitch)?)?)?;
+            }
+        }
+        let line = to_pitch[1].checked_mul(lines - 1)?;
+        to.get(..line.checked_add(extent::<P>(*steps, to_pitch[0])?)?).map(|_| ())
+    }
+}
 
 impl<const P: usize, const ST: usize, const WAY: u8> Kernel for Slide<'_, '_, P, ST, WAY> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let order = self.0;
-        let vectors = order.vectors::<P, ST>();
-        let (steps, lines, pads) = (order.steps, order.lines, order.pads);
-        if steps == 0 || lines == 0 {
+        if self.0.steps == 0 || self.0.lines == 0 {
             return;
         }
-        assert!(P == 1 || lines <= 2, "what rows don't hold is known for two lines");
-        // Vectors that rows hold.
-        let held = if P > 1 { vectors - 2 } else { vectors - usize::from(pads[0]) - usize::from(pads[1]) };
-        let needed = extent::<P>(held, order.pitch);
-        let needed_between = if ST == 2 { extent::<P>(steps - usize::from(P > 1), order.pitch) } else { 0 };
-        // The last row of all that is read.
-        let last = (0..3 + ST).rev().find_map(|k| order.row_at::<ST>((lines - 1) / 2 * 2, k)).or_else(|| order.height.checked_sub(1));
-        let is_within = |bytes: &[u8], row: usize, needed: usize| {
-            order.row.checked_mul(row).and_then(|at| at.checked_add(needed)).is_some_and(|end| end <= bytes.len())
-        };
-        let mut covered =
-            last.is_none_or(|y| is_within(order.input, y, needed) && (ST == 1 || is_within(order.between, y, needed_between)));
-        let [column_pitch, vector_pitch, line_pitch] = order.to_pitch;
-        let needed = extent::<P>(steps, [column_pitch, vector_pitch]);
-        covered &= line_pitch.checked_mul(lines - 1).and_then(|at| at.checked_add(needed)).is_some_and(|end| end <= order.to.len());
-        assert!(covered, "rows or lines are too short");
+        assert!(self.is_covered().is_some(), "rows or lines are too short");
+        let order = self.0;
         let padding = [order.padding; 64];
-        for line in (0..lines).step_by(2) {
-            let (mut from, mut between, mut by) = ([padding.as_ptr(); 5], [padding.as_ptr(); 5], [0; 5]);
-            for k in 0..3 + ST {
-                if let Some(y) = order.row_at::<ST>(line, k) {
-                    let at = y * order.row;
-                    (from[k], between[k]) = (order.input.as_ptr().wrapping_add(at), order.between.as_ptr().wrapping_add(at));
-                    by[k] = order.pitch[1];
-                }
+        let to = order.to.as_mut_ptr();
+        for line in (0..order.lines).step_by(2 * P) {
+            let mut group = Group::<P, ST, WAY, false> {
+                order,
+                from: [padding.as_ptr(); MOST_ROWS],
+                between: [padding.as_ptr(); MOST_ROWS],
+                by: [0; MOST_ROWS],
+                to: to.wrapping_add(line * order.to_pitch[1]),
+                lines: (order.lines - line).min(2 * P),
+            };
+            let mut inside = true;
+            for k in 0..rows::<P, ST>() {
+                let Some(y) = order.row_at::<ST>(line, k) else {
+                    inside = false;
+                    continue;
+                };
+                group.from[k] = order.input.as_ptr().wrapping_add(y * order.row);
+                group.between[k] = order.between.as_ptr().wrapping_add(y * order.row);
+                group.by[k] = order.pitch;
             }
-            let first = order.to.as_mut_ptr().wrapping_add(line * line_pitch);
-            Pair::<P, ST, WAY> { order, from, between, by, to: [first, first.wrapping_add(line_pitch)], lines: (lines - line).min(2) }
-                .run(s);
+            if inside {
+                group.run(s);
+            } else {
+                let Group { order, from, between, by, to, lines } = group;
+                Group::<P, ST, WAY, true> { order, from, between, by, to, lines }.run(s);
+            }
         }
     }
 }
 
-/// Two lines, or the last one alone.
-struct Pair<'a, 'b, const P: usize, const ST: usize, const WAY: u8> {
+/// `P` pairs of lines, of which the last may not all be there. Rows are all inside of the image, or at its `EDGE`.
+struct Group<'a, 'b, const P: usize, const ST: usize, const WAY: u8, const EDGE: bool> {
     order: &'a Lines<'b>,
-    /// Where rows are, and the columns between, and their distance of vectors, or 0 for 64 bytes of padding.
-    from: [*const u8; 5],
-    between: [*const u8; 5],
-    by: [usize; 5],
-    to: [*mut u8; 2],
+    /// Where rows are, and the columns between, and their distance of columns, or 0 for 64 bytes of padding.
+    from: [*const u8; MOST_ROWS],
+    between: [*const u8; MOST_ROWS],
+    by: [usize; MOST_ROWS],
+    to: *mut u8,
     lines: usize,
 }
 
-impl<const P: usize, const ST: usize, const WAY: u8> Pair<'_, '_, P, ST, WAY> {
+impl<const P: usize, const ST: usize, const WAY: u8, const EDGE: bool> Group<'_, '_, P, ST, WAY, EDGE> {
     /// Computes them. `Slide` has made sure that all is there.
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Self { order, mut from, mut between, by, to: [mut first, mut second], lines } = self;
-        let &Lines { pitch, pads, steps, scale, ends, to_pitch, .. } = order;
+        let Self { order, mut from, mut between, by, mut to, lines } = self;
+        let &Lines { pitch, pads, steps, scale, to_pitch: [to_pitch, line_pitch], .. } = order;
         let weights = order.weights.as_ptr().cast::<[i8; 64]>();
         let ready = Ready::new(s, scale);
         let mut start = [s.splat_i32(0); 4];
@@ -92,31 +111,21 @@ impl<const P: usize, const ST: usize, const WAY: u8> Pair<'_, '_, P, ST, WAY> {
             *to = s.load_i32(from);
         }
         let padding = [s.splat_b(order.padding); 5];
-        // The next vector of each row.
+        // The next column of each row.
         macro_rules! load {
             ($from:ident) => {{
-                let mut rows = padding;
+                let mut of = padding;
                 for k in 0..3 + ST {
-                    // SAFETY: the row holds this vector, or repeats one of 64 bytes.
-                    rows[k] = unsafe { load::<S, P>(s, $from[k], if by[k] == 0 { 0 } else { pitch[0] }) };
-                    $from[k] = $from[k].wrapping_add(by[k]);
+                    // SAFETY: each row holds this column, or repeats one of 64 bytes.
+                    of[k] = unsafe { load::<S, P, ST>(s, &$from, k) };
                 }
-                rows
+                for k in 0..rows::<P, ST>() {
+                    $from[k] = $from[k].wrapping_add(if EDGE { by[k] } else { pitch });
+                }
+                of
             }};
         }
-        // A vector of each row that rows don't hold.
-        macro_rules! end {
-            ($which:literal) => {{
-                let mut rows = padding;
-                if P > 1 {
-                    for k in 0..3 + ST {
-                        rows[k] = s.load_b(&ends[$which][k]);
-                    }
-                }
-                rows
-            }};
-        }
-        let at_end = if P > 1 || pads[1] { steps - 1 } else { steps };
+        let at_end = if pads[1] { steps - 1 } else { steps };
         // Adds the products of a column. Weights are read anew for each: there are not registers for all.
         macro_rules! add {
             ($acc:ident, $line:literal, $column:literal, $quads:expr) => {
@@ -129,29 +138,28 @@ impl<const P: usize, const ST: usize, const WAY: u8> Pair<'_, '_, P, ST, WAY> {
             };
         }
         macro_rules! finish {
-            ($acc:ident, $to:ident) => {
-                // SAFETY: there are `steps` places of 64 bytes, and this is one.
-                unsafe { store::<S, P>(s, ready.bytes::<WAY>(s, $acc), $to, to_pitch[0]) };
-                $to = $to.wrapping_add(to_pitch[1]);
+            ($acc:ident, $line:literal) => {
+                // SAFETY: there are `steps` places in each line that there is, and this is one.
+                unsafe { store::<S, P>(s, ready.bytes::<WAY>(s, $acc), to, line_pitch, $line, lines) };
             };
         }
         if ST == 2 {
-            let mut kept = two_lines(s, if P > 1 || pads[0] { end!(0) } else { load!(from) });
+            let mut kept = two_lines(s, if pads[0] { padding } else { load!(from) });
             for step in 0..steps {
                 let (mut a, mut b) = (start, start);
                 add!(a, 0, 0, kept[0]);
                 add!(b, 1, 0, kept[1]);
-                let middle = two_lines(s, if P > 1 && step == at_end { end!(2) } else { load!(between) });
-                let new = two_lines(s, if step == at_end { end!(1) } else { load!(from) });
+                let middle = two_lines(s, load!(between));
+                kept = two_lines(s, if step == at_end { padding } else { load!(from) });
                 add!(a, 0, 1, middle[0]);
                 add!(b, 1, 1, middle[1]);
-                add!(a, 0, 2, shift::<S, P>(s, kept[0], new[0]));
-                add!(b, 1, 2, shift::<S, P>(s, kept[1], new[1]));
-                kept = new;
-                finish!(a, first);
-                if lines > 1 {
-                    finish!(b, second);
+                add!(a, 0, 2, kept[0]);
+                add!(b, 1, 2, kept[1]);
+                finish!(a, 0);
+                if P > 1 || lines > 1 {
+                    finish!(b, 1);
                 }
+                to = to.wrapping_add(to_pitch);
             }
             return;
         }
@@ -161,73 +169,65 @@ impl<const P: usize, const ST: usize, const WAY: u8> Pair<'_, '_, P, ST, WAY> {
                 s.interleave([a, b, c, d])
             }};
         }
-        let mut kept = [next!(if P > 1 || pads[0] { end!(0) } else { load!(from) }); 2];
-        if P == 1 {
-            kept[1] = next!(load!(from));
-        }
+        let mut kept = [next!(if pads[0] { padding } else { load!(from) }), next!(load!(from))];
         for step in 0..steps {
-            let new = next!(if step == at_end { end!(1) } else { load!(from) });
-            let mut window = [kept[0], kept[1], new];
-            if P == 1 {
-                kept = [kept[1], new];
-            } else {
-                window[1] = shift::<S, P>(s, kept[0], new);
-                if P == 4 {
-                    window[2] = shift::<S, 2>(s, kept[0], new);
-                }
-                kept[0] = new;
-            }
+            let new = next!(if step == at_end { padding } else { load!(from) });
+            let window = [kept[0], kept[1], new];
+            kept = [kept[1], new];
             let mut a = start;
             add!(a, 0, 0, window[0]);
             add!(a, 0, 1, window[1]);
             add!(a, 0, 2, window[2]);
-            finish!(a, first);
-            if lines > 1 {
+            finish!(a, 0);
+            if P > 1 || lines > 1 {
                 let mut b = start;
                 add!(b, 1, 0, window[0]);
                 add!(b, 1, 1, window[1]);
                 add!(b, 1, 2, window[2]);
-                finish!(b, second);
+                finish!(b, 1);
             }
+            to = to.wrapping_add(to_pitch);
         }
     }
 }
 
-/// A vector of `P` columns.
+/// Row `k` of each pair of lines.
 ///
 /// # Safety
-/// There are 64 / `P` bytes at `from`, and at each of `P` places at distances of `pitch`.
+/// There are 64 / `P` bytes at each of these places.
 #[inline(always)]
-unsafe fn load<S: Simd, const P: usize>(s: S, from: *const u8, pitch: usize) -> S::B {
+unsafe fn load<S: Simd, const P: usize, const ST: usize>(s: S, from: &[*const u8; MOST_ROWS], k: usize) -> S::B {
     // SAFETY: the caller says so.
     unsafe {
         match P {
-            1 => s.load_b(&*from.cast()),
-            2 => s.join_halves([&*from.cast(), &*from.add(pitch).cast()]),
-            _ => s.join_quarters([&*from.cast(), &*from.add(pitch).cast(), &*from.add(2 * pitch).cast(), &*from.add(3 * pitch).cast()]),
+            1 => s.load_b(&*from[k].cast()),
+            2 => s.join_halves([&*from[k].cast(), &*from[k + 2 * ST].cast()]),
+            _ => s.join_quarters([0, 2, 4, 6].map(|line| &*from[k + line * ST].cast())),
         }
     }
 }
 
-/// Stores the columns of a vector.
+/// Stores the first or second lines of all pairs, as far as there are so many lines.
 ///
 /// # Safety
-/// As for [`load`], and nothing else refers to these places.
+/// Each line that there is has 64 / `P` bytes at `to` + its number · `pitch`, and nothing else refers to them.
 #[inline(always)]
-unsafe fn store<S: Simd, const P: usize>(s: S, v: S::B, to: *mut u8, pitch: usize) {
-    // SAFETY: the caller says so.
-    unsafe {
-        match P {
-            1 => s.store_b(v, &mut *to.cast()),
-            2 => {
-                s.store_half(v, 0, &mut *to.cast());
-                s.store_half(v, 1, &mut *to.add(pitch).cast());
-            }
-            _ => {
-                s.store_quarter(v, 0, &mut *to.cast());
-                s.store_quarter(v, 1, &mut *to.add(pitch).cast());
-                s.store_quarter(v, 2, &mut *to.add(2 * pitch).cast());
-                s.store_quarter(v, 3, &mut *to.add(3 * pitch).cast());
+unsafe fn store<S: Simd, const P: usize>(s: S, v: S::B, to: *mut u8, pitch: usize, line: usize, lines: usize) {
+    let to = to.wrapping_add(line * pitch);
+    if P == 1 {
+        // SAFETY: the caller calls only for a line that there is, and says so.
+        return unsafe { s.store_b(v, &mut *to.cast()) };
+    }
+    for p in 0..P {
+        if lines == 2 * P || line + 2 * p < lines {
+            let to = to.wrapping_add(2 * p * pitch);
+            // SAFETY: there is this line, and the caller says so.
+            unsafe {
+                if P == 2 {
+                    s.store_half(v, p, &mut *to.cast());
+                } else {
+                    s.store_quarter(v, p, &mut *to.cast());
+                }
             }
         }
     }
@@ -237,16 +237,4 @@ unsafe fn store<S: Simd, const P: usize>(s: S, v: S::B, to: *mut u8, pitch: usiz
 #[inline(always)]
 fn two_lines<S: Simd>(s: S, [a, b, c, d, e]: [S::B; 5]) -> [[S::B; 4]; 2] {
     [s.interleave([a, b, c, d]), s.interleave([c, d, e, e])]
-}
-
-/// Vectors of `P` columns that begin a column behind those of `a`, which `b` follow.
-#[inline(always)]
-fn shift<S: Simd, const P: usize>(s: S, a: [S::B; 4], b: [S::B; 4]) -> [S::B; 4] {
-    let mut of = b;
-    if P > 1 {
-        for v in 0..4 {
-            of[v] = s.shift_in(a[v], b[v], 4 / P);
-        }
-    }
-    of
 }
