@@ -8,7 +8,7 @@ use quaver_core::tensor::DType;
 
 use super::cost::predict;
 use super::kernel::{Kernel, REFERENCE};
-use super::largest::largest;
+use quaver_core::graph::largest::largest;
 use super::peaks::Peaks;
 use super::query::Query;
 use super::tune::Tuning;

@@ -344,14 +344,11 @@ fn add<S: Simd, const V: usize>(s: S, residual: &Residual<'_>, at: usize, width:
     let (zero, m) = (s.splat_i32(-i32::from(residual.zero_point)), s.splat_f32(residual.multiplier));
     let mut r = [zero; 4];
     if V == 4 {
-        // Quads of the residual and anything, weighed 1 and 0, are the residual in interleaved order.
-        let mut one = [0; 64];
-        for lane in 0..16 {
-            one[4 * lane] = 1;
-        }
-        let quads = s.interleave([s.load_b(&bytes_at(residual.bytes, at)); 4]);
+        // Quads of the residual and zeros are the residual in interleaved order.
+        let none = s.splat_b(0);
+        let quads = s.interleave([s.load_b(&bytes_at(residual.bytes, at)), none, none, none]);
         for j in 0..4 {
-            r[j] = s.dot4_lanes(zero, quads[j], s.weights(&one));
+            r[j] = s.sum4_lanes(zero, quads[j]);
         }
     } else {
         for j in 0..4 {
