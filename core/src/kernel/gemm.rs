@@ -173,7 +173,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
     #[inline(always)]
     fn walk<S: Simd, const MR: usize>(&mut self, s: S) {
         let tiles = self.rows.len().div_ceil(MR);
-        let bounds = self.bounds();
+        let bounds = self.bounds().of_use::<S>();
         let rows_first = self.rows_first();
         let (outer, inner) = if rows_first { (tiles, self.blocks.len()) } else { (self.blocks.len(), tiles) };
         let mut base = [0; MR];

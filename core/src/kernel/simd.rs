@@ -34,8 +34,15 @@ pub enum Tile {
 
 impl Tile {
     /// All of them.
-    pub const ALL: [Tile; 7] =
-        [Tile::Rows14Blocks2, Tile::Rows6Blocks1, Tile::Rows4Blocks1, Tile::Rows2Blocks1, Tile::Rows6Halves, Tile::Rows4Halves, Tile::Rows4HalvesStaged];
+    pub const ALL: [Tile; 7] = [
+        Tile::Rows14Blocks2,
+        Tile::Rows6Blocks1,
+        Tile::Rows4Blocks1,
+        Tile::Rows2Blocks1,
+        Tile::Rows6Halves,
+        Tile::Rows4Halves,
+        Tile::Rows4HalvesStaged,
+    ];
 
     /// Most rows of a tile.
     pub const fn rows(self) -> usize {
@@ -139,6 +146,10 @@ pub trait Simd: Copy + Send + Sync {
     fn round(self, t: Self::F) -> Self::I {
         self.round_below(t, self.splat_f32(4_194_304.0))
     }
+    /// Whether kernels are to be small, as their code is loaded before it runs: then what is rare, or saves this instruction set
+    /// little, is not compiled for it, such as ways for sums of known bounds ([`super::epilogue::Bounds`]); and what ends a run
+    /// of products is a function of its own.
+    const COMPACT: bool = false;
     /// What sums start with more than their bias, for [`Simd::scale_lifted`]: 2²³'s bits where that is of use, else 0.
     const LIFT: i32 = 0;
     /// f32(a)·m, rounded, for v = a + [`Simd::LIFT`] and 0 ≤ a < 2²³; where −2²³ ≤ a < 0, anything that is not above 0.

@@ -26,7 +26,7 @@ impl<R: Rows> Gemm<'_, R> {
     pub(super) fn staged<S: Simd, const MR: usize>(&mut self, s: S) {
         let bands = self.rows.len().div_ceil(ROWS);
         let panels = self.blocks.len().div_ceil(BLOCKS);
-        let bounds = self.bounds();
+        let bounds = self.bounds().of_use::<S>();
         let rows_first = self.blocks.len() * self.weights.quads * 64 <= WEIGHTS_AT_HAND;
         let (outer, inner) = if rows_first { (bands, panels) } else { (panels, bands) };
         let mut base = [0; ROWS];

@@ -29,8 +29,7 @@ fn compute((pool, token): (&Pool, Token), constants: &Constants<'_>, input: &Ope
     let &[images, h, w, channels] = input.view.shape() else { return false };
     let &[_, to_h, to_w, _] = output.view.view().shape() else { return false };
     let (input, finish) = (input.view.bytes(), constants.finish);
-    let kernel =
-        |lines: Range<usize>, blocks: Range<usize>| constants.kernel(input, [h, w, channels], [to_h, to_w], lines, blocks);
+    let kernel = |lines: Range<usize>, blocks: Range<usize>| constants.kernel(input, [h, w, channels], [to_h, to_w], lines, blocks);
     let (lines, blocks, pitch) = (images * to_h, channels.div_ceil(N_BLOCK), channels * finish.size());
     let to = output.view.bytes_mut();
     let parts = parts(pool, to.len());

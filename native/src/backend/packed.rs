@@ -53,7 +53,8 @@ impl Packed {
 
     /// Bytes of scratch, for so many threads: the copy of the images, then what tiles gather.
     pub(super) fn scratch(&self, threads: usize) -> usize {
-        let tiles = amx::scratch(&self.node.geometry.source(&[], 0), &(0..self.node.geometry.chunk() * self.node.rows), self.node.shape.n_blocks());
+        let tiles =
+            amx::scratch(&self.node.geometry.source(&[], 0), &(0..self.node.geometry.chunk() * self.node.rows), self.node.shape.n_blocks());
         self.node.geometry.scratch() + threads * tiles
     }
 

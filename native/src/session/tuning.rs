@@ -6,8 +6,8 @@
 use std::hash::{DefaultHasher, Hasher};
 use std::time::{Duration, Instant};
 
-use quaver_core::graph::largest::largest;
 use quaver_core::exec::Executor;
+use quaver_core::graph::largest::largest;
 use quaver_core::plan::Plan;
 use quaver_core::tensor::TensorView;
 

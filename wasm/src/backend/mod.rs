@@ -36,7 +36,7 @@ enum Bound {
     /// Whichever takes the operands.
     Work,
     Packed(Box<packed::Packed>),
-    Depthwise(depthwise::Depthwise),
+    Depthwise(Token),
     Average(Token, Box<Average>),
 }
 
@@ -54,19 +54,14 @@ impl Bindings {
             let token = if largest[x.index()] <= 127 { reduced } else { any };
             let slack = matches!(plan.locations[x.index()], Location::Arena(_));
             match &node.op {
-                op if takes(op, x_shape) => Bound::Depthwise(depthwise::Depthwise::new(token, graph, constants, node)),
+                op if takes(op, x_shape) => Bound::Depthwise(any),
                 op @ (Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_)) => {
                     let node = packed::Packed::bind(token, op, [x_shape, y_shape], slack, |i| constant(graph, constants, node, i));
                     node.map_or(Bound::Reference, |node| Bound::Packed(Box::new(node)))
                 }
                 op @ Op::Pool(_) if quaver_core::kernel::bind::window_is_usual(op) => {
                     let quant = [graph.value(x).quant, graph.value(y).quant];
-                    // Its weights are ones: too small for anything to saturate, but an offset would have to be told.
-                    match Average::bind(op, [x_shape, y_shape], quant) {
-                        Some(average) if token.offset() == 0 => Bound::Average(token, Box::new(average)),
-                        Some(average) => Bound::Average(Token::Plain, Box::new(average)),
-                        None => Bound::Work,
-                    }
+                    Average::bind(op, [x_shape, y_shape], quant).map_or(Bound::Work, |average| Bound::Average(any, Box::new(average)))
                 }
                 Op::Pool(_) => Bound::Reference,
                 _ => Bound::Work,
@@ -100,8 +95,8 @@ impl Backend for Bindings {
                 packed.run(op, inputs, output, scratch);
                 true
             }
-            Bound::Depthwise(depthwise) => depthwise.run(op, inputs, output),
-            Bound::Average(token, average) => depthwise::run(*token, &average.constants(), &inputs[0], output),
+            Bound::Depthwise(token) => depthwise::run(*token, op, inputs, output),
+            Bound::Average(token, average) => depthwise::compute(*token, &average.constants(), &inputs[0], output),
         };
         if !ran {
             Reference.compute(op, inputs, output);

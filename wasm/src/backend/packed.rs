@@ -29,7 +29,7 @@ impl Packed {
         constant: impl Fn(usize) -> Option<&'a [u8]>,
     ) -> Option<Self> {
         let node = bind::Packed::bind(op, x, slack, y)?;
-        Some(match offset_bias(token, constant, |bias, weights, by| offset::packed(bias, weights, node.shape.k_blocks(), by)) {
+        Some(match offset_bias(token, constant, node.shape.k_blocks()) {
             Ok(bias) => Self { token, node, bias },
             Err(NotConstant) => Self { token: Token::Plain, node, bias: None },
         })
@@ -83,14 +83,10 @@ impl Packed {
 }
 
 /// Weights or biases are computed while the model runs.
-pub(super) struct NotConstant;
+struct NotConstant;
 
-/// The biases of an operation for a token that lessens activations, made by `make` of the file's and of the weights.
-pub(super) fn offset_bias<'a>(
-    token: Token,
-    constant: impl Fn(usize) -> Option<&'a [u8]>,
-    make: impl FnOnce(&[i32], &[i8], u8) -> Vec<i32>,
-) -> Result<Option<Vec<i32>>, NotConstant> {
+/// The biases of an operation for a token that lessens activations, whose weights are rows of `quads`.
+fn offset_bias<'a>(token: Token, constant: impl Fn(usize) -> Option<&'a [u8]>, quads: usize) -> Result<Option<Vec<i32>>, NotConstant> {
     let by = token.offset();
     if by == 0 {
         return Ok(None);
@@ -100,5 +96,5 @@ pub(super) fn offset_bias<'a>(
     let extents = [weights.len(), bias.len() / size_of::<i32>()];
     let weights = TensorView::new(DType::I8, &extents[..1], weights).and_then(|view| view.as_slice::<i8>()).ok_or(NotConstant)?;
     let bias = TensorView::new(DType::I32, &extents[1..], bias).and_then(|view| view.as_slice::<i32>()).ok_or(NotConstant)?;
-    Ok(Some(make(bias, weights, by)))
+    Ok(Some(offset::packed(bias, weights, quads, by)))
 }

@@ -90,6 +90,15 @@ impl Token {
         }
     }
 
+    /// Runs a kernel of few products, as that of depthwise convolutions: not worth its size for each class.
+    pub fn vectorize_few<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+            Self::Usdot(isa) => isa.vectorize(kernel),
+            _ => PLAIN.vectorize(kernel),
+        }
+    }
+
     /// What its dot products lessen activations by: [`Simd::OFFSET`].
     pub fn offset(self) -> u8 {
         match self {

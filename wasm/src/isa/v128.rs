@@ -96,6 +96,7 @@ impl<D: Dot> Simd for V128<D> {
     const TILE: Tile = D::TILE;
     const MAX_ACTIVATION: u8 = D::MAX_ACTIVATION;
     const OFFSET: u8 = D::OFFSET;
+    const COMPACT: bool = true;
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
@@ -325,15 +326,11 @@ impl<D: Dot> Simd for V128<D> {
     }
 
     #[inline(always)]
-    fn products<const MR: usize, const NB: usize>(
-        self,
-        acc: &mut [[[v128; 4]; NB]; MR],
-        rows: &TileRows<'_, MR>,
-        panel: &Panel<'_, NB>,
-    ) {
+    fn products<const MR: usize, const NB: usize>(self, acc: &mut [[[v128; 4]; NB]; MR], rows: &TileRows<'_, MR>, panel: &Panel<'_, NB>) {
         for n in 0..NB {
-            self.half::<MR, NB, 0>(acc, rows, panel, n);
-            self.half::<MR, NB, 2>(acc, rows, panel, n);
+            for v in [0, 2] {
+                self.half(acc, rows, panel, [n, v]);
+            }
         }
     }
 
@@ -371,22 +368,22 @@ impl<D: Dot> Simd for V128<D> {
 }
 
 impl<D: Dot> V128<D> {
-    /// The products of registers `V` and `V` + 1 of block `n`.
+    /// The products of registers `v` and `v` + 1 of block `n`.
     #[inline(always)]
-    fn half<const MR: usize, const NB: usize, const V: usize>(
+    fn half<const MR: usize, const NB: usize>(
         self,
         acc: &mut [[[v128; 4]; NB]; MR],
         rows: &TileRows<'_, MR>,
         panel: &Panel<'_, NB>,
-        n: usize,
+        [n, v]: [usize; 2],
     ) {
         let run = rows.run();
         let mut sums = [[i32x4_splat(0); 2]; MR];
         for m in 0..MR {
-            sums[m] = [acc[m][n][V], acc[m][n][V + 1]];
+            sums[m] = [acc[m][n][v], acc[m][n][v + 1]];
         }
         let bytes = rows.bytes().as_ptr();
-        let mut w = panel.weights()[n * panel.quads()..][..panel.quads()].as_ptr().cast::<v128>().wrapping_add(V);
+        let mut w = panel.weights()[n * panel.quads()..][..panel.quads()].as_ptr().cast::<v128>().wrapping_add(v);
         for &segment in rows.segments() {
             let mut x = [bytes; MR];
             for m in 0..MR {
@@ -403,7 +400,7 @@ impl<D: Dot> V128<D> {
             }
         }
         for m in 0..MR {
-            [acc[m][n][V], acc[m][n][V + 1]] = sums[m];
+            [acc[m][n][v], acc[m][n][v + 1]] = sums[m];
         }
     }
 

@@ -17,17 +17,6 @@ pub fn packed(bias: &[i32], weights: &[i8], quads: usize, offset: u8) -> Vec<i32
     bias
 }
 
-/// Of depthwise weights, `[taps][C]`.
-pub fn depthwise(bias: &[i32], weights: &[i8], offset: u8) -> Vec<i32> {
-    let mut bias = bias.to_vec();
-    for row in weights.chunks_exact(bias.len().max(1)) {
-        for (bias, w) in bias.iter_mut().zip(row) {
-            *bias = add(*bias, &[*w], offset);
-        }
-    }
-    bias
-}
-
 /// Sums wrap, as those of the products do, which end where they do not.
 fn add(bias: i32, weights: &[i8], offset: u8) -> i32 {
     weights.iter().fold(bias, |bias, &w| bias.wrapping_add(i32::from(offset) * i32::from(w)))
@@ -46,14 +35,5 @@ mod tests {
         let mut expected = vec![7; 32];
         expected[17] += 128 * 5;
         assert_eq!(packed(&[7; 32], &weights, 2, 128), expected);
-    }
-
-    #[test]
-    fn depthwise_weights_are_rows_of_taps() {
-        let mut weights = vec![0; 3 * 16];
-        (weights[2], weights[18], weights[34]) = (1, -128, 3);
-        let mut expected = vec![-9; 16];
-        expected[2] += 10 * -124;
-        assert_eq!(depthwise(&[-9; 16], &weights, 10), expected);
     }
 }
