@@ -190,6 +190,12 @@ impl<D: Dot> Simd for V128<D> {
     }
 
     #[inline(always)]
+    fn round(self, t: [v128; 4]) -> [v128; 4] {
+        let rounds = f32x4_splat(ROUNDS);
+        each!(i => i32x4_sub(f32x4_add(t[i], rounds), rounds))
+    }
+
+    #[inline(always)]
     fn load_b(self, x: &[u8; 64]) -> [v128; 4] {
         // SAFETY: the reference covers 64 bytes.
         unsafe { load(x.as_ptr().cast()) }
