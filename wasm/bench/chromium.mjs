@@ -29,6 +29,22 @@ const PAGE = `<!doctype html><script type="module">
     tell("/end", String(error));
   }
 </script>`;
+// Without what a browser does when it is first started, which takes the threads that optimize code; and as if someone saw the
+// page, whose code is optimized late in the background.
+const FLAGS = [
+  "--headless=new",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-default-apps",
+  "--disable-extensions",
+  "--disable-dev-shm-usage",
+  "--metrics-recording-only",
+  "--disable-renderer-backgrounding",
+  "--disable-backgrounding-occluded-windows",
+];
 const SCRIPTS = ["/report.mjs", "/measure.mjs"];
 
 async function answer({ url, method }) {
@@ -69,7 +85,7 @@ const outcome = await new Promise((resolve, reject) => {
   let browser;
   server.listen(0, "127.0.0.1", () => {
     const page = `http://127.0.0.1:${server.address().port}/`;
-    const fixed = ["--headless=new", "--no-sandbox", "--disable-gpu", `--user-data-dir=${folder}`];
+    const fixed = [...FLAGS, `--user-data-dir=${folder}`];
     browser = spawn(process.env.CHROMIUM ?? "chromium", [...fixed, ...flags, page], { stdio: "ignore" });
     browser.on("error", reject);
     browser.on("exit", (code) => code && reject(new Error(`the browser ended with ${code}`)));
