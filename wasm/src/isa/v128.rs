@@ -4,6 +4,8 @@
 //! What an engine would make of the plain instructions is kept in mind: a conversion of floats that saturates, as the
 //! instruction does, is six instructions of a processor, and a table in registers costs more than one in memory.
 
+#![allow(clippy::needless_range_loop, reason = "loops over constants keep arrays of vectors in registers")]
+
 use core::arch::wasm32::*;
 
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
@@ -475,9 +477,9 @@ unsafe fn load(from: *const v128) -> [v128; 4] {
 /// They can be written.
 #[inline(always)]
 unsafe fn store(v: [v128; 4], to: *mut v128) {
-    for i in 0..4 {
+    for (i, v) in v.into_iter().enumerate() {
         // SAFETY: by this function's own condition.
-        unsafe { v128_store(to.add(i), v[i]) }
+        unsafe { v128_store(to.add(i), v) }
     }
 }
 
