@@ -18,6 +18,7 @@ use quaver::isa::avx512vnni::Avx512Vnni;
 use quaver::isa::peak::Peak;
 use quaver_core::graph::op::Epilogue;
 use quaver_core::kernel::simd::Simd;
+use quaver_core::tensor::AlignedBytes;
 
 const ROUNDS: usize = 15;
 const TIME: Duration = Duration::from_micros(1000);
@@ -87,14 +88,14 @@ struct Case {
     shape: [usize; 4],
     problem: Problem,
     table: [u8; 256],
-    to: Vec<u8>,
+    to: AlignedBytes,
     best: [f64; 3],
 }
 
 impl Case {
     fn new(shape: [usize; 4]) -> Self {
         let problem = Problem::new(shape);
-        let to = vec![0; problem.len()];
+        let to = AlignedBytes::zeroed(problem.len()).expect("memory");
         Self { shape, problem, table: from_fn(|i| 255 - i as u8), to, best: [f64::INFINITY; 3] }
     }
 
@@ -119,7 +120,7 @@ impl Case {
             if how == 2 {
                 expected.iter_mut().for_each(|byte| *byte = self.table[usize::from(*byte)]);
             }
-            assert!(self.to == expected, "{}: wrong bytes", self.name());
+            assert!(*self.to == *expected, "{}: wrong bytes", self.name());
         }
     }
 }

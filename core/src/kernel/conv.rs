@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::gemm::{Bases, Source};
+use super::narrow::Narrow;
 use crate::format::weights::K_BLOCK;
 use crate::graph::op::Window;
 
@@ -58,26 +59,34 @@ impl Geometry {
         let ic = channels / groups;
         let quads = ic.div_ceil(K_BLOCK);
         let taps = window.kernel[0] * window.kernel[1];
-        let extent = |d: usize| (to[d].max(1) - 1).checked_mul(window.strides[d])?.checked_add(window.reach(d));
-        let extents = [extent(0)?, extent(1)?];
-        let inside = |d: usize| window.pads_begin[d] == 0 && extents[d] <= from[d];
+        let extents = extents(window, to)?;
+        let inside = is_inside(window, extents, from);
         let whole = ic.is_multiple_of(K_BLOCK);
-        if inside(0) && inside(1) && (whole || (taps == 1 && slack)) {
+        if inside && (whole || (taps == 1 && slack)) {
             let pitch = [height * width * channels, width * channels, channels];
             return Some(Self::windows(window, None, groups, images, to, pitch, quads, ic));
         }
-        let frame = Frame {
-            from,
-            groups,
-            to: extents,
-            pixel: groups * quads * K_BLOCK,
-            origin: [isize::try_from(window.pads_begin[0]).ok()?, isize::try_from(window.pads_begin[1]).ok()?],
-            steps: [1, 1],
-            pad,
-        };
+        let frame = Frame::around(window, from, extents, (groups, groups * quads * K_BLOCK), pad)?;
         frame.is_in_proportion(to).then_some(())?;
-        let pitch = [frame.image(), frame.to[1] * frame.pixel, frame.pixel];
+        let pitch = frame.pitch();
         Some(Self::windows(window, Some(frame), groups, images, to, pitch, quads, quads * K_BLOCK))
+    }
+
+    /// As [`Geometry::conv`], for weights in the order of `narrow`.
+    pub fn narrow(window: &Window, narrow: &Narrow, images: usize, from: [usize; 3], to: [usize; 2], pad: u8, slack: bool) -> Option<Self> {
+        let [height, width, channels] = from;
+        let mut extents = extents(window, to)?;
+        let frame = if is_inside(window, extents, from) && slack {
+            None
+        } else {
+            // The last quad of a row may end behind the last column that it needs.
+            extents[1] = extents[1].checked_add((K_BLOCK - 1).div_ceil(channels))?;
+            Some(Frame::around(window, from, extents, (1, channels), pad)?)
+        };
+        frame.is_none_or(|frame| frame.is_in_proportion(to)).then_some(())?;
+        let pitch = frame.map_or([height * width * channels, width * channels, channels], |frame| frame.pitch());
+        let segments = (0..window.kernel[0]).map(|y| y * window.dilations[0] * pitch[1]).collect();
+        Some(Self { segments, quads: narrow.run(), ..Self::windows(window, frame, 1, images, to, pitch, 1, 0) })
     }
 
     /// A transposed convolution: output o sees input i through tap k where i·stride = o + pad − k·dilation. `None` where the
@@ -172,11 +181,33 @@ impl Geometry {
     }
 }
 
+/// Rows and columns that windows at `to` positions cover; `None` where they overflow.
+fn extents(window: &Window, to: [usize; 2]) -> Option<[usize; 2]> {
+    let extent = |d: usize| (to[d].max(1) - 1).checked_mul(window.strides[d])?.checked_add(window.reach(d));
+    Some([extent(0)?, extent(1)?])
+}
+
+/// Whether no window leaves the image.
+fn is_inside(window: &Window, extents: [usize; 2], from: [usize; 3]) -> bool {
+    window.pads_begin == [0, 0] && extents[0] <= from[0] && extents[1] <= from[1]
+}
+
 fn chunk(images: usize, bytes: usize) -> usize {
     (CHUNK / bytes.max(1)).clamp(1, images.max(1))
 }
 
 impl Frame {
+    /// A copy of the rows and columns that windows cover, its pixels groups of so many bytes together.
+    fn around(window: &Window, from: [usize; 3], to: [usize; 2], (groups, pixel): (usize, usize), pad: u8) -> Option<Self> {
+        let origin = [isize::try_from(window.pads_begin[0]).ok()?, isize::try_from(window.pads_begin[1]).ok()?];
+        Some(Self { from, groups, to, pixel, origin, steps: [1, 1], pad })
+    }
+
+    /// Distance of two images, two rows, two columns.
+    fn pitch(&self) -> [usize; 3] {
+        [self.image(), self.to[1] * self.pixel, self.pixel]
+    }
+
     /// Bytes of an image's copy.
     fn image(&self) -> usize {
         self.to[0] * self.to[1] * self.pixel

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use super::addend::Addend;
 use super::edge;
 use super::simd::Simd;
 
@@ -116,8 +117,8 @@ pub trait Rows {
     /// Bytes `from .. from + len` of row `row`.
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8];
 
-    /// `L` bytes from `from` on of each of `N` rows from `row` on.
-    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> [&mut [u8; L]; N];
+    /// `L` bytes from `from` on of each of `N` rows from `row` on, one row after the other.
+    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> impl Iterator<Item = &mut [u8; L]>;
 
     /// Bytes `columns` of `rows` rows from `row` on, if they are in one piece.
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]>;
@@ -130,8 +131,8 @@ impl<R: Rows> Rows for &mut R {
     }
 
     #[inline(always)]
-    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> [&mut [u8; L]; N] {
-        R::lines(self, row, from)
+    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> impl Iterator<Item = &mut [u8; L]> {
+        R::lines::<L, N>(self, row, from)
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
@@ -155,12 +156,9 @@ impl Rows for SliceRows<'_> {
     }
 
     #[inline(always)]
-    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> [&mut [u8; L]; N] {
-        let mut rows = self.bytes[row * self.pitch..].chunks_mut(self.pitch);
-        std::array::from_fn(|_| match rows.next().and_then(|row| row[from..].first_chunk_mut()) {
-            Some(line) => line,
-            None => unreachable!("a kernel writes outside of its part"),
-        })
+    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> impl Iterator<Item = &mut [u8; L]> {
+        let rows = self.bytes[row * self.pitch..].chunks_mut(self.pitch).take(N);
+        rows.map(move |row| row[from..].first_chunk_mut().expect("a kernel writes into its part"))
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
@@ -248,13 +246,13 @@ fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, to: &mut
 fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, to: &mut R) {
     let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
     match (how.residual, sums.bounds.of_use::<S>()) {
-        (None, Bounds::Lifts) if const { !S::COMPACT } => to_bytes::<S, R, NB, LIFTS, false>(s, sums, how, &none, to),
-        (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, false>(s, sums, how, &none, to),
-        (None, _) => to_bytes::<S, R, NB, NONE, false>(s, sums, how, &none, to),
+        (None, Bounds::Lifts) if const { !S::COMPACT } => to_bytes::<S, R, NB, LIFTS, ALONE>(s, sums, how, &none, to),
+        (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, ALONE>(s, sums, how, &none, to),
+        (None, _) => to_bytes::<S, R, NB, NONE, ALONE>(s, sums, how, &none, to),
         (Some(residual), Bounds::Rounds | Bounds::Lifts) if const { !S::COMPACT } => {
-            to_bytes::<S, R, NB, ROUNDS, true>(s, sums, how, &residual, to);
+            to_bytes::<S, R, NB, ROUNDS, ADDED>(s, sums, how, &residual, to);
         }
-        (Some(residual), _) => to_bytes::<S, R, NB, NONE, true>(s, sums, how, &residual, to),
+        (Some(residual), _) => to_bytes::<S, R, NB, NONE, ADDED>(s, sums, how, &residual, to),
     }
 }
 
@@ -263,6 +261,9 @@ const NONE: u8 = 0;
 pub(super) const ROUNDS: u8 = 1;
 pub(super) const LIFTS: u8 = 2;
 
+/// 2²³, of which products with a number are exact.
+const LIFT: f32 = 8_388_608.0;
+
 /// What is the same for all rows of a tile.
 pub(super) struct Fixed<S: Simd, const NB: usize> {
     multiplier: [S::F; NB],
@@ -270,20 +271,69 @@ pub(super) struct Fixed<S: Simd, const NB: usize> {
     lifted: [S::F; NB],
     top: S::F,
     limits: S::Limits,
-    limited: Limited,
     residual_zero: S::Zero,
     residual_multiplier: S::F,
+    /// 2²³·`residual_multiplier`.
+    residual_lifted: S::F,
 }
 
-/// What is left to do where a saturating conversion to a byte has been done. The branches on it always go one way.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Limited {
-    /// Nothing: neither zero point nor limits.
-    No,
-    /// To add the zero point before it.
-    Shifted,
-    /// All.
-    Yes,
+/// What a saturating conversion to a byte leaves to do: nothing, without zero point and limits; to add the zero point before
+/// it; all.
+pub(super) const UNLIMITED: u8 = 0;
+pub(super) const SHIFTED: u8 = 1;
+pub(super) const LIMITED: u8 = 2;
+
+/// Which of them an epilogue needs.
+#[inline(always)]
+pub(super) fn limited(how: &Requantize<'_>) -> u8 {
+    match (how.zero_point, how.lo, how.hi) {
+        (0, 0, 255) => UNLIMITED,
+        (_, 0, 255) => SHIFTED,
+        _ => LIMITED,
+    }
+}
+
+/// Whether bytes are added to sums, of any zero point or of 0: less work.
+pub(super) const ALONE: u8 = 0;
+pub(super) const ADDED: u8 = 1;
+pub(super) const ADDED_FROM_0: u8 = 2;
+
+/// What is added to four vectors of sums.
+pub(super) trait Added<S: Simd> {
+    /// To vector `j`: f32(x − z).
+    fn get(&self, s: S, j: usize, z: S::Zero) -> S::F;
+
+    /// To vector `j`: f32(x)·f, `f_lifted` being 2²³·f.
+    fn scaled(&self, s: S, j: usize, f: S::F, f_lifted: S::F) -> S::F;
+}
+
+/// For each vector, its bytes, where fewer than sixteen are left.
+impl<S: Simd> Added<S> for [&[u8]; 4] {
+    #[inline(always)]
+    fn get(&self, s: S, j: usize, z: S::Zero) -> S::F {
+        match self[j].first_chunk() {
+            Some(bytes) => s.widen_from(bytes, z),
+            None => s.widen_some_from(self[j], z),
+        }
+    }
+
+    #[inline(always)]
+    fn scaled(&self, s: S, j: usize, f: S::F, _f_lifted: S::F) -> S::F {
+        s.mul(self.get(s, j, s.zero(0)), f)
+    }
+}
+
+/// `NB` vectors of each row from row `.1` on.
+impl<S: Simd, const L: usize, const MR: usize, const NB: usize> Added<S> for (&Addend<'_, L, MR>, usize, [(); NB]) {
+    #[inline(always)]
+    fn get(&self, s: S, j: usize, z: S::Zero) -> S::F {
+        s.widen_row(self.0, (self.1 + j / NB) % MR, j % NB, z)
+    }
+
+    #[inline(always)]
+    fn scaled(&self, s: S, j: usize, f: S::F, f_lifted: S::F) -> S::F {
+        s.scale_row(self.0, [(self.1 + j / NB) % MR, j % NB], f, f_lifted)
+    }
 }
 
 impl<S: Simd, const NB: usize> Fixed<S, NB> {
@@ -291,31 +341,31 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
     pub(super) fn new(s: S, multipliers: &[[f32; 16]], how: &Requantize<'_>, residual: &Residual<'_>) -> Self {
         let mut multiplier = [s.splat_f32(0.0); NB];
         let mut lifted = multiplier;
-        let lift = s.splat_f32(8_388_608.0);
+        let lift = s.splat_f32(LIFT);
         for n in 0..NB {
             multiplier[n] = s.load_f32(&multipliers[n]);
             lifted[n] = s.mul(multiplier[n], lift);
         }
-        let limited = match (how.zero_point, how.lo, how.hi) {
-            (0, 0, 255) => Limited::No,
-            (_, 0, 255) => Limited::Shifted,
-            _ => Limited::Yes,
-        };
         Self {
             multiplier,
             lifted,
             top: s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point)),
             limits: s.limits(how.zero_point, how.lo, how.hi),
-            limited,
             residual_zero: s.zero(residual.zero_point),
             residual_multiplier: s.splat_f32(residual.multiplier),
+            residual_lifted: s.splat_f32(residual.multiplier * LIFT),
         }
     }
 
     /// Scales four vectors of sums, the blocks of one row after the other, adds the residual where there is one, rounds. Of the
     /// residual, for each vector, this is the rest of its row.
     #[inline(always)]
-    pub(super) fn bytes<const BOUNDS: u8, const RESIDUAL: bool>(&self, s: S, acc: [S::I; 4], residual: [&[u8]; 4]) -> S::B {
+    pub(super) fn bytes<const BOUNDS: u8, const LIMITS: u8, const RESIDUAL: u8>(
+        &self,
+        s: S,
+        acc: [S::I; 4],
+        residual: impl Added<S>,
+    ) -> S::B {
         let mut v = acc;
         for j in 0..4 {
             let n = j % NB;
@@ -324,19 +374,17 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
             } else {
                 s.mul(s.to_f32(acc[j]), self.multiplier[n])
             };
-            if RESIDUAL {
-                let r = match residual[j].first_chunk() {
-                    Some(r) => s.widen_from(r, self.residual_zero),
-                    None => s.widen_some_from(residual[j], self.residual_zero),
-                };
-                t = s.add(t, s.mul(r, self.residual_multiplier));
+            if RESIDUAL == ADDED {
+                t = s.add(t, s.mul(residual.get(s, j, self.residual_zero), self.residual_multiplier));
+            } else if RESIDUAL == ADDED_FROM_0 {
+                t = s.add(t, residual.scaled(s, j, self.residual_multiplier, self.residual_lifted));
             }
             v[j] = if BOUNDS == NONE { s.round_below(t, self.top) } else { s.round(t) };
         }
-        match self.limited {
+        match LIMITS {
             // What is rounded is bounded above by then, else a saturating conversion could wrap.
-            Limited::No if BOUNDS != NONE => s.saturate(v),
-            Limited::Shifted if BOUNDS != NONE => s.narrow_unlimited(v, self.limits),
+            UNLIMITED if BOUNDS != NONE => s.saturate(v),
+            SHIFTED if BOUNDS != NONE => s.narrow_unlimited(v, self.limits),
             _ => s.narrow(v, self.limits),
         }
     }
@@ -344,7 +392,7 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
 
 /// All rows, from memory.
 #[inline(always)]
-fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL: bool>(
+fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL: u8>(
     s: S,
     sums: &Sums<'_, NB>,
     how: &Requantize<'_>,
@@ -352,6 +400,7 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
     to: &mut R,
 ) {
     let fixed = Fixed::<S, NB>::new(s, sums.multiplier, how, residual);
+    let limits = limited(how);
     // Vectors are narrowed by four: two rows of two blocks, or four rows of one. Where registers hold only parts of a vector, that
     // is as good as one by one, and then no row is computed in vain: those of one row stand for all, which is computed once.
     let step = if const { S::COMPACT } { 1 } else { 4 / NB };
@@ -361,12 +410,16 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
         for j in 0..4 {
             let (i, n) = (first + if step == 1 { 0 } else { j / NB }, j % NB);
             v[j] = s.load_i32(&sums.acc[i][n]);
-            if RESIDUAL {
+            if RESIDUAL != ALONE {
                 let at = (sums.row + i) * sums.width + sums.channel + n * 16;
                 added[j] = residual.bytes.get(at..).unwrap_or_default();
             }
         }
-        let bytes = fixed.bytes::<BOUNDS, RESIDUAL>(s, v, added);
+        let bytes = match limits {
+            UNLIMITED if const { !S::COMPACT } => fixed.bytes::<BOUNDS, UNLIMITED, RESIDUAL>(s, v, added),
+            SHIFTED if const { !S::COMPACT } => fixed.bytes::<BOUNDS, SHIFTED, RESIDUAL>(s, v, added),
+            _ => fixed.bytes::<BOUNDS, LIMITED, RESIDUAL>(s, v, added),
+        };
         if sums.channels == NB * 16 && first + step <= sums.rows {
             store::<S, R, NB>(s, bytes, first..first + step, sums, to);
             continue;

@@ -5,8 +5,10 @@
 //! |---|---|
 //! | [`simd`] | the vocabulary, and the interface between a body and an instruction set |
 //! | [`epilogue`] | requantization, residual, limits and table of what sums become |
+//! | [`addend`] | the rows of a residual that are added to a tile |
 //! | [`bind`] | from a node to its kernel |
 //! | [`conv`] | where a convolution finds its activations |
+//! | [`narrow`] | windows over few channels, and the order of their weights |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
 //! | [`depthwise`] | depthwise convolutions: quads of vertical taps against lanes of channels |
 //! | [`split`] | work whose output can be cut into ranges, for threads: the kernels below |
@@ -30,6 +32,7 @@
     reason = "iterators and copies over arrays of vectors are not reliably inlined; loops over constants stay in registers"
 )]
 
+pub mod addend;
 pub mod bind;
 pub mod conv;
 pub mod depthwise;
@@ -39,6 +42,7 @@ pub mod epilogue;
 pub mod gemm;
 mod gemv;
 pub mod layout;
+pub mod narrow;
 pub mod pool;
 pub mod quantize;
 pub mod reduce;

@@ -7,6 +7,7 @@
 //! Implementations mark every method `#[inline(always)]`: a method that is not inlined into the one function that enables
 //! the instruction set turns each intrinsic into a call.
 
+use super::addend::{self, Addend};
 use super::depthwise::lines::Lines;
 use super::edge;
 use super::staged;
@@ -122,6 +123,22 @@ pub trait Simd: Copy + Send + Sync {
         edge::copy(x, &mut whole[..x.len()]);
         self.widen_from(&whole, z)
     }
+    /// f32(x − z) of the `n`-th sixteen bytes of row `m`.
+    #[inline(always)]
+    fn widen_row<const L: usize, const MR: usize>(self, rows: &Addend<'_, L, MR>, m: usize, n: usize, z: Self::Zero) -> Self::F {
+        addend::widen_row(self, rows, m, n, z)
+    }
+    /// f32(x)·f, rounded, of the `n`-th sixteen bytes of row `m`; `f_lifted` is 2²³·f.
+    #[inline(always)]
+    fn scale_row<const L: usize, const MR: usize>(
+        self,
+        rows: &Addend<'_, L, MR>,
+        [m, n]: [usize; 2],
+        f: Self::F,
+        _f_lifted: Self::F,
+    ) -> Self::F {
+        self.mul(self.widen_row(rows, m, n, self.zero(0)), f)
+    }
     /// The integers in memory.
     fn store_i32(self, v: Self::I, to: &mut [i32; 16]);
 
@@ -224,6 +241,16 @@ pub trait Simd: Copy + Send + Sync {
         let mut bytes = [0; 64];
         bytes.copy_from_slice(&both[16 * quarters..16 * quarters + 64]);
         self.load_b(&bytes)
+    }
+    /// Sixteen quads without their fourth bytes, one behind the other; behind them, anything.
+    #[inline(always)]
+    fn triples(self, quads: Self::B) -> Self::B {
+        let (mut from, mut to) = ([0; 64], [0; 64]);
+        self.store_b(quads, &mut from);
+        for i in 0..16 {
+            to[3 * i..3 * i + 3].copy_from_slice(&from[4 * i..4 * i + 3]);
+        }
+        self.load_b(&to)
     }
     /// The first bytes in memory: as many as there are, at most 64.
     #[inline(always)]

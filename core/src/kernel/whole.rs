@@ -4,7 +4,11 @@
 //! Each way from sums to bytes is a function compiled by itself: in a larger one, the compiler does not keep all of a tile's
 //! registers.
 
-use super::epilogue::{Bounds, Finish, Fixed, LIFTS, ROUNDS, Requantize, Residual, Rows, look_up};
+use super::addend::Addend;
+use super::epilogue::{
+    ADDED, ADDED_FROM_0, ALONE, Bounds, Finish, Fixed, LIFTS, LIMITED, ROUNDS, Requantize, Residual, Rows, SHIFTED, UNLIMITED, limited,
+    look_up,
+};
 use super::gemm::{Acc, Ahead, Gemm, Lines, MOST_ROWS, Tiled, starts};
 use super::simd::{Kernel, Simd};
 use super::tile::{Panel, TileRows, Walk};
@@ -80,18 +84,29 @@ impl<'a, R: Rows> Gemm<'a, R> {
     /// Tiles of full height, but for the table.
     #[inline(always)]
     fn strip<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S, strip: Strip<'a>) {
-        let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
         match (self.finish, strip.bounds) {
             (Finish::F32, _) | (_, Bounds::None) => s.vectorize(Low::<R, MR, NB> { gemm: self, strip }),
-            (Finish::U8(how @ Requantize { residual: None, .. }), Bounds::Lifts) => {
-                s.vectorize(Way::<R, MR, NB, LIFTS, false> { gemm: self, strip, how, residual: none });
+            (Finish::U8(how @ Requantize { residual: None, .. }), Bounds::Lifts) => self.way::<S, MR, NB, LIFTS, ALONE>(s, strip, how),
+            (Finish::U8(how @ Requantize { residual: None, .. }), Bounds::Rounds) => self.way::<S, MR, NB, ROUNDS, ALONE>(s, strip, how),
+            (Finish::U8(how @ Requantize { residual: Some(Residual { zero_point: 0, .. }), .. }), _) => {
+                self.way::<S, MR, NB, ROUNDS, ADDED_FROM_0>(s, strip, how);
             }
-            (Finish::U8(how @ Requantize { residual: None, .. }), Bounds::Rounds) => {
-                s.vectorize(Way::<R, MR, NB, ROUNDS, false> { gemm: self, strip, how, residual: none });
-            }
-            (Finish::U8(how @ Requantize { residual: Some(residual), .. }), _) => {
-                s.vectorize(Way::<R, MR, NB, ROUNDS, true> { gemm: self, strip, how, residual });
-            }
+            (Finish::U8(how @ Requantize { residual: Some(_), .. }), _) => self.way::<S, MR, NB, ROUNDS, ADDED>(s, strip, how),
+        }
+    }
+
+    /// The same, by what limits need.
+    #[inline(always)]
+    fn way<S: Simd, const MR: usize, const NB: usize, const BOUNDS: u8, const RESIDUAL: u8>(
+        &mut self,
+        s: S,
+        strip: Strip<'a>,
+        how: Requantize<'a>,
+    ) {
+        match limited(&how) {
+            UNLIMITED => s.vectorize(Way::<R, MR, NB, BOUNDS, UNLIMITED, RESIDUAL> { gemm: self, strip, how }),
+            SHIFTED => s.vectorize(Way::<R, MR, NB, BOUNDS, SHIFTED, RESIDUAL> { gemm: self, strip, how }),
+            _ => s.vectorize(Way::<R, MR, NB, BOUNDS, LIMITED, RESIDUAL> { gemm: self, strip, how }),
         }
     }
 }
@@ -145,15 +160,14 @@ impl<R: Rows, const MR: usize, const NB: usize> Kernel for Low<'_, '_, R, MR, NB
 }
 
 /// Tiles and their way to bytes.
-struct Way<'a, 'g, R, const MR: usize, const NB: usize, const BOUNDS: u8, const RESIDUAL: bool> {
+struct Way<'a, 'g, R, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMITS: u8, const RESIDUAL: u8> {
     gemm: &'a mut Gemm<'g, R>,
     strip: Strip<'g>,
     how: Requantize<'g>,
-    residual: Residual<'g>,
 }
 
-impl<R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const RESIDUAL: bool> Kernel
-    for Way<'_, '_, R, MR, NB, BOUNDS, RESIDUAL>
+impl<R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMITS: u8, const RESIDUAL: u8> Kernel
+    for Way<'_, '_, R, MR, NB, BOUNDS, LIMITS, RESIDUAL>
 {
     type Output = ();
 
@@ -172,73 +186,87 @@ impl<R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const RESIDUAL
     }
 }
 
-impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const RESIDUAL: bool> Way<'_, 'g, R, MR, NB, BOUNDS, RESIDUAL> {
+impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMITS: u8, const RESIDUAL: u8>
+    Way<'_, 'g, R, MR, NB, BOUNDS, LIMITS, RESIDUAL>
+{
     #[inline(always)]
     fn tile<S: Simd>(&mut self, s: S, rows: &TileRows<'g, MR>, panel: Panel<'g, NB>, row: usize, block: usize) {
-        let Self { gemm, how, residual, .. } = self;
+        let Self { gemm, how, .. } = self;
         let mut acc = gemm.biases::<S, MR, NB>(s, block, if BOUNDS == LIFTS { Bounds::Lifts } else { Bounds::Rounds });
         s.products(&mut acc, rows, &panel);
         let channels = (gemm.weights.channels - block * 16).min(NB * 16);
         let channel = gemm.channel + block * 16;
-        let fixed = Fixed::<S, NB>::new(s, &gemm.weights.multiplier[block..block + NB], how, residual);
-        // Of each row, what is added: with its length, as constant as that is.
-        let mut added: [&[u8]; MR] = [&[]; MR];
-        macro_rules! added {
-            ($len:expr) => {
-                if RESIDUAL {
-                    for m in 0..MR {
-                        added[m] = &residual.bytes[(row + m) * gemm.width + channel..][..$len];
-                    }
-                }
-            };
-        }
+        let residual = how.residual.unwrap_or(Residual { bytes: &[], zero_point: 0, multiplier: 0.0 });
+        let fixed = Fixed::<S, NB>::new(s, &gemm.weights.multiplier[block..block + NB], how, &residual);
         macro_rules! groups {
-            ($to:ident, $($group:literal)*) => {
+            ($added:ident, $to:ident) => {
                 // Written out, since sums stay in registers only where every index is a constant.
+                groups!($added, $to, 0 1 2 3 4 5 6)
+            };
+            ($added:ident, $to:ident, $($group:literal)*) => {
                 $(if const { $group * (4 / NB) < MR } {
                     let first = $group * (4 / NB);
                     let mut v = [acc[0][0]; 4];
-                    let mut r: [&[u8]; 4] = [&[]; 4];
                     for j in 0..4 {
-                        let (m, n) = ((first + j / NB) % MR, j % NB);
-                        v[j] = acc[m][n];
-                        if RESIDUAL {
-                            r[j] = &added[m][added[m].len().min(n * 16)..added[m].len().min(n * 16 + 16)];
-                        }
+                        v[j] = acc[(first + j / NB) % MR][j % NB];
                     }
-                    let bytes = fixed.bytes::<BOUNDS, RESIDUAL>(s, v, r);
+                    let bytes = $added!(v, first);
                     for j in 0..(4 / NB).min(MR - first) {
                         $to!(bytes, j * NB, first + j);
                     }
                 })*
             };
         }
-        if channels < NB * 16 {
-            macro_rules! some {
-                ($bytes:ident, $quarter:expr, $m:expr) => {
-                    s.store_some($bytes, $quarter, gemm.to.at(row + $m, channel, channels))
-                };
-            }
-            added!(channels);
-            groups!(some, 0 1 2 3 4 5 6);
-        } else if NB == 2 {
-            let places = gemm.to.lines::<32, MR>(row, channel);
-            macro_rules! half {
-                ($bytes:ident, $quarter:expr, $m:expr) => {
-                    s.store_half($bytes, $quarter / 2, places[$m])
-                };
-            }
-            added!(32);
-            groups!(half, 0 1 2 3 4 5 6);
-        } else {
-            let places = gemm.to.lines::<16, MR>(row, channel);
-            macro_rules! quarter {
-                ($bytes:ident, $quarter:expr, $m:expr) => {
-                    s.store_quarter($bytes, $quarter, places[$m])
-                };
-            }
-            added!(16);
-            groups!(quarter, 0 1 2 3 4 5 6);
+        // All channels of the tile exist.
+        macro_rules! whole {
+            ($len:literal, $store:ident, $per:expr) => {{
+                let addend =
+                    if RESIDUAL != ALONE { Some(Addend::<$len, MR>::new(&residual, row * gemm.width + channel, gemm.width)) } else { None };
+                let mut places = gemm.to.lines::<$len, MR>(row, channel);
+                macro_rules! added {
+                    ($v:ident, $first:expr) => {
+                        match &addend {
+                            Some(addend) => fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, $v, (addend, $first, [(); NB])),
+                            None => fixed.bytes::<BOUNDS, LIMITS, ALONE>(s, $v, [&[][..]; 4]),
+                        }
+                    };
+                }
+                macro_rules! place {
+                    ($bytes:ident, $quarter:expr, $m:expr) => {
+                        if let Some(place) = places.next() {
+                            s.$store($bytes, $quarter / $per, place);
+                        }
+                    };
+                }
+                groups!(added, place);
+            }};
         }
+        if channels == NB * 16 {
+            if NB == 2 {
+                whole!(32, store_half, 2);
+            } else {
+                whole!(16, store_quarter, 1);
+            }
+            return;
+        }
+        macro_rules! added {
+            ($v:ident, $first:expr) => {{
+                let mut r: [&[u8]; 4] = [&[]; 4];
+                if RESIDUAL != ALONE {
+                    for j in 0..4 {
+                        let (m, n) = (($first + j / NB) % MR, j % NB);
+                        let line = &residual.bytes[(row + m) * gemm.width + channel..][..channels];
+                        r[j] = &line[channels.min(n * 16)..channels.min(n * 16 + 16)];
+                    }
+                }
+                fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, $v, r)
+            }};
+        }
+        macro_rules! place {
+            ($bytes:ident, $quarter:expr, $m:expr) => {
+                s.store_some($bytes, $quarter, gemm.to.at(row + $m, channel, channels))
+            };
+        }
+        groups!(added, place);
     }
 }

@@ -5,6 +5,7 @@ use quaver_core::arith::requant::requantize;
 use quaver_core::graph::op::{Epilogue, Window};
 use quaver_core::kernel::depthwise::Depthwise;
 use quaver_core::kernel::epilogue::{Finish, Requantize, SliceRows};
+use quaver_core::tensor::AlignedBytes;
 
 /// What padding holds.
 const PAD: u8 = 5;
@@ -15,7 +16,7 @@ pub struct Problem {
     /// Rows and columns of the output.
     pub output: [usize; 2],
     window: Window,
-    input: Vec<u8>,
+    input: AlignedBytes,
     weights: Vec<i8>,
     bias: Vec<i32>,
     multiplier: Vec<f32>,
@@ -26,11 +27,13 @@ impl Problem {
     pub fn new([extent, channels, kernel, stride]: [usize; 4]) -> Self {
         let (pad, padded) = (kernel / 2, channels.next_multiple_of(16));
         let window = Window { kernel: [kernel; 2], strides: [stride; 2], dilations: [1; 2], pads_begin: [pad; 2], pads_end: [pad; 2] };
+        let input: Vec<u8> = (0..extent * extent * channels).map(|i| (i * 37 % 127) as u8).collect();
         Self {
             extents: [extent, extent, channels],
             output: [(extent + 2 * pad - kernel) / stride + 1; 2],
             window,
-            input: (0..extent * extent * channels).map(|i| (i * 37 % 127) as u8).collect(),
+            // As in an arena.
+            input: AlignedBytes::copy_of(&input).expect("memory"),
             weights: (0..kernel * kernel * padded).map(|i| (i * 29 % 255) as i8).collect(),
             bias: (0..padded).map(|c| (c * 90 % 6000) as i32).collect(),
             multiplier: vec![2e-3; padded],

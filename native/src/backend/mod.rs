@@ -101,7 +101,11 @@ impl Bindings {
             let query = Query::in_pass(graph, plan, index, threads).knowing(&largest, node);
             let choice = resolve(index, &query, isas, tuning);
             let state = match choice.kernel.kind {
-                Kind::Gemm => packed::Packed::bind(&query).map_or(State::None, |packed| State::Packed(Box::new(packed))),
+                Kind::Gemm => packed::Packed::bind(&query).map_or(State::None, |packed| {
+                    let weights = node.inputs.get(1).and_then(|&id| graph.value(id).constant);
+                    let weights = weights.map(|id| bytemuck::cast_slice(model.constants().bytes_of(id)));
+                    State::Packed(Box::new(packed.narrowed(&query, weights.unwrap_or_default())))
+                }),
                 Kind::Pool => depthwise::Average::bind(&query).map_or(State::None, |average| State::Average(Box::new(average))),
                 _ => State::None,
             };

@@ -35,6 +35,12 @@ impl Packed {
         bind::Packed::bind(query.op, x.shape, x.slack, query.output.shape).map(|node| Self { node, within: None })
     }
 
+    /// The same with the weights in the order that takes the fewest quads, given those of the file.
+    pub(super) fn narrowed(self, query: &Query<'_>, weights: &[i8]) -> Self {
+        let x = &query.inputs[0];
+        Self { node: self.node.narrowed(query.op, x.shape, x.slack, query.output.shape, weights), ..self }
+    }
+
     /// The frame that the node's images are copied into, which may as well be their place.
     pub(super) fn frame(&self) -> Option<Frame> {
         self.node.geometry.frame()

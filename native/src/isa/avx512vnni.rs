@@ -2,6 +2,7 @@
 
 use core::arch::x86_64::*;
 
+use quaver_core::kernel::addend::Addend;
 use quaver_core::kernel::depthwise::lines::Lines;
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
 use quaver_core::kernel::tile::{Panel, TileRows};
@@ -26,6 +27,18 @@ impl Avx512Vnni {
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512vnni");
         base.then(|| Self { vbmi: is_x86_feature_detected!("avx512vbmi") })
+    }
+}
+
+impl Avx512Vnni {
+    /// The `n`-th sixteen bytes of row `m`.
+    #[inline(always)]
+    fn load_row<const L: usize, const MR: usize>(self, rows: &Addend<'_, L, MR>, m: usize, n: usize) -> __m128i {
+        // Of constants, and so no code.
+        assert!(m < MR && 16 * n + 16 <= L, "no such row or column");
+        let at = rows.bytes().as_ptr().wrapping_add(m * rows.pitch() + 16 * n);
+        // SAFETY: `self` proves the feature; `Addend` has made sure that each row's bytes lie within its slice.
+        unsafe { _mm_loadu_si128(at.cast()) }
     }
 }
 
@@ -61,10 +74,19 @@ impl Zero {
     #[inline(always)]
     unsafe fn widen(self, x: __m128i) -> __m512 {
         // SAFETY: the caller promises the feature.
+        unsafe { _mm512_sub_ps(self.lift(x), self.lifted) }
+    }
+
+    /// 2²³ + x of sixteen bytes.
+    ///
+    /// # Safety
+    /// The processor must have AVX-512 BW.
+    #[inline(always)]
+    unsafe fn lift(self, x: __m128i) -> __m512 {
+        // SAFETY: the caller promises the feature.
         unsafe {
             let above = _mm512_set1_epi32(0x4B00_0000);
-            let lifted = _mm512_mask_shuffle_epi8(above, 0x1111_1111_1111_1111, _mm512_broadcast_i32x4(x), self.order);
-            _mm512_sub_ps(_mm512_castsi512_ps(lifted), self.lifted)
+            _mm512_castsi512_ps(_mm512_mask_shuffle_epi8(above, 0x1111_1111_1111_1111, _mm512_broadcast_i32x4(x), self.order))
         }
     }
 }
@@ -150,6 +172,24 @@ impl Simd for Avx512Vnni {
         let mask = ((1u32 << x.len().min(16)) - 1) as u16;
         // SAFETY: `self` proves the features; the mask leaves out what is behind the slice.
         unsafe { z.widen(_mm_maskz_loadu_epi8(mask, x.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn widen_row<const L: usize, const MR: usize>(self, rows: &Addend<'_, L, MR>, m: usize, n: usize, z: Zero) -> __m512 {
+        // SAFETY: `self` proves the feature.
+        unsafe { z.widen(self.load_row(rows, m, n)) }
+    }
+
+    #[inline(always)]
+    fn scale_row<const L: usize, const MR: usize>(
+        self,
+        rows: &Addend<'_, L, MR>,
+        [m, n]: [usize; 2],
+        f: __m512,
+        f_lifted: __m512,
+    ) -> __m512 {
+        // SAFETY: `self` proves the feature.
+        unsafe { _mm512_fmsub_ps(self.zero(0).lift(self.load_row(rows, m, n)), f, f_lifted) }
     }
 
     #[inline(always)]
@@ -353,6 +393,17 @@ impl Simd for Avx512Vnni {
     fn shift_in(self, a: __m512i, b: __m512i, quarters: usize) -> __m512i {
         // SAFETY: `self` proves the feature.
         unsafe { if quarters == 1 { _mm512_alignr_epi64::<2>(b, a) } else { _mm512_alignr_epi64::<4>(b, a) } }
+    }
+
+    #[inline(always)]
+    fn triples(self, quads: __m512i) -> __m512i {
+        // SAFETY: `self` proves the features.
+        unsafe {
+            // Twelve bytes of each lane, then the twelve words that hold them.
+            let bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
+            let words = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15);
+            _mm512_permutexvar_epi32(words, _mm512_shuffle_epi8(quads, bytes))
+        }
     }
 
     #[inline(always)]

@@ -32,17 +32,11 @@ impl Rows for Rectangle<'_> {
     }
 
     #[inline(always)]
-    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> [&mut [u8; L]; N] {
+    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> impl Iterator<Item = &mut [u8; L]> {
         let (r, c) = (row.wrapping_sub(self.rows.start), from.wrapping_sub(self.columns.start));
         let (height, width) = (self.rows.len(), self.columns.len());
         assert!(r <= height && N <= height - r && c <= width && L <= width - c, "a kernel writes outside of its part");
-        let mut lines = [std::ptr::null_mut::<[u8; L]>(); N];
-        for (i, line) in lines.iter_mut().enumerate() {
-            *line = self.start.wrapping_add((r + i) * self.pitch + c).cast();
-        }
-        // SAFETY: a pointer to an array may become a reference: it lies in this rectangle, as in `at`, and as lines are of
-        // different rows, they don't overlap. The two types have one layout.
-        unsafe { std::mem::transmute_copy::<[*mut [u8; L]; N], [&mut [u8; L]; N]>(&lines) }
+        Lines { next: self.start.wrapping_add(r * self.pitch + c), pitch: self.pitch, left: N, rectangle: PhantomData }
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
@@ -51,6 +45,28 @@ impl Rows for Rectangle<'_> {
         // SAFETY: whole rows of the output, all of them this rectangle's, are one piece of it; as in `at`.
         (columns == (0..self.pitch) && self.columns == columns)
             .then(|| unsafe { std::slice::from_raw_parts_mut(self.start.add(r * self.pitch), rows * self.pitch) })
+    }
+}
+
+/// Lines of a rectangle: of so many rows, the first of `L` bytes at `next`, all of them within the rectangle.
+struct Lines<'a, const L: usize> {
+    next: *mut u8,
+    pitch: usize,
+    left: usize,
+    rectangle: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a, const L: usize> Iterator for Lines<'a, L> {
+    type Item = &'a mut [u8; L];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let line = self.next.cast();
+        // From pointer to pointer, since a product for each takes more instructions than a kernel has time for.
+        self.next = self.next.wrapping_add(self.pitch);
+        // SAFETY: it lies in the rectangle, as in `Rectangle::at`, which stays borrowed; lines of different rows don't overlap.
+        Some(unsafe { &mut *line })
     }
 }
 

@@ -103,6 +103,7 @@ impl Kernel for Every<'_> {
         for quarters in 1..=2 {
             answers.push(("shift_in", bytes(s, s.shift_in(r0, r1, quarters))));
         }
+        answers.push(("triples", bytes(s, s.triples(r0))[..48].to_vec()));
         let mut first = [0; 64];
         s.store_first(r0, &mut first[..usize::from(*a) % 65]);
         answers.push(("store_first", first.to_vec()));

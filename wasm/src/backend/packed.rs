@@ -6,7 +6,7 @@ use quaver_core::graph::Op;
 use quaver_core::kernel::bind::{finish_of, offset, packed as bind};
 use quaver_core::kernel::epilogue::SliceRows;
 use quaver_core::kernel::gemm::Gemm;
-use quaver_core::tensor::{DType, TensorView};
+use quaver_core::tensor::Element;
 
 use crate::isa::Token;
 
@@ -28,8 +28,12 @@ impl Packed {
         slack: bool,
         constant: impl Fn(usize) -> Option<&'a [u8]>,
     ) -> Option<Self> {
-        let node = bind::Packed::bind(op, x, slack, y)?;
-        Some(match offset_bias(token, constant, node.shape.k_blocks()) {
+        let mut node = bind::Packed::bind(op, x, slack, y)?;
+        let quads = node.shape.k_blocks();
+        if let Some(weights) = constant(1).and_then(elements::<i8>) {
+            node = node.narrowed(op, x, slack, y, weights);
+        }
+        Some(match offset_bias(token, constant, quads) {
             Ok(bias) => Self { token, node, bias },
             Err(NotConstant) => Self { token: Token::Plain, node, bias: None },
         })
@@ -42,7 +46,7 @@ impl Packed {
 
     /// Runs the node.
     pub(super) fn run(&self, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]) {
-        let bind::Packed { shape, geometry, images, rows } = &self.node;
+        let bind::Packed { shape, geometry, images, rows, .. } = &self.node;
         let finish = finish_of(op, inputs);
         let width = shape.groups * shape.output_channels;
         let pitch = width * finish.size();
@@ -91,10 +95,12 @@ fn offset_bias<'a>(token: Token, constant: impl Fn(usize) -> Option<&'a [u8]>, q
     if by == 0 {
         return Ok(None);
     }
-    let (weights, bias) = constant(1).zip(constant(2)).ok_or(NotConstant)?;
-    // Read as elements of their types, which the file's check has aligned.
-    let extents = [weights.len(), bias.len() / size_of::<i32>()];
-    let weights = TensorView::new(DType::I8, &extents[..1], weights).and_then(|view| view.as_slice::<i8>()).ok_or(NotConstant)?;
-    let bias = TensorView::new(DType::I32, &extents[1..], bias).and_then(|view| view.as_slice::<i32>()).ok_or(NotConstant)?;
+    let weights = constant(1).and_then(elements::<i8>).ok_or(NotConstant)?;
+    let bias = constant(2).and_then(elements::<i32>).ok_or(NotConstant)?;
     Ok(Some(offset::packed(bias, weights, quads, by)))
+}
+
+/// A constant's bytes as elements of its type, for which the file's check has aligned them.
+fn elements<T: Element>(bytes: &[u8]) -> Option<&[T]> {
+    bytemuck::try_cast_slice(bytes).ok()
 }

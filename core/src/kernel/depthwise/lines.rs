@@ -1,44 +1,43 @@
-//! One or two lines of output of a 3×3 window at stride 1 or 2, 64 bytes of each a step: the innermost loop of `slide`, as an
-//! order that an instruction set may carry out in its own way.
+//! Lines of output of a 3×3 window at stride 1 or 2, 64 bytes of two lines a step: the innermost loop of `slide`, as an order
+//! that an instruction set may carry out in its own way.
 
 use crate::kernel::simd::Simd;
 
 /// The order. Vectors are a column of 64 channels each, or `P` columns of 64 / `P`; at stride 2, of every second column.
 #[derive(Debug)]
 pub struct Lines<'a> {
-    /// The rows of input: four, or five for two lines at stride 2.
-    pub rows: [Row<'a>; 5],
-    /// Their distance of columns within a vector, and of vectors.
+    /// The input: row y from y·`row` on, from the first vector on that it holds.
+    pub input: &'a [u8],
+    /// At stride 2, the same of the columns between.
+    pub between: &'a [u8],
+    /// Bytes from one row to the next.
+    pub row: usize,
+    /// How many rows there are. Those before and behind them are padding.
+    pub height: usize,
+    /// The row that the first line's windows begin with.
+    pub first: isize,
+    /// The rows' distance of columns within a vector, and of vectors.
     pub pitch: [usize; 2],
     /// Where `P` is 1: whether the first vector of each row, and the last, is padding that the rows don't hold.
     pub pads: [bool; 2],
     /// What padding holds.
     pub padding: u8,
-    /// Where `P` is more, what the rows don't hold: the first vector of each, the last, and the last of the columns between.
+    /// Where `P` is more, what the rows from `first` on don't hold: the first vector of each, the last, and the last of the
+    /// columns between.
     pub ends: &'a [[[u8; 64]; 5]; 3],
     /// Vectors of a line of output.
     pub steps: usize,
-    /// Lines of output, at most two.
+    /// Lines of output, at most two where `P` is more than 1.
     pub lines: usize,
-    /// `[line][column][vector]`, to meet quads of the first four rows, or at stride 2 of each line's, in interleaved order.
+    /// `[line][column][vector]` of two lines, to meet quads of the first four rows, or at stride 2 of each line's, in
+    /// interleaved order.
     pub weights: &'a [[[[i8; 64]; 4]; 3]; 2],
     /// What sums start with, and how they become bytes.
     pub scale: &'a Scale,
-    /// The lines of output.
-    pub to: [&'a mut [u8]; 2],
-    /// Their distance of columns within a vector, and of vectors.
-    pub to_pitch: [usize; 2],
-}
-
-/// A row of input.
-#[derive(Debug, Clone, Copy)]
-pub struct Row<'a> {
-    /// From its first vector on that it holds.
-    pub bytes: &'a [u8],
-    /// At stride 2, the columns between, from their first vector on.
-    pub between: &'a [u8],
-    /// Whether it is the same vector over and over.
-    pub repeats: bool,
+    /// The output.
+    pub to: &'a mut [u8],
+    /// Its distance of columns within a vector, of vectors, and of lines.
+    pub to_pitch: [usize; 3],
 }
 
 /// How sums of 64 channels become bytes, in interleaved order.
@@ -112,6 +111,13 @@ impl<S: Simd> Ready<S> {
 }
 
 impl Lines<'_> {
+    /// The row of input that `k` rows behind the first of the lines from `line` on, which is even, are; `None` for padding.
+    #[inline(always)]
+    pub fn row_at<const ST: usize>(&self, line: usize, k: usize) -> Option<usize> {
+        let y = usize::try_from(self.first.checked_add_unsigned(line * ST + k)?).ok()?;
+        (y < self.height).then_some(y)
+    }
+
     /// Vectors of a row, those of columns between not counted.
     pub fn vectors<const P: usize, const ST: usize>(&self) -> usize {
         self.steps + if P == 1 && ST == 1 { 2 } else { 1 }
@@ -138,7 +144,7 @@ impl Lines<'_> {
                 for v in 0..4 {
                     acc[v] = s.load_i32(&self.scale.start[v]);
                     for i in 0..3 {
-                        acc[v] = s.dot4_lanes(acc[v], window[i][v], s.weights(&self.weights[line][i][v]));
+                        acc[v] = s.dot4_lanes(acc[v], window[i][v], s.weights(&self.weights[line % 2][i][v]));
                     }
                 }
                 let bytes = match self.scale.way {
@@ -149,8 +155,8 @@ impl Lines<'_> {
                 let mut whole = [0; 64];
                 s.store_b(bytes, &mut whole);
                 for (p, column) in whole.chunks_exact(64 / P).enumerate() {
-                    let at = step * self.to_pitch[1] + p * self.to_pitch[0];
-                    self.to[line][at..at + 64 / P].copy_from_slice(column);
+                    let at = line * self.to_pitch[2] + step * self.to_pitch[1] + p * self.to_pitch[0];
+                    self.to[at..at + 64 / P].copy_from_slice(column);
                 }
             }
         }
@@ -165,18 +171,17 @@ impl Lines<'_> {
             return of;
         }
         for k in 0..4 {
-            let k_of = if ST == 2 { 2 * line + k.min(2) } else { k };
-            let row = &self.rows[k_of];
-            let mut whole = [0; 64];
+            let k_of = if ST == 2 { 2 * (line % 2) + k.min(2) } else { k };
+            let mut whole = [self.padding; 64];
             if P > 1 && at == last {
                 whole = self.ends[if between { 2 } else { 1 }][k_of];
             } else if P > 1 && at == 0 && !between {
                 whole = self.ends[0][k_of];
-            } else {
+            } else if let Some(y) = self.row_at::<ST>(line / 2 * 2, k_of) {
                 let before = if between { 0 } else { usize::from(P > 1 || self.pads[0]) };
-                let from = if between { row.between } else { row.bytes };
+                let from = if between { self.between } else { self.input };
                 for (p, column) in whole.chunks_exact_mut(64 / P).enumerate() {
-                    let at = if row.repeats { 0 } else { (at - before) * self.pitch[1] + p * self.pitch[0] };
+                    let at = y * self.row + (at - before) * self.pitch[1] + p * self.pitch[0];
                     column.copy_from_slice(&from[at..at + 64 / P]);
                 }
             }

@@ -224,6 +224,13 @@ impl<R: Rows> Depthwise<'_, R> {
 }
 
 impl<'a, R> Depthwise<'a, R> {
+    /// The input from an image's first pixel, `channel`, on.
+    #[inline(always)]
+    fn image(&self, image: usize, channel: usize) -> &'a [u8] {
+        let [height, width, channels] = self.extents;
+        self.input.get(image * height * width * channels + channel..).unwrap_or_default()
+    }
+
     /// The input from a row's first column, `channel`, on; `None` outside of the image.
     #[inline(always)]
     fn row(&self, image: usize, y: usize, channel: usize) -> Option<&'a [u8]> {

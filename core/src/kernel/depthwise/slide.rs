@@ -6,7 +6,7 @@
 //! together. Where more than those are outside of the image, all are put together.
 
 use super::finish::Block;
-use super::lines::{Lines, Row, Scale};
+use super::lines::{Lines, Scale};
 use super::{Aligned, Depthwise, Method, Strip, bytes_at};
 use crate::kernel::epilogue::{Finish, Rows};
 use crate::kernel::simd::Simd;
@@ -29,7 +29,7 @@ pub(super) struct Slide<const ST: usize> {
     /// The first vector of each row, the last, and the last of columns between.
     ends: Aligned<[[[u8; 64]; 5]; 3]>,
     /// Steps of each line that are yet to be put in their places.
-    held: [Aligned<[[u8; 64]; STEPS + 1]>; LINES],
+    held: Aligned<[[[u8; 64]; STEPS + 1]; LINES]>,
 }
 
 impl<const ST: usize> Slide<ST> {
@@ -39,7 +39,7 @@ impl<const ST: usize> Slide<ST> {
             weights: Aligned([[[[0; 64]; 4]; 3]; LINES]),
             copied: Aligned([[[[0; 64]; COPIED + 2]; 5]; ST]),
             ends: Aligned([[[0; 64]; 5]; 3]),
-            held: [Aligned([[0; 64]; STEPS + 1]); LINES],
+            held: Aligned([[[0; 64]; STEPS + 1]; LINES]),
         }
     }
 
@@ -68,24 +68,60 @@ impl<const ST: usize> Slide<ST> {
         }
     }
 
+    /// All lines of a strip in one order, where 64 channels are read and written where they are; says whether they were.
+    #[inline(always)]
+    fn at_once<S: Simd, R: Rows>(&self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block, scale: &Scale) -> bool {
+        let Finish::U8(how) = of.finish else { return false };
+        let ([height, from_width, channels], width) = (of.extents, of.output[1]);
+        if how.table.is_some() || block.channels != 64 {
+            return false;
+        }
+        let image = of.image(strip.image, block.channel);
+        let x = (strip.column * ST).wrapping_sub(of.window.pads_begin[1]);
+        let last = x.wrapping_add((strip.columns + more::<1, ST>() - 1) * ST);
+        let pads = [x == usize::MAX, last == from_width];
+        let len = image.len().saturating_sub((height - 1) * from_width * channels);
+        if !is_in_place::<1, ST>([x, last], pads, len, [from_width, channels]) {
+            return false;
+        }
+        let row = (strip.image * of.output[0] + strip.line) * width + strip.column;
+        let Some(piece) = of.to.piece(row, (strip.lines - 1) * width + strip.columns, 0..channels) else { return false };
+        let first = x.wrapping_add(if pads[0] { ST } else { 0 });
+        s.slide::<1, ST>(&mut Lines {
+            input: image.get(first * channels..).unwrap_or_default(),
+            between: image.get(x.wrapping_add(1).wrapping_mul(channels)..).unwrap_or_default(),
+            row: from_width * channels,
+            height,
+            first: (strip.line * ST) as isize - of.window.pads_begin[0] as isize,
+            pitch: [ST * channels, ST * channels],
+            pads,
+            padding: of.pad,
+            ends: &self.ends.0,
+            steps: strip.columns,
+            lines: strip.lines,
+            weights: &self.weights.0,
+            scale,
+            to: &mut piece[block.channel..],
+            to_pitch: [channels, channels, width * channels],
+        });
+        true
+    }
+
     /// One or two lines.
     #[inline(always)]
     fn lines<S: Simd, R: Rows, const P: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block, scale: &Scale) {
         let Finish::U8(how) = of.finish else { return };
-        let padding = [of.pad; 64];
-        let (n, [_, from_width, channels], width) = (64 / P, of.extents, of.output[1]);
-        let used = (strip.lines - 1) * ST + 3;
+        let (n, [height, from_width, channels], width) = (64 / P, of.extents, of.output[1]);
         let mut rows: [Option<&[u8]>; 5] = [None; 5];
         // What the shortest row has.
         let mut len = usize::MAX;
-        for k in 0..used {
+        for k in 0..3 + ST {
             rows[k] = of.row(strip.image, strip.line * ST + k, block.channel);
             len = len.min(rows[k].map_or(len, <[u8]>::len));
         }
         let row = (strip.image * of.output[0] + strip.line) * width;
-        let image = [from_width, channels];
-        // More vectors than steps.
-        let more = if P == 1 && ST == 1 { 2 } else { 1 };
+        let (from, image) = (of.image(strip.image, block.channel), [from_width, channels]);
+        let more = more::<P, ST>();
         let (mut column, end) = (strip.column, strip.column + strip.columns);
         while column < end {
             // The first column of input; before the image it wraps around.
@@ -123,8 +159,12 @@ impl<const ST: usize> Slide<ST> {
             }
             // Filled in where it is: what is moved would have to be read before it is written whole.
             let mut lines = Lines {
-                rows: [Row { bytes: &padding, between: &padding, repeats: true }; 5],
-                pitch: if in_place { [ST * channels, P * ST * channels] } else { [n, 64] },
+                input: copied[0].as_flattened().as_flattened(),
+                between: copied[ST - 1].as_flattened().as_flattened(),
+                row: (COPIED + 2) * 64,
+                height: 3 + ST,
+                first: 0,
+                pitch: [n, 64],
                 pads,
                 padding: of.pad,
                 ends,
@@ -132,31 +172,25 @@ impl<const ST: usize> Slide<ST> {
                 lines: strip.lines,
                 weights: &self.weights.0,
                 scale,
-                to: [&mut [], &mut []],
-                to_pitch: [n, 64],
+                to: &mut [],
+                to_pitch: [n, 64, (STEPS + 1) * 64],
             };
-            for k in 0..3 + ST {
-                if !in_place {
-                    lines.rows[k] = Row { bytes: copied[0][k].as_flattened(), between: copied[ST - 1][k].as_flattened(), repeats: false };
-                } else if let Some(row) = rows[k] {
-                    lines.rows[k].bytes = row.get(first * channels..).unwrap_or_default();
-                    if ST == 2 {
-                        lines.rows[k].between = row.get(x.wrapping_add(1) * channels..).unwrap_or_default();
-                    }
-                    lines.rows[k].repeats = false;
-                }
+            if in_place {
+                lines.input = from.get(first * channels..).unwrap_or_default();
+                lines.between = from.get(x.wrapping_add(1).wrapping_mul(channels)..).unwrap_or_default();
+                (lines.row, lines.height) = (from_width * channels, height);
+                lines.first = (strip.line * ST) as isize - of.window.pads_begin[0] as isize;
+                lines.pitch = [ST * channels, P * ST * channels];
             }
             if let Some(piece) = piece {
-                let (first, second) = piece.split_at_mut(if strip.lines == 1 { count } else { width } * channels);
-                lines.to = [&mut first[block.channel..], second.get_mut(block.channel..).unwrap_or_default()];
-                lines.to_pitch = [channels, P * channels];
+                lines.to = &mut piece[block.channel..];
+                lines.to_pitch = [channels, P * channels, width * channels];
                 s.slide::<P, ST>(&mut lines);
             } else {
-                let [first, second] = &mut self.held;
-                lines.to = [first.0.as_flattened_mut(), second.0.as_flattened_mut()];
+                lines.to = self.held.0.as_flattened_mut().as_flattened_mut();
                 s.slide::<P, ST>(&mut lines);
                 for line in 0..strip.lines {
-                    let held = &mut self.held[line].0;
+                    let held = &mut self.held.0[line];
                     if let Some(table) = how.table {
                         s.lookup(table, held[..steps].as_flattened_mut());
                     }
@@ -166,6 +200,12 @@ impl<const ST: usize> Slide<ST> {
             column += count;
         }
     }
+}
+
+/// How many vectors of a row there are more than steps.
+#[inline(always)]
+const fn more<const P: usize, const ST: usize>() -> usize {
+    if P == 1 && ST == 1 { 2 } else { 1 }
 }
 
 impl<S: Simd, const ST: usize> Method<S> for Slide<ST> {
@@ -179,6 +219,9 @@ impl<S: Simd, const ST: usize> Method<S> for Slide<ST> {
         let Finish::U8(how) = of.finish else { return };
         self.weigh::<S, P>(s, of.weights, of.extents[2].next_multiple_of(16), block.channel);
         let scale = &block.scale::<S>(&how);
+        if P == 1 && self.at_once(s, of, strip, block, scale) {
+            return;
+        }
         let mut done = 0;
         while done < strip.lines {
             let lines = LINES.min(strip.lines - done);

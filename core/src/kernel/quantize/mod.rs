@@ -183,7 +183,11 @@ impl QuantizeTransposed<'_> {
             }
             edge::store_quads(s, s.interleave(rows), &mut quads);
             let width = (self.pitch - first).min(4);
-            scatter(&quads[..count], width, &mut to[first..], self.pitch);
+            if self.pitch == 3 {
+                triples(s, &quads[..count], to);
+            } else {
+                scatter(&quads[..count], width, &mut to[first..], self.pitch);
+            }
         }
     }
 }
@@ -203,6 +207,26 @@ fn scatter(quads: &[[u8; 4]], width: usize, to: &mut [u8], pitch: usize) {
     }
     for (i, quad) in quads.iter().enumerate().skip(spill) {
         to[i * pitch..][..width].copy_from_slice(&quad[..width]);
+    }
+}
+
+/// Writes the first three bytes of each quad, without a gap.
+#[inline(always)]
+fn triples<S: Simd>(s: S, quads: &[[u8; 4]], to: &mut [u8]) {
+    const WIDTH: usize = 3 * 16;
+    let (whole, rest) = quads.as_chunks::<16>();
+    for (i, quads) in whole.iter().enumerate() {
+        if let Some(quads) = quads.as_flattened().first_chunk() {
+            let bytes = s.triples(s.load_b(quads));
+            // What is stored behind them is overwritten by those that follow, unless there are none.
+            match to[WIDTH * i..].first_chunk_mut::<64>() {
+                Some(to) => s.store_b(bytes, to),
+                None => s.store_first(bytes, &mut to[WIDTH * i..][..WIDTH]),
+            }
+        }
+    }
+    for (quad, to) in rest.iter().zip(to[WIDTH * whole.len()..].chunks_exact_mut(3)) {
+        to.copy_from_slice(&quad[..3]);
     }
 }
 

@@ -29,35 +29,69 @@ impl<const P: usize, const ST: usize, const WAY: u8> Kernel for Slide<'_, '_, P,
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let vectors = self.0.vectors::<P, ST>();
-        let Self(Lines { rows, pitch, pads, padding, ends, steps, lines, weights, scale, to: [first, second], to_pitch }) = self;
-        let (pitch, pads, steps, lines, to_pitch) = (*pitch, *pads, *steps, *lines, *to_pitch);
+        let order = self.0;
+        let vectors = order.vectors::<P, ST>();
+        let (steps, lines, pads) = (order.steps, order.lines, order.pads);
         if steps == 0 || lines == 0 {
             return;
         }
+        assert!(P == 1 || lines <= 2, "what rows don't hold is known for two lines");
         // Vectors that rows hold.
         let held = if P > 1 { vectors - 2 } else { vectors - usize::from(pads[0]) - usize::from(pads[1]) };
-        let needed = extent::<P>(held, pitch);
-        let needed_between = if ST == 2 { extent::<P>(steps - usize::from(P > 1), pitch) } else { 0 };
-        let (mut from, mut between, mut by) = ([rows[0].bytes.as_ptr(); 5], [rows[0].between.as_ptr(); 5], [0; 5]);
-        let mut covered = true;
-        for k in 0..3 + ST {
-            let row = &rows[k];
-            let (bytes, odd) = (row.bytes, row.between);
-            let (needed, needed_between) = if row.repeats { (64, 64) } else { (needed, needed_between) };
-            covered &= bytes.len() >= needed && (ST == 1 || odd.len() >= needed_between);
-            (from[k], between[k], by[k]) = (bytes.as_ptr(), odd.as_ptr(), if row.repeats { 0 } else { pitch[1] });
-        }
-        let needed = extent::<P>(steps, to_pitch);
-        covered &= first.len() >= needed && (lines < 2 || second.len() >= needed);
+        let needed = extent::<P>(held, order.pitch);
+        let needed_between = if ST == 2 { extent::<P>(steps - usize::from(P > 1), order.pitch) } else { 0 };
+        // The last row of all that is read.
+        let last = (0..3 + ST).rev().find_map(|k| order.row_at::<ST>((lines - 1) / 2 * 2, k)).or_else(|| order.height.checked_sub(1));
+        let is_within = |bytes: &[u8], row: usize, needed: usize| {
+            order.row.checked_mul(row).and_then(|at| at.checked_add(needed)).is_some_and(|end| end <= bytes.len())
+        };
+        let mut covered =
+            last.is_none_or(|y| is_within(order.input, y, needed) && (ST == 1 || is_within(order.between, y, needed_between)));
+        let [column_pitch, vector_pitch, line_pitch] = order.to_pitch;
+        let needed = extent::<P>(steps, [column_pitch, vector_pitch]);
+        covered &= line_pitch.checked_mul(lines - 1).and_then(|at| at.checked_add(needed)).is_some_and(|end| end <= order.to.len());
         assert!(covered, "rows or lines are too short");
-        let ([mut first, mut second], weights) = ([first.as_mut_ptr(), second.as_mut_ptr()], weights.as_ptr().cast::<[i8; 64]>());
+        let padding = [order.padding; 64];
+        for line in (0..lines).step_by(2) {
+            let (mut from, mut between, mut by) = ([padding.as_ptr(); 5], [padding.as_ptr(); 5], [0; 5]);
+            for k in 0..3 + ST {
+                if let Some(y) = order.row_at::<ST>(line, k) {
+                    let at = y * order.row;
+                    (from[k], between[k]) = (order.input.as_ptr().wrapping_add(at), order.between.as_ptr().wrapping_add(at));
+                    by[k] = order.pitch[1];
+                }
+            }
+            let first = order.to.as_mut_ptr().wrapping_add(line * line_pitch);
+            Pair::<P, ST, WAY> { order, from, between, by, to: [first, first.wrapping_add(line_pitch)], lines: (lines - line).min(2) }
+                .run(s);
+        }
+    }
+}
+
+/// Two lines, or the last one alone.
+struct Pair<'a, 'b, const P: usize, const ST: usize, const WAY: u8> {
+    order: &'a Lines<'b>,
+    /// Where rows are, and the columns between, and their distance of vectors, or 0 for 64 bytes of padding.
+    from: [*const u8; 5],
+    between: [*const u8; 5],
+    by: [usize; 5],
+    to: [*mut u8; 2],
+    lines: usize,
+}
+
+impl<const P: usize, const ST: usize, const WAY: u8> Pair<'_, '_, P, ST, WAY> {
+    /// Computes them. `Slide` has made sure that all is there.
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let Self { order, mut from, mut between, by, to: [mut first, mut second], lines } = self;
+        let &Lines { pitch, pads, steps, scale, ends, to_pitch, .. } = order;
+        let weights = order.weights.as_ptr().cast::<[i8; 64]>();
         let ready = Ready::new(s, scale);
         let mut start = [s.splat_i32(0); 4];
         for (to, from) in start.iter_mut().zip(&scale.start) {
             *to = s.load_i32(from);
         }
-        let padding = [s.splat_b(*padding); 5];
+        let padding = [s.splat_b(order.padding); 5];
         // The next vector of each row.
         macro_rules! load {
             ($from:ident) => {{
