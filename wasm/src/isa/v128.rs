@@ -478,9 +478,9 @@ unsafe fn load(from: *const v128) -> [v128; 4] {
 /// They can be written.
 #[inline(always)]
 unsafe fn store(v: [v128; 4], to: *mut v128) {
-    for (i, v) in v.into_iter().enumerate() {
+    for i in 0..4 {
         // SAFETY: by this function's own condition.
-        unsafe { v128_store(to.add(i), v) }
+        unsafe { v128_store(to.add(i), v[i]) }
     }
 }
 
