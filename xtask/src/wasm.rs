@@ -5,6 +5,7 @@
 //! * `wasm/npm/dist/`: the npm package's code: `wasm/quaver_bg.wasm` and `wasm/quaver_relaxed_bg.wasm` through wasm-bindgen,
 //!   which share `wasm/quaver.js`, and its TypeScript, compiled
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -14,24 +15,33 @@ use anyhow::{Context, Result, ensure};
 use flate2::{Compression, write::GzEncoder};
 use wasm_bindgen_cli_support::Bindgen;
 
-use crate::process::{root, run as run_program};
+use crate::process::{output, root, run as run_program};
 use crate::toolchain::{TARGET, Toolchain};
 use crate::{setup, table};
 
 const PROFILE: &str = "wasm-release";
 
-/// A build: what its files' names have more, its feature, and what its instructions are besides those of all.
+/// A build: what its files' names have more, its feature, flags of its compiler, and what its instructions are besides those of
+/// all.
 #[derive(Clone, Copy)]
 struct Build {
     suffix: &'static str,
     features: &'static [&'static str],
+    flags: &'static [&'static str],
     instructions: &'static [&'static str],
 }
 
 /// The first one's glue serves all.
 const BUILDS: [Build; 2] = [
-    Build { suffix: "", features: &[], instructions: &[] },
-    Build { suffix: "_relaxed", features: &["relaxed"], instructions: &["--enable-relaxed-simd"] },
+    Build { suffix: "", features: &[], flags: &[], instructions: &[] },
+    // Comparisons and selections of vectors that the compiler makes of plain code would become relaxed instructions, which
+    // differ for NaN and zeros; so it makes no vectors.
+    Build {
+        suffix: "_relaxed",
+        features: &["relaxed"],
+        flags: &["-C", "no-vectorize-loops", "-C", "no-vectorize-slp"],
+        instructions: &["--enable-relaxed-simd"],
+    },
 ];
 
 /// Instructions of every build. An optimizer that meets others refuses the module.
@@ -62,8 +72,8 @@ pub fn run() -> Result<()> {
     let mut files = Vec::new();
     for build in BUILDS {
         let abi = folder.join(format!("quaver_abi{}.wasm", build.suffix));
-        optimize(build, &compile(&toolchain, build.features)?, &abi)?;
-        let module = compile(&toolchain, &[build.features, &["js"]].concat())?;
+        optimize(build, &compile(&toolchain, build, &[])?, &abi)?;
+        let module = compile(&toolchain, build, &["js"])?;
         files.extend([abi, bind(build, &module, &dist.join("wasm"))?]);
     }
     run_program(Command::new("npm").current_dir(&package).args(["run", "--silent", "build"]))?;
@@ -103,17 +113,30 @@ fn optimize(build: Build, from: &Path, to: &Path) -> Result<()> {
     command.arg(program).arg(from).arg("-o").arg(to).args(["-Oz", "--strip-debug", "--strip-producers", "--strip-target-features"]);
     // Not what the module says that it has, but what it may have.
     command.arg("--mvp-features").args(INSTRUCTIONS).args(build.instructions);
-    run_program(&mut command)
+    run_program(&mut command)?;
+    check_relaxed(to)
 }
 
-/// Builds `quaver-wasm` with `features`, and returns the module's path, which the next build overwrites.
-fn compile(toolchain: &Toolchain, features: &[&str]) -> Result<PathBuf> {
+/// Makes sure that the only relaxed instructions of a module are dot products, which are written as such. Compilers make others
+/// of plain code, for all of a module where any of it may be relaxed, and their results are those of the engine.
+fn check_relaxed(module: &Path) -> Result<()> {
+    let program = root().join("wasm/npm/node_modules/binaryen/bin/wasm-dis");
+    let text = output(Command::new("node").arg(program).arg("--all-features").arg(module))?;
+    let relaxed = text.split(|c: char| c.is_whitespace() || c == '(').filter(|word| word.contains(".relaxed_"));
+    let found: BTreeSet<&str> = relaxed.filter(|word| !word.contains(".relaxed_dot_i8x16_i7x16_")).collect();
+    ensure!(found.is_empty(), "{} has relaxed instructions that nobody wrote: {found:?}", module.display());
+    Ok(())
+}
+
+/// Builds `quaver-wasm` with more features, and returns the module's path, which the next build overwrites.
+fn compile(toolchain: &Toolchain, build: Build, features: &[&str]) -> Result<PathBuf> {
+    let features = [build.features, features].concat();
     // Apart from the other builds, whose locks and outputs it would fight over.
     let target = root().join("target/wasm-build");
     let mut command = toolchain.build();
     command.args(["--quiet", "--locked", "--package", "quaver-wasm", "--lib", "--profile", PROFILE]);
     command.args(["--features", &features.join(",")]).arg("--target-dir").arg(&target);
-    command.env("CARGO_ENCODED_RUSTFLAGS", flags().join("\u{1f}"));
+    command.env("CARGO_ENCODED_RUSTFLAGS", [flags(), build.flags.iter().map(|&flag| flag.to_owned()).collect()].concat().join("\u{1f}"));
     run_program(&mut command)?;
     Ok(target.join(TARGET).join(PROFILE).join("quaver_wasm.wasm"))
 }
