@@ -4,6 +4,7 @@ use js_sys::{Error, Uint8Array};
 use quaver_core::tensor::AlignedBytes;
 use wasm_bindgen::prelude::wasm_bindgen;
 
+use crate::class::Class;
 use crate::session::{Session, SessionError};
 
 /// A model and its runs.
@@ -64,6 +65,33 @@ impl JsSession {
         // An extent above 32 bits would need an arena above the session's limit.
         Ok(self.inner.output(index).map_err(thrown)?.shape().iter().map(|&extent| extent as u32).collect())
     }
+}
+
+/// The names of the classes of instructions that this build and engine have, ascending: the last one is what sessions use if
+/// none is forced.
+#[wasm_bindgen]
+pub fn classes() -> Vec<String> {
+    Class::ALL.into_iter().filter(|class| class.is_available()).map(|class| class.name().to_owned()).collect()
+}
+
+/// The name of the class that sessions opened now use.
+#[wasm_bindgen(js_name = currentClass)]
+pub fn current_class() -> String {
+    Class::current().name().to_owned()
+}
+
+/// Makes sessions that are opened from now on use the class of that name; of an empty name, the last of [`classes`]. All
+/// classes give the same bytes.
+///
+/// # Errors
+/// An `Error` whose `name` is `input`, where there is no such class here.
+#[wasm_bindgen(js_name = forceClass)]
+pub fn force_class(name: &str) -> Result<(), Error> {
+    Class::force(name).map_err(|error| {
+        let thrown = Error::new(&error.to_string());
+        thrown.set_name("input");
+        thrown
+    })
 }
 
 /// The host's bytes, copied once, straight to where they stay.

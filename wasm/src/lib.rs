@@ -1,5 +1,6 @@
 //! Quaver as a WebAssembly module.
 //!
+//! * [`class`] which instructions sessions use
 //! * [`session`] a model and its runs: safe Rust that knows no host
 //! * [`abi`] functions of integers, for hosts of every language (without feature `js`)
 //! * `js` classes for JavaScript, through wasm-bindgen (with feature `js`)
@@ -9,6 +10,9 @@
 
 #[cfg(not(feature = "js"))]
 pub mod abi;
+mod backend;
+pub mod class;
+mod isa;
 #[cfg(feature = "js")]
 pub mod js;
 pub mod session;

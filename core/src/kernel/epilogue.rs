@@ -70,7 +70,7 @@ pub struct Residual<'a> {
 pub enum Bounds {
     /// Nothing.
     None,
-    /// What is rounded lies within ±2³¹.
+    /// What is rounded lies within ±2²².
     Rounds,
     /// That; also |acc| < 2²³, and where it is negative, the result is the lower limit.
     Lifts,
@@ -79,8 +79,8 @@ pub enum Bounds {
 impl Bounds {
     /// Of sums whose products add up to no more than `reach` in magnitude.
     pub fn of(reach: u64, bias: &[[i32; 16]], multiplier: &[[f32; 16]], finish: &Finish<'_>) -> Self {
-        // Far from 2³¹, so that what the comparison's own steps round does not matter.
-        const LARGE: f32 = 2e9;
+        // So far from 2²² that what the comparison's own steps round does not matter.
+        const LARGE: f32 = 4e6;
         let Finish::U8(how) = finish else { return Self::None };
         let added = how.residual.map_or(0.0, |r| 255.0 * r.multiplier.abs());
         let mut rounds = true;
@@ -94,6 +94,15 @@ impl Bounds {
             (true, true) => Self::Lifts,
             (true, false) => Self::Rounds,
             (false, _) => Self::None,
+        }
+    }
+
+    /// What an instruction set makes use of.
+    #[inline(always)]
+    pub(super) fn of_use<S: Simd>(self) -> Self {
+        match self {
+            Self::Lifts if const { S::COMPACT } => Self::Rounds,
+            _ => self,
         }
     }
 
@@ -194,6 +203,17 @@ pub fn look_up<S: Simd, R: Rows>(s: S, how: &Finish<'_>, rows: Range<usize>, cha
 /// Writes a tile of sums, but for the table.
 #[inline(always)]
 pub fn finish<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Finish<'_>, to: &mut R) {
+    if const { S::COMPACT } { finish_apart(s, sums, how, to) } else { finish_here(s, sums, how, to) }
+}
+
+/// For all heights of a tile.
+#[inline(never)]
+fn finish_apart<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Finish<'_>, to: &mut R) {
+    finish_here(s, sums, how, to);
+}
+
+#[inline(always)]
+fn finish_here<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Finish<'_>, to: &mut R) {
     match how {
         Finish::U8(requantize) => to_u8(s, sums, requantize, to),
         Finish::F32 => to_f32(s, sums, to),
@@ -225,12 +245,14 @@ fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, to: &mut
 #[inline(always)]
 fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, to: &mut R) {
     let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
-    match (how.residual, sums.bounds) {
-        (None, Bounds::Lifts) => to_bytes::<S, R, NB, LIFTS, ALONE>(s, sums, how, &none, to),
+    match (how.residual, sums.bounds.of_use::<S>()) {
+        (None, Bounds::Lifts) if const { !S::COMPACT } => to_bytes::<S, R, NB, LIFTS, ALONE>(s, sums, how, &none, to),
         (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, ALONE>(s, sums, how, &none, to),
-        (None, Bounds::None) => to_bytes::<S, R, NB, NONE, ALONE>(s, sums, how, &none, to),
-        (Some(residual), Bounds::None) => to_bytes::<S, R, NB, NONE, ADDED>(s, sums, how, &residual, to),
-        (Some(residual), _) => to_bytes::<S, R, NB, ROUNDS, ADDED>(s, sums, how, &residual, to),
+        (None, _) => to_bytes::<S, R, NB, NONE, ALONE>(s, sums, how, &none, to),
+        (Some(residual), Bounds::Rounds | Bounds::Lifts) if const { !S::COMPACT } => {
+            to_bytes::<S, R, NB, ROUNDS, ADDED>(s, sums, how, &residual, to);
+        }
+        (Some(residual), _) => to_bytes::<S, R, NB, NONE, ADDED>(s, sums, how, &residual, to),
     }
 }
 
@@ -379,13 +401,14 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
 ) {
     let fixed = Fixed::<S, NB>::new(s, sums.multiplier, how, residual);
     let limits = limited(how);
-    // Vectors are narrowed by four: two rows of two blocks, or four rows of one.
-    let step = 4 / NB;
+    // Vectors are narrowed by four: two rows of two blocks, or four rows of one. Where registers hold only parts of a vector, that
+    // is as good as one by one, and then no row is computed in vain: those of one row stand for all, which is computed once.
+    let step = if const { S::COMPACT } { 1 } else { 4 / NB };
     for first in (0..sums.rows).step_by(step) {
         let mut v = [s.splat_i32(0); 4];
         let mut added: [&[u8]; 4] = [&[]; 4];
         for j in 0..4 {
-            let (i, n) = (first + j / NB, j % NB);
+            let (i, n) = (first + if step == 1 { 0 } else { j / NB }, j % NB);
             v[j] = s.load_i32(&sums.acc[i][n]);
             if RESIDUAL != ALONE {
                 let at = (sums.row + i) * sums.width + sums.channel + n * 16;
@@ -393,39 +416,36 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
             }
         }
         let bytes = match limits {
-            UNLIMITED => fixed.bytes::<BOUNDS, UNLIMITED, RESIDUAL>(s, v, added),
-            SHIFTED => fixed.bytes::<BOUNDS, SHIFTED, RESIDUAL>(s, v, added),
+            UNLIMITED if const { !S::COMPACT } => fixed.bytes::<BOUNDS, UNLIMITED, RESIDUAL>(s, v, added),
+            SHIFTED if const { !S::COMPACT } => fixed.bytes::<BOUNDS, SHIFTED, RESIDUAL>(s, v, added),
             _ => fixed.bytes::<BOUNDS, LIMITED, RESIDUAL>(s, v, added),
         };
         if sums.channels == NB * 16 && first + step <= sums.rows {
-            store::<S, R, NB>(s, bytes, first, sums, to);
+            store::<S, R, NB>(s, bytes, first..first + step, sums, to);
             continue;
         }
         for i in first..sums.rows.min(first + step) {
-            let part = 4 / step * (i - first);
+            let part = NB * (i - first);
             s.store_some(bytes, part, to.at(sums.row + i, sums.channel, sums.channels));
         }
     }
 }
 
-/// Stores the bytes of whole rows from `first` on.
+/// Stores the bytes of whole rows.
 #[inline(always)]
-pub(super) fn store<S: Simd, R: Rows, const NB: usize>(s: S, bytes: S::B, first: usize, sums: &Sums<'_, NB>, to: &mut R) {
-    if NB == 4 {
-        if let Some(place) = to.at(sums.row + first, sums.channel, 64).as_mut_array::<64>() {
-            s.store_b(bytes, place);
-        }
-    } else if NB == 2 {
-        for j in 0..2 {
-            if let Some(place) = to.at(sums.row + first + j, sums.channel, 32).as_mut_array::<32>() {
+fn store<S: Simd, R: Rows, const NB: usize>(s: S, bytes: S::B, rows: Range<usize>, sums: &Sums<'_, NB>, to: &mut R) {
+    for (j, row) in rows.enumerate() {
+        let row = sums.row + row;
+        if NB == 4 {
+            if let Some(place) = to.at(row, sums.channel, 64).as_mut_array::<64>() {
+                s.store_b(bytes, place);
+            }
+        } else if NB == 2 {
+            if let Some(place) = to.at(row, sums.channel, 32).as_mut_array::<32>() {
                 s.store_half(bytes, j, place);
             }
-        }
-    } else {
-        for j in 0..4 {
-            if let Some(place) = to.at(sums.row + first + j, sums.channel, 16).as_mut_array::<16>() {
-                s.store_quarter(bytes, j, place);
-            }
+        } else if let Some(place) = to.at(row, sums.channel, 16).as_mut_array::<16>() {
+            s.store_quarter(bytes, j, place);
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | [`simd`] | the vocabulary, and the interface between a body and an instruction set |
 //! | [`epilogue`] | requantization, residual, limits and table of what sums become |
 //! | [`addend`] | the rows of a residual that are added to a tile |
+//! | [`bind`] | from a node to its kernel |
 //! | [`conv`] | where a convolution finds its activations |
 //! | [`narrow`] | windows over few channels, and the order of their weights |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
@@ -32,6 +33,7 @@
 )]
 
 pub mod addend;
+pub mod bind;
 pub mod conv;
 pub mod depthwise;
 pub mod edge;

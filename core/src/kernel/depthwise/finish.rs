@@ -91,8 +91,8 @@ impl<R: Rows> Depthwise<'_, R> {
         let Finish::U8(how) = &self.finish else { return Bounds::None };
         let channels = self.blocks.start * 16..self.blocks.end * 16;
         let (bias, multiplier) = (&self.bias[channels.clone()], &self.multiplier[channels]);
-        // Far from 2³¹, so that what the comparison's own steps round does not matter.
-        const LARGE: f32 = 2e9;
+        // So far from 2²² that what the comparison's own steps round does not matter.
+        const LARGE: f32 = 4e6;
         let reach = self.window.kernel[0] * self.window.kernel[1] * 255 * 128;
         let (mut most, mut bits, mut signs) = (0, 0, 0);
         for (&bias, &m) in bias.iter().zip(multiplier) {
@@ -160,14 +160,43 @@ pub(super) fn write<S: Simd, R: Rows, const V: usize>(
     held: &mut Held,
     of: &mut Depthwise<'_, R>,
 ) {
+    if const { S::COMPACT } {
+        write_apart::<S, R, V>(s, constants, sums, row, held, of);
+    } else {
+        write_here::<S, R, V>(s, constants, sums, row, held, of);
+    }
+}
+
+/// For all kernels.
+#[inline(never)]
+fn write_apart<S: Simd, R: Rows, const V: usize>(
+    s: S,
+    constants: (&Block, &Ready<S>),
+    sums: &[S::I],
+    row: usize,
+    held: &mut Held,
+    of: &mut Depthwise<'_, R>,
+) {
+    write_here::<S, R, V>(s, constants, sums, row, held, of);
+}
+
+#[inline(always)]
+fn write_here<S: Simd, R: Rows, const V: usize>(
+    s: S,
+    constants: (&Block, &Ready<S>),
+    sums: &[S::I],
+    row: usize,
+    held: &mut Held,
+    of: &mut Depthwise<'_, R>,
+) {
     let (block, ready) = constants;
     let how = match of.finish {
         Finish::U8(how) => how,
         Finish::F32 => return write_f32(s, block, ready, sums, row, &mut of.to),
     };
     match ready.way {
-        way::LIFTED_BYTE => write_u8::<S, R, V, { way::LIFTED_BYTE }>(s, constants, sums, row, &how, held, of),
-        way::LIFTED => write_u8::<S, R, V, { way::LIFTED }>(s, constants, sums, row, &how, held, of),
+        way::LIFTED_BYTE if const { !S::COMPACT } => write_u8::<S, R, V, { way::LIFTED_BYTE }>(s, constants, sums, row, &how, held, of),
+        way::LIFTED if const { !S::COMPACT } => write_u8::<S, R, V, { way::LIFTED }>(s, constants, sums, row, &how, held, of),
         way::BOUNDED => write_u8::<S, R, V, { way::BOUNDED }>(s, constants, sums, row, &how, held, of),
         _ => write_u8::<S, R, V, { way::ANY }>(s, constants, sums, row, &how, held, of),
     }
@@ -344,14 +373,11 @@ fn add<S: Simd, const V: usize>(s: S, residual: &Residual<'_>, at: usize, width:
     let (zero, m) = (s.splat_i32(-i32::from(residual.zero_point)), s.splat_f32(residual.multiplier));
     let mut r = [zero; 4];
     if V == 4 {
-        // Quads of the residual and anything, weighed 1 and 0, are the residual in interleaved order.
-        let mut one = [0; 64];
-        for lane in 0..16 {
-            one[4 * lane] = 1;
-        }
-        let quads = s.interleave([s.load_b(&bytes_at(residual.bytes, at)); 4]);
+        // Quads of the residual and zeros are the residual in interleaved order.
+        let none = s.splat_b(0);
+        let quads = s.interleave([s.load_b(&bytes_at(residual.bytes, at)), none, none, none]);
         for j in 0..4 {
-            r[j] = s.dot4_lanes(zero, quads[j], s.weights(&one));
+            r[j] = s.sum4_lanes(zero, quads[j]);
         }
     } else {
         for j in 0..4 {
