@@ -46,7 +46,7 @@ fn package() -> PathBuf {
 }
 
 fn abi_module() -> PathBuf {
-    workspace().join("target/wasm/quaver_abi.wasm")
+    workspace().join("target/wasm/quaver.wasm")
 }
 
 fn native(model: &[u8], inputs: &[Input]) -> Outputs {
@@ -138,7 +138,7 @@ fn node(model: &[u8], inputs: &[Input]) -> Outputs {
     for (i, (port, (shape, data))) in names.inputs().iter().zip(inputs).enumerate() {
         let bytes: Vec<u8> = data.iter().flat_map(|x| x.to_le_bytes()).collect();
         let file = write(&format!("input{i}.bin"), &bytes)?;
-        listed.push(serde_json::json!({ "name": port.name, "dtype": "f32", "dims": shape, "file": file }));
+        listed.push(serde_json::json!({ "name": port.name, "type": "float32", "dims": shape, "file": file }));
     }
     let request = serde_json::json!({ "model": write("model.qvr", model)?, "inputs": listed });
     let request = write("request.json", request.to_string().as_bytes())?;
