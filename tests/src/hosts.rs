@@ -30,11 +30,15 @@ pub fn hosts() -> Vec<(&'static str, Host)> {
             hosts.push((name, host));
             continue;
         }
-        let required = ["QUAVER_REQUIRE_WASM", "CI"].iter().any(|v| std::env::var_os(v).is_some());
-        assert!(!required, "{name} has no build at '{}'; run `cargo xtask wasm`", build.display());
+        assert!(!required(), "{name} has no build at '{}'; run `cargo xtask wasm`", build.display());
         println!("skipped: {name}, as '{}' isn't built; `cargo xtask wasm` does it", build.display());
     }
     hosts
+}
+
+/// Whether what needs a WebAssembly build must not be skipped: `QUAVER_REQUIRE_WASM` or `CI` is set.
+pub fn required() -> bool {
+    ["QUAVER_REQUIRE_WASM", "CI"].iter().any(|v| std::env::var_os(v).is_some())
 }
 
 fn workspace() -> PathBuf {

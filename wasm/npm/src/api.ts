@@ -1,3 +1,6 @@
+// Projects without a browser's types need those that this package's are made of.
+/// <reference lib="dom" preserve="true" />
+
 /** Quaver for JavaScript: opens `.qvr` files and runs them. See the package's README. */
 export type { ModelSource } from "./download.js";
 export {

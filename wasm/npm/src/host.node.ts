@@ -35,7 +35,8 @@ export const node: Host = {
   },
 
   thread(): Thread {
-    const worker = new Worker(new URL("./worker.node.js", import.meta.url), { name: "quaver" });
+    // Options of the process, such as what kind of script it is given, are none of the worker's.
+    const worker = new Worker(new URL("./worker.node.js", import.meta.url), { name: "quaver", execArgv: [] });
     worker.unref();
     return {
       post: (message, transfer) => worker.postMessage(message, transfer),

@@ -10,7 +10,7 @@ declare module "node:fs/promises" {
 
 declare module "node:worker_threads" {
   export class Worker {
-    constructor(script: URL, options: { name: string });
+    constructor(script: URL, options: { name: string; execArgv: string[] });
     postMessage(message: unknown, transfer: Transferable[]): void;
     on(event: "message", listener: (data: unknown) => void): void;
     on(event: "error", listener: (error: Error) => void): void;
