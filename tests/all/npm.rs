@@ -140,8 +140,7 @@ fn picture(folder: &Path) -> Value {
         let mut net = Network::new("image");
         net.input("x", DType::F32, std::iter::once(Dim::BATCH).chain(shape.map(Dim::from)).collect());
         let sample = image_sample(&path, &net.graph, &options).expect("it is an image");
-        let (layout, [height, width]) =
-            if shape[2] == 3 { ("NHWC", [shape[0], shape[1]]) } else { ("NCHW", [shape[1], shape[2]]) };
+        let (layout, [height, width]) = if shape[2] == 3 { ("NHWC", [shape[0], shape[1]]) } else { ("NCHW", [shape[1], shape[2]]) };
         (given["layout"], given["width"], given["height"]) = (layout.into(), width.into(), height.into());
         let bytes: Vec<u8> = sample.data.iter().flat_map(|x| x.to_le_bytes()).collect();
         let file = format!("image{i}.bin");

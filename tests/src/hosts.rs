@@ -1,12 +1,12 @@
-//! Who runs a model: this machine natively, wasmtime, Node. Each takes f32 inputs in the model's order and gives the bytes of
+//! Who runs a model: this machine natively, wasmtime with each class of instructions, Node. Each takes f32 inputs in the model's order and gives the bytes of
 //! every output.
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
 
 use quaver::{Model, Session, SessionOptions, Tensor};
-use wasmtime::{Engine, Instance, Linker, Memory, Module, Store, TypedFunc};
+
+use crate::guest::{Build, Bytes, Guest};
 
 /// One input: extents and elements.
 pub type Input = (Vec<usize>, Vec<f32>);
@@ -15,16 +15,20 @@ pub type Input = (Vec<usize>, Vec<f32>);
 pub type Outputs = Result<Vec<Vec<u8>>, String>;
 
 /// Runs a model.
-pub type Host = fn(&[u8], &[Input]) -> Outputs;
+pub type Host = Box<dyn Fn(&[u8], &[Input]) -> Outputs>;
 
 /// Every host whose build is there, by name; the others are named on standard output as skipped.
 ///
 /// # Panics
 /// Where `QUAVER_REQUIRE_WASM` or `CI` is set and a build is missing: then it must not be skipped.
-pub fn hosts() -> Vec<(&'static str, Host)> {
-    let mut hosts: Vec<(&'static str, Host)> = vec![("native", native)];
-    let candidates: [(&'static str, Host, PathBuf); 2] =
-        [("wasmtime", wasmtime, abi_module()), ("node", node, package().join("dist/index.js"))];
+pub fn hosts() -> Vec<(String, Host)> {
+    let mut hosts: Vec<(String, Host)> = vec![("native".to_owned(), Box::new(native))];
+    let mut candidates: Vec<(String, Host, PathBuf)> = Vec::new();
+    for (build, class) in Build::CLASSES {
+        let host = move |model: &[u8], inputs: &[Input]| wasmtime(build, class, model, inputs);
+        candidates.push((format!("wasmtime, {build:?}, {class}"), Box::new(host), build.path()));
+    }
+    candidates.push(("node".to_owned(), Box::new(node), package().join("dist/index.js")));
     for (name, host, build) in candidates {
         if build.exists() {
             hosts.push((name, host));
@@ -49,10 +53,6 @@ fn package() -> PathBuf {
     workspace().join("wasm/npm")
 }
 
-fn abi_module() -> PathBuf {
-    workspace().join("target/wasm/quaver.wasm")
-}
-
 fn native(model: &[u8], inputs: &[Input]) -> Outputs {
     let model = Model::from_bytes(model).map_err(|e| e.to_string())?;
     let mut session = Session::new(&model, SessionOptions::default()).map_err(|e| e.to_string())?;
@@ -64,70 +64,15 @@ fn native(model: &[u8], inputs: &[Input]) -> Outputs {
     Ok(outputs.iter().map(|(_, tensor)| tensor.bytes().to_vec()).collect())
 }
 
-/// The module, compiled once.
-fn module() -> Result<&'static Module, String> {
-    static MODULE: OnceLock<Result<Module, String>> = OnceLock::new();
-    MODULE.get_or_init(|| Module::from_file(&Engine::default(), abi_module()).map_err(|e| format!("{e:#}"))).as_ref().map_err(Clone::clone)
-}
-
-/// An instance of the C interface.
-struct Guest {
-    store: Store<()>,
-    instance: Instance,
-    memory: Memory,
-}
-
-impl Guest {
-    fn new() -> Result<Self, String> {
-        let module = module()?;
-        let mut store = Store::new(module.engine(), ());
-        let instance = Linker::new(module.engine()).instantiate(&mut store, module).map_err(|e| format!("{e:#}"))?;
-        let memory = instance.get_memory(&mut store, "memory").ok_or("the module exports no memory")?;
-        Ok(Self { store, instance, memory })
-    }
-
-    fn call<P: wasmtime::WasmParams>(&mut self, name: &str, params: P) -> Result<u32, String> {
-        let f: TypedFunc<P, u32> = self.instance.get_typed_func(&mut self.store, name).map_err(|e| format!("{e:#}"))?;
-        let result = f.call(&mut self.store, params).map_err(|e| format!("{name}: {e:#}"))?;
-        if result != 0 || name == "quaver_last_error" || name.starts_with("quaver_result") {
-            return Ok(result);
-        }
-        self.call("quaver_last_error", ())?;
-        Err(format!("{name}: {}", String::from_utf8_lossy(&self.result()?)))
-    }
-
-    fn copy(&mut self, bytes: &[u8]) -> Result<(u32, u32), String> {
-        let address = self.call("quaver_alloc", bytes.len() as u32)?;
-        self.memory.write(&mut self.store, address as usize, bytes).map_err(|e| e.to_string())?;
-        Ok((address, bytes.len() as u32))
-    }
-
-    fn result(&mut self) -> Result<Vec<u8>, String> {
-        let (start, len) = (self.call("quaver_result_ptr", ())?, self.call("quaver_result_len", ())?);
-        let mut bytes = vec![0; len as usize];
-        self.memory.read(&self.store, start as usize, &mut bytes).map_err(|e| e.to_string())?;
-        Ok(bytes)
-    }
-}
-
-fn wasmtime(model: &[u8], inputs: &[Input]) -> Outputs {
+fn wasmtime(build: Build, class: &str, model: &[u8], inputs: &[Input]) -> Outputs {
     let count = Model::from_bytes(model).map_err(|e| e.to_string())?.outputs().len();
-    let mut guest = Guest::new()?;
-    let file = guest.copy(model)?;
-    let handle = guest.call("quaver_open", file)?;
-    for (index, (shape, data)) in inputs.iter().enumerate() {
-        let bytes: Vec<u8> = data.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let dims: Vec<u8> = shape.iter().flat_map(|&d| (d as u32).to_le_bytes()).collect();
-        let (bytes, dims) = (guest.copy(&bytes)?, guest.copy(&dims)?);
-        guest.call("quaver_set_input", (handle, index as u32, bytes.0, bytes.1, dims.0, shape.len() as u32))?;
-    }
-    guest.call("quaver_run", handle)?;
-    let mut outputs = Vec::new();
-    for index in 0..count {
-        guest.call("quaver_output", (handle, index as u32))?;
-        outputs.push(guest.result()?);
-    }
-    Ok(outputs)
+    let mut guest = Guest::new(build, class)?;
+    let handle = guest.open(model)?;
+    let bytes: Vec<Vec<u8>> = inputs.iter().map(|(_, data)| data.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+    let views: Vec<Bytes<'_>> = inputs.iter().zip(&bytes).map(|((shape, _), bytes)| (&bytes[..], &shape[..])).collect();
+    guest.set(handle, &views)?;
+    guest.run(handle)?;
+    (0..count).map(|index| guest.output(handle, index)).collect()
 }
 
 fn node(model: &[u8], inputs: &[Input]) -> Outputs {

@@ -42,7 +42,7 @@ async function visit(url, work, expected = []) {
 /** Runs cases within a page. */
 function run(page, base, ...names) {
   const work = async ({ base, names }) => {
-    globalThis.bench ??= { quaver: globalThis.quaver, base, files: await globalThis.fixtures(base) };
+    globalThis.bench ??= { quaver: globalThis.quaver, base, relaxed: true, files: await globalThis.fixtures(base) };
     for (const name of names) {
       await globalThis.cases[name](globalThis.bench);
     }

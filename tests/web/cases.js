@@ -1,7 +1,8 @@
 // What the npm package promises, for every host alike: each case takes the package and a `Bench`, and throws where a promise is
-// broken. `files` are the fixtures that tests/all/npm.rs makes, `base` is where server.js serves them.
+// broken. `files` are the fixtures that tests/all/npm.rs makes, `base` is where server.js serves them,
+// `relaxed` says whether the host has relaxed SIMD that can be relied on.
 
-/** @typedef {{ quaver: any, base: string, files: { model: Uint8Array, large: Uint8Array, manifest: any, inputs: Uint8Array[],
+/** @typedef {{ quaver: any, base: string, relaxed: boolean, files: { model: Uint8Array, large: Uint8Array, manifest: any, inputs: Uint8Array[],
  *   outputs: Uint8Array[], images: { rgba: any, png: Uint8Array, expected: { options: any, bytes: Uint8Array, dims: number[] }[] } } }} Bench */
 
 function check(holds, message) {
@@ -127,6 +128,36 @@ export const cases = {
     });
     await withSession(bench, model, { worker: true, transfer: true }, (session) => runs(bench, session));
     check(model.length === 0, "the model's buffer wasn't given away");
+  },
+
+  async "gives native's bytes, with every build and class of instructions"(bench) {
+    const seen = [];
+    for (const [build, instructions] of [
+      ["base", "scalar"],
+      ["base", "simd128"],
+      ["relaxed", "simd128"],
+      ["relaxed", "sat"],
+      ["relaxed", "sdot"],
+      ["relaxed", "usdot"],
+    ]) {
+      if (build === "relaxed" && !bench.relaxed) {
+        continue;
+      }
+      try {
+        await withSession(bench, bench.files.model, { build, instructions }, async (session) => {
+          check(session.backend.build === build && session.backend.instructions === instructions, JSON.stringify(session.backend));
+          await runs(bench, session);
+        });
+        seen.push(instructions);
+      } catch (error) {
+        // An engine multiplies in one of these ways.
+        check(error.code === "input" && error.message.includes(`'${instructions}'`) && /dot/.test(instructions), error.message);
+      }
+    }
+    await withSession(bench, bench.files.model, {}, ({ backend }) => {
+      check(backend.build === (bench.relaxed ? "relaxed" : "base"), JSON.stringify(backend));
+      check(backend.instructions === seen.at(-1), `${backend.instructions} of ${seen}`);
+    });
   },
 
   async "keeps its caller free while a worker runs"(bench) {

@@ -18,6 +18,7 @@ use quaver_core::tensor::AlignedBytes;
 use serde_json::json;
 use thiserror::Error;
 
+use crate::class::{Class, ClassError};
 use crate::image::{self, ImageError};
 use crate::session::{Session, SessionError};
 
@@ -25,6 +26,8 @@ use crate::session::{Session, SessionError};
 enum AbiError {
     #[error(transparent)]
     Session(#[from] SessionError),
+    #[error(transparent)]
+    Class(#[from] ClassError),
     #[error(transparent)]
     Image(#[from] ImageError),
     #[error("there is no session {0}; it was never opened, or is closed")]
@@ -42,7 +45,7 @@ impl AbiError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Session(error) => error.kind(),
-            Self::Image(_) => "input",
+            Self::Image(_) | Self::Class(_) => "input",
             Self::Handle(_) | Self::Block { .. } | Self::Dims(_) | Self::Exhausted => "host",
         }
     }
@@ -97,6 +100,32 @@ pub extern "C" fn quaver_free(address: usize, len: usize) {
         }
         Ok(1)
     });
+}
+
+/// Makes the names of the classes of instructions that this build and engine have the result, ascending, separated by commas:
+/// the last one is what sessions use if none is forced. 1, or 0 on an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_classes() -> u32 {
+    with(|state| {
+        let names: Vec<&str> = Class::ALL.into_iter().filter(|class| class.is_available()).map(Class::name).collect();
+        state.give(names.join(",").as_bytes())
+    })
+}
+
+/// Makes the name of the class that sessions opened now use the result. 1, or 0 on an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_class() -> u32 {
+    with(|state| state.give(Class::current().name().as_bytes()))
+}
+
+/// Makes sessions that are opened from now on use the class whose name is the `len` bytes at `address`; where `len` is 0, the
+/// last one of [`quaver_classes`]. All classes give the same bytes. 1, or 0 on an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_force_class(address: usize, len: usize) -> u32 {
+    with(|state| {
+        Class::force(&String::from_utf8_lossy(block(&state.blocks, address, len)?))?;
+        Ok(1)
+    })
 }
 
 /// Opens the `.qvr` file in the block at `address`, which must be exactly as long as the file, and returns the session's
@@ -383,5 +412,24 @@ mod tests {
         assert_eq!(quaver_open(dims, 8), 0);
         assert!(error().contains("not a valid .qvr file"), "{}", error());
         quaver_free(dims, 8);
+    }
+
+    #[test]
+    fn every_class_gives_the_same_bytes() {
+        assert_eq!(quaver_classes(), 1);
+        let names = String::from_utf8(result()).expect("UTF-8");
+        assert_eq!(names, "scalar,simd128");
+        let (x, dims) = (put(&bytes(&[1.0, 2.0])), put(&[1, 0, 0, 0, 2, 0, 0, 0]));
+        for name in names.split(',') {
+            assert_eq!(quaver_force_class(put(name.as_bytes()), name.len()), 1);
+            assert_eq!((quaver_class(), result()), (1, name.as_bytes().to_vec()));
+            let handle = open();
+            assert_eq!(quaver_set_input(handle, 0, x, 8, dims, 2), 1);
+            assert_eq!((quaver_run(handle), quaver_output(handle, 0)), (1, 1));
+            assert_eq!(result(), bytes(&[11.0, 22.0]).to_vec());
+        }
+        assert_eq!(quaver_force_class(put(b"avx2"), 4), 0);
+        assert_eq!(error(), "there is no class 'avx2'; there are scalar, simd128, sat, sdot, usdot");
+        assert_eq!((quaver_force_class(0, 0), quaver_class(), result()), (1, 1, b"simd128".to_vec()));
     }
 }

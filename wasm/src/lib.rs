@@ -1,5 +1,6 @@
 //! Quaver as a WebAssembly module.
 //!
+//! * [`class`] which instructions sessions use
 //! * [`session`] a model and its runs: safe Rust that knows no host
 //! * [`image`] from pixels to an input
 //! * [`abi`] functions of integers, for hosts of every language; the npm package in `npm` is one of them
@@ -8,5 +9,8 @@
 //! checked, so a wrong call is an error and never undefined behaviour.
 
 pub mod abi;
+mod backend;
+pub mod class;
 pub mod image;
+mod isa;
 pub mod session;

@@ -1,6 +1,6 @@
 //! A model and the state of its runs.
 //!
-//! Inputs are set one by one, then the model runs, then outputs are read: the steps that both interfaces consist of. The
+//! Inputs are set one by one, then the model runs, then outputs are read: the steps that the interface consists of. The
 //! batch size follows from the inputs' shapes.
 
 use std::collections::BTreeMap;
@@ -10,10 +10,12 @@ use quaver_core::format::{FormatError, QvrModel};
 use quaver_core::graph::dim::display;
 use quaver_core::graph::{Dim, Value, ValueId};
 use quaver_core::plan::{Plan, PlanError};
-use quaver_core::reference::Reference;
 use quaver_core::tensor::{AlignedBytes, DType, TensorView, byte_count};
 use serde_json::json;
 use thiserror::Error;
+
+use crate::backend::Bindings;
+use crate::class::Class;
 
 /// Why a model can't be opened or run.
 #[derive(Debug, Error)]
@@ -130,7 +132,8 @@ fn brackets(shape: &[usize]) -> String {
 pub struct Session {
     model: QvrModel<AlignedBytes>,
     inputs: Vec<Option<Input>>,
-    executor: Option<Executor>,
+    class: Class,
+    ready: Option<(Executor, Bindings)>,
     ran: bool,
 }
 
@@ -145,7 +148,8 @@ impl Session {
     /// Most bytes of activations: as many as one allocation may have where addresses have 32 bits.
     pub const MAX_MEMORY: usize = i32::MAX as usize;
 
-    /// Opens the bytes of a `.qvr` file. Nothing is allocated for runs yet, but what one sample needs is counted.
+    /// Opens the bytes of a `.qvr` file, to be run with the class that [`Class::current`] is now. Nothing is allocated for runs yet,
+    /// but what one sample needs is counted.
     ///
     /// # Errors
     /// [`SessionError::Model`]; [`SessionError::Plan`] where one sample would need more than [`Session::MAX_MEMORY`], or more than
@@ -155,7 +159,7 @@ impl Session {
         let model = QvrModel::open(file)?;
         Plan::new(model.graph(), 1, Self::MAX_MEMORY.min(left))?;
         let inputs = model.graph().inputs.iter().map(|_| None).collect();
-        Ok(Self { model, inputs, executor: None, ran: false })
+        Ok(Self { model, inputs, class: Class::current(), ready: None, ran: false })
     }
 
     /// The model's name, inputs and outputs as JSON:
@@ -239,15 +243,17 @@ impl Session {
             views.extend(TensorView::new(value.dtype, &input.shape, &input.bytes));
         }
         let batch = batch.unwrap_or(1);
-        let executor = match &mut self.executor {
-            Some(executor) if executor.plan().batch == batch => executor,
+        let (executor, bindings) = match &mut self.ready {
+            Some(ready) if ready.0.plan().batch == batch => ready,
             slot => {
                 // The old arena goes first, so that both need never fit at once.
                 *slot = None;
-                slot.insert(Executor::new(Plan::new(graph, batch, Self::MAX_MEMORY)?, 0)?)
+                let plan = Plan::new(graph, batch, Self::MAX_MEMORY)?;
+                let bindings = Bindings::new(self.class, graph, &self.model, &plan);
+                slot.insert((Executor::new(plan, bindings.scratch())?, bindings))
             }
         };
-        executor.run(graph, &self.model, &Reference, &views, None)?;
+        executor.run(graph, &self.model, &*bindings, &views, None)?;
         self.ran = true;
         Ok(())
     }
@@ -261,7 +267,7 @@ impl Session {
         if index >= graph.outputs.len() {
             return Err(SessionError::Index { what: "output", index, count: graph.outputs.len() });
         }
-        let executor = self.executor.as_ref().filter(|_| self.ran).ok_or(SessionError::NotRun)?;
+        let (executor, _) = self.ready.as_ref().filter(|_| self.ran).ok_or(SessionError::NotRun)?;
         executor.output(graph, index).ok_or(SessionError::NotRun)
     }
 }

@@ -9,6 +9,7 @@
 
 pub mod check;
 pub mod dim;
+pub mod largest;
 pub mod network;
 pub mod op;
 pub mod print;

@@ -96,6 +96,12 @@ impl Bounds {
         }
     }
 
+    /// What an instruction set makes use of.
+    #[inline(always)]
+    pub(super) fn of_use<S: Simd>(self) -> Self {
+        if const { S::COMPACT } { Self::None } else { self }
+    }
+
     /// The same for sums that start with their bias alone.
     pub fn without_lift(self) -> Self {
         if self == Self::Lifts { Self::Rounds } else { self }
@@ -196,6 +202,17 @@ pub fn look_up<S: Simd, R: Rows>(s: S, how: &Finish<'_>, rows: Range<usize>, cha
 /// Writes a tile of sums, but for the table.
 #[inline(always)]
 pub fn finish<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Finish<'_>, to: &mut R) {
+    if const { S::COMPACT } { finish_apart(s, sums, how, to) } else { finish_here(s, sums, how, to) }
+}
+
+/// For all heights of a tile.
+#[inline(never)]
+fn finish_apart<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Finish<'_>, to: &mut R) {
+    finish_here(s, sums, how, to);
+}
+
+#[inline(always)]
+fn finish_here<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Finish<'_>, to: &mut R) {
     match how {
         Finish::U8(requantize) => to_u8(s, sums, requantize, to),
         Finish::F32 => to_f32(s, sums, to),
@@ -227,12 +244,14 @@ fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, to: &mut
 #[inline(always)]
 fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, to: &mut R) {
     let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
-    match (how.residual, sums.bounds) {
-        (None, Bounds::Lifts) => to_bytes::<S, R, NB, LIFTS, false>(s, sums, how, &none, to),
-        (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, false>(s, sums, how, &none, to),
-        (None, Bounds::None) => to_bytes::<S, R, NB, NONE, false>(s, sums, how, &none, to),
-        (Some(residual), Bounds::None) => to_bytes::<S, R, NB, NONE, true>(s, sums, how, &residual, to),
-        (Some(residual), _) => to_bytes::<S, R, NB, ROUNDS, true>(s, sums, how, &residual, to),
+    match (how.residual, sums.bounds.of_use::<S>()) {
+        (None, Bounds::Lifts) if const { !S::COMPACT } => to_bytes::<S, R, NB, LIFTS, false>(s, sums, how, &none, to),
+        (None, Bounds::Rounds) if const { !S::COMPACT } => to_bytes::<S, R, NB, ROUNDS, false>(s, sums, how, &none, to),
+        (None, _) => to_bytes::<S, R, NB, NONE, false>(s, sums, how, &none, to),
+        (Some(residual), Bounds::Rounds | Bounds::Lifts) if const { !S::COMPACT } => {
+            to_bytes::<S, R, NB, ROUNDS, true>(s, sums, how, &residual, to);
+        }
+        (Some(residual), _) => to_bytes::<S, R, NB, NONE, true>(s, sums, how, &residual, to),
     }
 }
 

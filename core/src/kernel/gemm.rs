@@ -108,17 +108,23 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         if self.rows.len() <= gemv::ROWS && !self.rows.is_empty() {
-            return if const { S::TILE.blocks() == 2 } { self.row_by_row::<S, 8>(s) } else { self.row_by_row::<S, 4>(s) };
+            return match const { S::TILE.blocks_of_a_row() } {
+                8 => self.row_by_row::<S, 8>(s),
+                4 => self.row_by_row::<S, 4>(s),
+                _ => self.row_by_row::<S, 2>(s),
+            };
         }
         // Conditions that are constants: what an instruction set doesn't take is not compiled for it.
         if const { matches!(S::TILE, Tile::Rows14Blocks2) } {
             self.walk_whole::<S, 14>(s);
-        } else if const { matches!(S::TILE, Tile::Rows6Blocks1) } {
+        } else if const { matches!(S::TILE, Tile::Rows6Blocks1 | Tile::Rows6Halves) } {
             self.walk::<S, 6>(s);
-        } else if const { matches!(S::TILE, Tile::Rows4Blocks1) } {
+        } else if const { matches!(S::TILE, Tile::Rows4Blocks1 | Tile::Rows4HalvesStaged) } {
             self.staged::<S, 4>(s);
-        } else {
+        } else if const { matches!(S::TILE, Tile::Rows2Blocks1) } {
             self.walk::<S, 2>(s);
+        } else {
+            self.walk::<S, 4>(s);
         }
     }
 }
@@ -167,7 +173,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
     #[inline(always)]
     fn walk<S: Simd, const MR: usize>(&mut self, s: S) {
         let tiles = self.rows.len().div_ceil(MR);
-        let bounds = self.bounds();
+        let bounds = self.bounds().of_use::<S>();
         let rows_first = self.rows_first();
         let (outer, inner) = if rows_first { (tiles, self.blocks.len()) } else { (self.blocks.len(), tiles) };
         let mut base = [0; MR];

@@ -17,7 +17,7 @@ impl<R: Rows> Gemm<'_, R> {
     /// All rows, one after the other, `NB` blocks at once.
     #[inline(always)]
     pub(super) fn row_by_row<S: Simd, const NB: usize>(&mut self, s: S) {
-        let bounds = self.bounds();
+        let bounds = self.bounds().of_use::<S>();
         let mut base = [0; ROWS];
         let rows = self.rows.clone();
         self.source.bases.fill(rows.start, &mut base[..rows.len()]);

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`simd`] | the vocabulary, and the interface between a body and an instruction set |
 //! | [`epilogue`] | requantization, residual, limits and table of what sums become |
+//! | [`bind`] | from a node to its kernel |
 //! | [`conv`] | where a convolution finds its activations |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
 //! | [`depthwise`] | depthwise convolutions: quads of vertical taps against lanes of channels |
@@ -29,6 +30,7 @@
     reason = "iterators and copies over arrays of vectors are not reliably inlined; loops over constants stay in registers"
 )]
 
+pub mod bind;
 pub mod conv;
 pub mod depthwise;
 pub mod edge;

@@ -104,7 +104,6 @@ impl MeanOfPixels<'_> {
     /// too, and of no use.
     #[inline(always)]
     fn sums<S: Simd>(&self, s: S, at: usize) -> [S::I; 4] {
-        let ones = s.weights(&[1; 64]);
         // At most 2²³ pixels are reduced, so neither this nor a sum overflows.
         let mut acc = [s.splat_i32(-(self.area as i32) * i32::from(self.zero_point)); 4];
         let pixels = &self.x[at..];
@@ -123,7 +122,7 @@ impl MeanOfPixels<'_> {
                 }
             }
             for (acc, quads) in acc.iter_mut().zip(s.interleave(rows)) {
-                *acc = s.dot4_lanes(*acc, quads, ones);
+                *acc = s.sum4_lanes(*acc, quads);
             }
             i += 4 * self.channels;
             rest = rest.saturating_sub(4);

@@ -9,6 +9,7 @@
 
 use super::depthwise::lines::Lines;
 use super::edge;
+use super::staged;
 use super::tile::{self, Panel, TileRows};
 
 /// Tile of the matrix kernel that suits an instruction set's registers.
@@ -23,18 +24,32 @@ pub enum Tile {
     Rows4Blocks1,
     /// 2 rows × 16 channels: 8 of 16 registers of 4 lanes are sums.
     Rows2Blocks1,
+    /// 6 rows × 16 channels, of which an instruction set sums 8 at a time: 12 of 16 registers of 4 lanes are sums.
+    Rows6Halves,
+    /// 4 rows × 16 channels, likewise: 8 of 16 registers of 4 lanes are sums, where a product needs more than one more.
+    Rows4Halves,
+    /// The same, staged.
+    Rows4HalvesStaged,
 }
 
 impl Tile {
     /// All of them.
-    pub const ALL: [Tile; 4] = [Tile::Rows14Blocks2, Tile::Rows6Blocks1, Tile::Rows4Blocks1, Tile::Rows2Blocks1];
+    pub const ALL: [Tile; 7] = [
+        Tile::Rows14Blocks2,
+        Tile::Rows6Blocks1,
+        Tile::Rows4Blocks1,
+        Tile::Rows2Blocks1,
+        Tile::Rows6Halves,
+        Tile::Rows4Halves,
+        Tile::Rows4HalvesStaged,
+    ];
 
     /// Most rows of a tile.
     pub const fn rows(self) -> usize {
         match self {
             Tile::Rows14Blocks2 => 14,
-            Tile::Rows6Blocks1 => 6,
-            Tile::Rows4Blocks1 => 4,
+            Tile::Rows6Blocks1 | Tile::Rows6Halves => 6,
+            Tile::Rows4Blocks1 | Tile::Rows4Halves | Tile::Rows4HalvesStaged => 4,
             Tile::Rows2Blocks1 => 2,
         }
     }
@@ -43,7 +58,16 @@ impl Tile {
     pub const fn blocks(self) -> usize {
         match self {
             Tile::Rows14Blocks2 => 2,
-            Tile::Rows6Blocks1 | Tile::Rows4Blocks1 | Tile::Rows2Blocks1 => 1,
+            _ => 1,
+        }
+    }
+
+    /// Blocks that a single row is multiplied with at once.
+    pub(super) const fn blocks_of_a_row(self) -> usize {
+        match self {
+            Tile::Rows14Blocks2 => 8,
+            Tile::Rows6Blocks1 | Tile::Rows4Blocks1 => 4,
+            _ => 2,
         }
     }
 }
@@ -72,6 +96,9 @@ pub trait Simd: Copy + Send + Sync {
     const TILE: Tile;
     /// The largest activation that its dot products take: less than 255 only where a model of reduced range is asked for.
     const MAX_ACTIVATION: u8 = u8::MAX;
+    /// What its dot products lessen each activation by. Where it is not 0, the biases of a packed operation have to be larger by
+    /// as much times the sum of the channel's weights.
+    const OFFSET: u8 = 0;
 
     /// Runs a kernel with this instruction set enabled.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
@@ -112,13 +139,17 @@ pub trait Simd: Copy + Send + Sync {
     fn to_f32(self, v: Self::I) -> Self::F;
     /// The numbers as little-endian bytes.
     fn store_f32(self, v: Self::F, to: &mut [u8; 64]);
-    /// rne(min(t, hi)), where |hi| ≤ 2²². NaN and what is below −2³¹ become any integer below −2¹⁶.
+    /// rne(min(t, hi)), where |hi| ≤ 2²². NaN and what is below −2²² become any integer below −2¹⁶.
     fn round_below(self, t: Self::F, hi: Self::F) -> Self::I;
-    /// rne(t) where |t| < 2³¹: less work than [`Simd::round_below`].
+    /// rne(t) where |t| < 2³¹: less work than [`Simd::round_below`]. What is beyond ±2²² may as well become ±2²².
     #[inline(always)]
     fn round(self, t: Self::F) -> Self::I {
         self.round_below(t, self.splat_f32(4_194_304.0))
     }
+    /// Whether kernels are to be small, as their code is loaded before it runs: then what is rare, or saves this instruction set
+    /// little, is not compiled for it, such as ways for sums of known bounds ([`super::epilogue::Bounds`]); and what ends a run
+    /// of products is a function of its own.
+    const COMPACT: bool = false;
     /// What sums start with more than their bias, for [`Simd::scale_lifted`]: 2²³'s bits where that is of use, else 0.
     const LIFT: i32 = 0;
     /// f32(a)·m, rounded, for v = a + [`Simd::LIFT`] and 0 ≤ a < 2²³; where −2²³ ≤ a < 0, anything that is not above 0.
@@ -249,15 +280,28 @@ pub trait Simd: Copy + Send + Sync {
     fn staged(self, even: i32, odd: i32) -> Self::Quad;
     /// 16 channels of four weights, as the file holds them.
     fn weights(self, w: &[i8; 64]) -> Self::W;
-    /// acc + Σ x·w over the four products of each lane, exactly, modulo 2³². No x is above [`Simd::MAX_ACTIVATION`].
+    /// acc + Σ (x − [`Simd::OFFSET`])·w over the four products of each lane, exactly, modulo 2³². No x is above
+    /// [`Simd::MAX_ACTIVATION`].
     fn dot4(self, acc: Self::I, x: Self::Quad, w: Self::W) -> Self::I;
     /// As [`Simd::dot4`], each lane with activations of its own.
     fn dot4_lanes(self, acc: Self::I, x: Self::B, w: Self::W) -> Self::I;
+    /// acc + Σ x over the four bytes of each lane.
+    #[inline(always)]
+    fn sum4_lanes(self, acc: Self::I, x: Self::B) -> Self::I {
+        const { assert!(Self::OFFSET == 0, "a dot product with ones is no sum") }
+        self.dot4_lanes(acc, x, self.weights(&[1; 64]))
+    }
 
     /// Adds to the sums of rows × blocks the products of all their quads: [`Simd::dot4`], over and over.
     #[inline(always)]
     fn products<const MR: usize, const NB: usize>(self, acc: &mut [[Self::I; NB]; MR], rows: &TileRows<'_, MR>, panel: &Panel<'_, NB>) {
         tile::products(self, acc, rows, panel);
+    }
+
+    /// The same where operands are staged: the products of `N` rows of [`Simd::stage`]'s words, as many as there are weights.
+    #[inline(always)]
+    fn staged_products<const N: usize>(self, acc: &mut [Self::I; N], even: [&[i32]; N], odd: [&[i32]; N], weights: &[Self::W]) {
+        staged::products(self, acc, even, odd, weights);
     }
 
     /// Replaces each byte q by `table[q]`. The one method that is not inlined.

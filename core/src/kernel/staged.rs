@@ -26,7 +26,7 @@ impl<R: Rows> Gemm<'_, R> {
     pub(super) fn staged<S: Simd, const MR: usize>(&mut self, s: S) {
         let bands = self.rows.len().div_ceil(ROWS);
         let panels = self.blocks.len().div_ceil(BLOCKS);
-        let bounds = self.bounds();
+        let bounds = self.bounds().of_use::<S>();
         let rows_first = self.blocks.len() * self.weights.quads * 64 <= WEIGHTS_AT_HAND;
         let (outer, inner) = if rows_first { (bands, panels) } else { (panels, bands) };
         let mut base = [0; ROWS];
@@ -65,10 +65,10 @@ impl<R: Rows> Gemm<'_, R> {
                         for (weights, sums) in weights.iter().zip(&mut sums).take(blocks.len()) {
                             let sums = &mut sums[start..end];
                             match end - start {
-                                1 => products::<S, 1>(s, &weights[..count], &activations, sums),
-                                2 => products::<S, 2>(s, &weights[..count], &activations, sums),
-                                3 => products::<S, 3>(s, &weights[..count], &activations, sums),
-                                4 => products::<S, 4>(s, &weights[..count], &activations, sums),
+                                1 => add_products::<S, 1>(s, &weights[..count], &activations, sums),
+                                2 => add_products::<S, 2>(s, &weights[..count], &activations, sums),
+                                3 => add_products::<S, 3>(s, &weights[..count], &activations, sums),
+                                4 => add_products::<S, 4>(s, &weights[..count], &activations, sums),
                                 _ => {}
                             }
                         }
@@ -120,7 +120,7 @@ impl<R: Rows> Gemm<'_, R> {
 
 /// Adds the products of a run to the sums of `N` rows.
 #[inline(always)]
-fn products<S: Simd, const N: usize>(s: S, weights: &[S::W], activations: &[Staged], sums: &mut [[[i32; 16]; 1]]) {
+fn add_products<S: Simd, const N: usize>(s: S, weights: &[S::W], activations: &[Staged], sums: &mut [[[i32; 16]; 1]]) {
     let (Some(activations), Some(sums)) = (activations.first_chunk::<N>(), sums.first_chunk_mut::<N>()) else { return };
     let count = weights.len();
     let mut acc = [s.splat_i32(0); N];
@@ -131,13 +131,19 @@ fn products<S: Simd, const N: usize>(s: S, weights: &[S::W], activations: &[Stag
         even[m] = &activations[m][0][..count];
         odd[m] = &activations[m][1][..count];
     }
+    s.staged_products(&mut acc, even, odd, weights);
+    for m in 0..N {
+        s.store_i32(acc[m], &mut sums[m][0]);
+    }
+}
+
+/// [`Simd::staged_products`], where an instruction set has no better way.
+#[inline(always)]
+pub(super) fn products<S: Simd, const N: usize>(s: S, acc: &mut [S::I; N], even: [&[i32]; N], odd: [&[i32]; N], weights: &[S::W]) {
     for (k, &w) in weights.iter().enumerate() {
         for m in 0..N {
             acc[m] = s.dot4(acc[m], s.staged(even[m][k], odd[m][k]), w);
         }
-    }
-    for m in 0..N {
-        s.store_i32(acc[m], &mut sums[m][0]);
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use quaver_core::backend::{Backend, Operand, OutputMut};
 use quaver_core::graph::Op;
+use quaver_core::graph::largest::largest;
 use quaver_core::kernel::conv::Frame;
 use quaver_core::plan::arrange::Arrangement;
 use quaver_core::plan::{Plan, PlanError};
@@ -25,7 +26,6 @@ use quaver_core::reference::Reference;
 use crate::Model;
 use crate::cpu::Isa;
 use crate::dispatch::kernel::Kind;
-use crate::dispatch::largest::largest;
 use crate::dispatch::query::Query;
 use crate::dispatch::tune::Tuning;
 use crate::dispatch::{Choice, resolve};
@@ -154,7 +154,7 @@ impl Backend for Native {
             (State::Average(average), _) => average.run((&self.pool, token), inputs, output),
             (State::Framed(frame), _) => work::quantize_framed((&self.pool, token), *frame, op, inputs, output),
             (State::None, Kind::Depthwise) => depthwise::run((&self.pool, token), op, inputs, output),
-            (State::None, kind) => work::run((&self.pool, token), kind, op, inputs, output),
+            (State::None, _) => work::run((&self.pool, token), op, inputs, output),
         };
         if !ran {
             Reference.compute(op, inputs, output);

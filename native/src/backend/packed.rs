@@ -1,15 +1,15 @@
 //! Convolutions, transposed ones and matrix products with packed weights, all but depthwise: the matrix kernel over a
-//! [`Geometry`].
+//! [`quaver_core::kernel::conv::Geometry`].
 
 use std::ops::Range;
 
 use quaver_core::backend::{Operand, OutputMut};
-use quaver_core::format::weights::{K_BLOCK, N_BLOCK, PackedShape, is_depthwise};
+use quaver_core::format::weights::{N_BLOCK, PackedShape};
 use quaver_core::graph::Op;
-use quaver_core::graph::op::Epilogue;
-use quaver_core::kernel::conv::{Frame, Geometry};
-use quaver_core::kernel::epilogue::{Finish, Requantize, Residual};
-use quaver_core::kernel::gemm::{Gemm, Weights};
+use quaver_core::kernel::bind::{finish_of, packed as bind};
+use quaver_core::kernel::conv::Frame;
+use quaver_core::kernel::epilogue::Finish;
+use quaver_core::kernel::gemm::Gemm;
 
 use super::parts;
 use crate::amx;
@@ -23,12 +23,7 @@ const ROWS: usize = 64;
 /// A bound node.
 #[derive(Debug)]
 pub(crate) struct Packed {
-    shape: PackedShape,
-    geometry: Geometry,
-    /// Images, or 1 for a matrix product.
-    images: usize,
-    /// Output rows of an image.
-    rows: usize,
+    node: bind::Packed,
     /// Where the result is part of a concatenation: elements of its rows, and those of them that come first.
     within: Option<[usize; 2]>,
 }
@@ -36,45 +31,18 @@ pub(crate) struct Packed {
 impl Packed {
     /// Binds a node, where it is one of these.
     pub(crate) fn bind(query: &Query<'_>) -> Option<Self> {
-        let (x, to) = (query.inputs[0], query.output.shape);
-        if !query.window_is_usual() {
-            return None;
-        }
-        match query.op {
-            Op::QGemm(gemm) => {
-                let k = *x.shape.last()?;
-                let rows = to.iter().product::<usize>() / gemm.channels.max(1);
-                let shape = PackedShape::grouped([1, 1], k, gemm.channels, 1)?;
-                // The last row's last quad would end behind an input that has no slack.
-                (k % K_BLOCK == 0 || x.slack).then(|| Self { shape, geometry: Geometry::matrix(rows, k), images: 1, rows, within: None })
-            }
-            Op::QConv(conv) => {
-                let (&[n, h, w, c], &[_, to_h, to_w, _]) = (x.shape, to) else { return None };
-                if is_depthwise(c, conv.channels, conv.groups) {
-                    return None;
-                }
-                let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
-                let geometry = Geometry::conv(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value, x.slack)?;
-                Some(Self { shape, geometry, images: n, rows: to_h * to_w, within: None })
-            }
-            Op::QConvTranspose(conv) => {
-                let (&[n, h, w, c], &[_, to_h, to_w, _]) = (x.shape, to) else { return None };
-                let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
-                let geometry = Geometry::transposed(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value)?;
-                Some(Self { shape, geometry, images: n, rows: to_h * to_w, within: None })
-            }
-            _ => None,
-        }
+        let x = &query.inputs[0];
+        bind::Packed::bind(query.op, x.shape, x.slack, query.output.shape).map(|node| Self { node, within: None })
     }
 
     /// The frame that the node's images are copied into, which may as well be their place.
     pub(super) fn frame(&self) -> Option<Frame> {
-        self.geometry.frame()
+        self.node.geometry.frame()
     }
 
     /// From now on, images lie in their frames.
     pub(super) fn read_frames(&mut self) {
-        self.geometry = self.geometry.clone().framed(self.images);
+        self.node.geometry = self.node.geometry.clone().framed(self.node.images);
     }
 
     /// From now on, the result's rows are in rows of `width` elements, from `start` on. Not for nodes with a residual, whose
@@ -85,8 +53,9 @@ impl Packed {
 
     /// Bytes of scratch, for so many threads: the copy of the images, then what tiles gather.
     pub(super) fn scratch(&self, threads: usize) -> usize {
-        let tiles = amx::scratch(&self.geometry.source(&[], 0), &(0..self.geometry.chunk() * self.rows), self.shape.n_blocks());
-        self.geometry.scratch() + threads * tiles
+        let tiles =
+            amx::scratch(&self.node.geometry.source(&[], 0), &(0..self.node.geometry.chunk() * self.node.rows), self.node.shape.n_blocks());
+        self.node.geometry.scratch() + threads * tiles
     }
 
     /// Runs the node.
@@ -99,24 +68,24 @@ impl Packed {
         scratch: &mut [u8],
     ) {
         let finish = finish_of(op, inputs);
-        let [width, start] = self.within.unwrap_or([self.shape.groups * self.shape.output_channels, 0]);
+        let [width, start] = self.within.unwrap_or([self.node.shape.groups * self.node.shape.output_channels, 0]);
         let (pitch, start) = (width * finish.size(), start * finish.size());
-        let image = inputs[0].view.bytes().len() / self.images.max(1);
-        let (copy, scratch) = scratch.split_at_mut(self.geometry.scratch());
-        for first in (0..self.images).step_by(self.geometry.chunk()) {
-            let count = self.geometry.chunk().min(self.images - first);
+        let image = inputs[0].view.bytes().len() / self.node.images.max(1);
+        let (copy, scratch) = scratch.split_at_mut(self.node.geometry.scratch());
+        for first in (0..self.node.images).step_by(self.node.geometry.chunk()) {
+            let count = self.node.geometry.chunk().min(self.node.images - first);
             let input = &inputs[0].with_slack[first * image..];
-            let (lines, line) = (self.geometry.lines(count), self.geometry.line());
+            let (lines, line) = (self.node.geometry.lines(count), self.node.geometry.line());
             let source = if lines > 0 {
                 let copy = &mut copy[..lines * line];
                 let parts = parts(pool, copy.len());
-                pool.run_slices(copy, parts, line, &|range, to| self.geometry.copy(input, range.start / line..range.end / line, to));
+                pool.run_slices(copy, parts, line, &|range, to| self.node.geometry.copy(input, range.start / line..range.end / line, to));
                 &*copy
             } else {
                 input
             };
-            let bytes = first * self.rows * pitch..(first + count) * self.rows * pitch;
-            let (finish, rows) = (finish.part(bytes.clone()), count * self.rows);
+            let bytes = first * self.node.rows * pitch..(first + count) * self.node.rows * pitch;
+            let (finish, rows) = (finish.part(bytes.clone()), count * self.node.rows);
             let to = &mut output.view.bytes_mut()[bytes];
             let start = start.min(to.len());
             self.multiply((pool, token), source, inputs, finish, (&mut to[start..], rows, pitch), scratch);
@@ -133,14 +102,14 @@ impl Packed {
         (to, rows, pitch): (&mut [u8], usize, usize),
         scratch: &mut [u8],
     ) {
-        let PackedShape { groups, output_channels, .. } = self.shape;
-        let (width, blocks) = (groups * output_channels, self.shape.n_blocks());
+        let PackedShape { groups, output_channels, .. } = self.node.shape;
+        let (width, blocks) = (groups * output_channels, self.node.shape.n_blocks());
         let gemm = |group: usize, rows: Range<usize>, blocks: Range<usize>| {
-            let weights = self.weights(inputs, group);
-            let source = self.geometry.source(source, group);
+            let weights = self.node.weights(inputs, group);
+            let source = self.node.geometry.source(source, group);
             Gemm { source, weights, finish, rows, blocks, channel: group * output_channels, width, to: () }
         };
-        let parts = parts(pool, rows * self.shape.k_blocks() * blocks * groups);
+        let parts = parts(pool, rows * self.node.shape.k_blocks() * blocks * groups);
         // Each thread reads all of what is not cut, so the smaller operand is left whole. But where there are rows enough for
         // all, they are cut whatever the operands: then a thread finds in its cache what it has written itself.
         if groups == 1 && blocks >= 2 * parts && blocks * N_BLOCK >= rows && rows < ROWS * parts {
@@ -160,34 +129,4 @@ impl Packed {
             });
         }
     }
-
-    /// The constants of a group.
-    fn weights<'a>(&self, inputs: &[Operand<'a>], group: usize) -> Weights<'a> {
-        let (blocks, quads) = (self.shape.n_blocks(), self.shape.k_blocks());
-        let packed = inputs[1].view.as_slice::<i8>().unwrap_or_default().as_chunks().0;
-        let bias = inputs[2].view.as_slice::<i32>().unwrap_or_default().as_chunks().0;
-        let multiplier = inputs[3].view.as_slice::<f32>().unwrap_or_default().as_chunks().0;
-        Weights {
-            packed: &packed[group * blocks * quads..][..blocks * quads],
-            bias: &bias[group * blocks..][..blocks],
-            multiplier: &multiplier[group * blocks..][..blocks],
-            quads,
-            channels: self.shape.output_channels,
-        }
-    }
-}
-
-/// The epilogue of a packed operation, with its operands.
-pub(super) fn finish_of<'a>(op: &Op, inputs: &[Operand<'a>]) -> Finish<'a> {
-    let epilogue: Option<Epilogue> = match op {
-        Op::QConv(conv) => conv.epilogue,
-        Op::QConvTranspose(conv) => conv.epilogue,
-        Op::QGemm(gemm) => gemm.epilogue,
-        _ => None,
-    };
-    let Some(epilogue) = epilogue else { return Finish::F32 };
-    let residual =
-        epilogue.residual.map(|r| Residual { bytes: inputs[4].view.bytes(), zero_point: r.zero_point, multiplier: r.multiplier });
-    let table = inputs.last().filter(|_| epilogue.table).and_then(|table| table.view.bytes().as_array());
-    Finish::U8(Requantize { zero_point: epilogue.zero_point, lo: epilogue.lo, hi: epilogue.hi, residual, table })
 }

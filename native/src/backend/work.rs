@@ -3,69 +3,17 @@
 
 use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::graph::Op;
-use quaver_core::graph::op::ResizeMode;
+use quaver_core::kernel::bind::work::{Visitor, visit};
 use quaver_core::kernel::conv::Frame;
-use quaver_core::kernel::elementwise::binary_f32::BinaryF32;
-use quaver_core::kernel::elementwise::binary_u8::BinaryU8;
-use quaver_core::kernel::elementwise::table::Table;
-use quaver_core::kernel::elementwise::unary_f32::UnaryF32;
-use quaver_core::kernel::layout::rows::{Concat, Slice};
-use quaver_core::kernel::layout::shuffle::ChannelShuffle;
-use quaver_core::kernel::layout::transpose::Transpose;
-use quaver_core::kernel::pool::PoolU8;
 use quaver_core::kernel::quantize::framed::QuantizeFramed;
-use quaver_core::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
-use quaver_core::kernel::reduce::MeanOfPixels;
-use quaver_core::kernel::resize::{LinearU8, Nearest};
-use quaver_core::kernel::softmax::{SoftmaxF32, SoftmaxU8};
 use quaver_core::kernel::split::{Part, Split};
-use quaver_core::tensor::{DType, TensorView, TensorViewMut, byte_count};
+use quaver_core::tensor::{TensorView, TensorViewMut, byte_count};
 
 use super::parts;
 use crate::dispatch::kernel::Kind;
 use crate::dispatch::query::{Query, Value};
 use crate::isa::Token;
 use crate::pool::Pool;
-
-/// What is done with a kernel.
-trait Visitor {
-    fn visit<W: Split>(self, work: W, output: &mut OutputMut<'_>);
-}
-
-/// Shows `visitor` the kernel of that kind for a node; `false` where it doesn't take the node.
-fn visit(kind: Kind, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, visitor: impl Visitor) -> bool {
-    macro_rules! show {
-        ($work:expr) => {
-            match $work {
-                Some(work) => {
-                    visitor.visit(work, output);
-                    true
-                }
-                None => false,
-            }
-        };
-    }
-    match (kind, op) {
-        (Kind::BinaryU8, Op::Binary { function }) => show!(BinaryU8::new(*function, inputs, output)),
-        (Kind::BinaryF32, Op::Binary { function }) => show!(BinaryF32::new(*function, inputs, output)),
-        (Kind::UnaryF32, Op::Unary { function }) => show!(UnaryF32::new(*function, inputs, output)),
-        (Kind::Table, Op::Table) => show!(Table::new(inputs, output)),
-        (Kind::Quantize, Op::Quantize { channels_last: false }) => show!(Quantize::new(inputs, output)),
-        (Kind::Quantize, Op::Quantize { channels_last: true }) => show!(QuantizeTransposed::new(inputs, output)),
-        (Kind::Dequantize, Op::Dequantize) => show!(Dequantize::new(inputs, output)),
-        (Kind::Pool, Op::Pool(pool)) => show!(PoolU8::new(pool, inputs, output)),
-        (Kind::Mean, Op::Reduce { function, axes, .. }) => show!(MeanOfPixels::new(*function, axes, inputs, output)),
-        (Kind::Concat, Op::Concat { axis }) => show!(Concat::new(*axis, inputs, output)),
-        (Kind::Slice, Op::Slice { cuts }) => show!(Slice::new(cuts, inputs, output)),
-        (Kind::ChannelShuffle, Op::ChannelShuffle { axis, groups }) => show!(ChannelShuffle::new(*axis, *groups, inputs, output)),
-        (Kind::Transpose, Op::Transpose { perm }) => show!(Transpose::new(perm, inputs, output)),
-        (Kind::Softmax, Op::Softmax { axis }) if inputs[0].view.dtype() == DType::U8 => show!(SoftmaxU8::new(*axis, inputs, output)),
-        (Kind::Softmax, Op::Softmax { axis }) => show!(SoftmaxF32::new(*axis, inputs, output)),
-        (Kind::Resize, Op::Resize(resize)) if resize.mode == ResizeMode::Linear => show!(LinearU8::new(resize, inputs, output)),
-        (Kind::Resize, Op::Resize(resize)) => show!(Nearest::new(resize, inputs, output)),
-        _ => false,
-    }
-}
 
 /// Whether a kernel of that kind takes a node.
 pub(crate) fn takes(kind: Kind, query: &Query<'_>) -> bool {
@@ -78,7 +26,7 @@ pub(crate) fn takes(kind: Kind, query: &Query<'_>) -> bool {
         Kind::Gemm => super::packed::Packed::bind(query).is_some(),
         Kind::Depthwise => super::depthwise::takes(query),
         Kind::Pool if !query.window_is_usual() => false,
-        _ => with_operands(query, |inputs, output| visit(kind, query.op, inputs, output, Ask)),
+        _ => with_operands(query, |inputs, output| visit(query.op, inputs, output, Ask)),
     }
 }
 
@@ -119,9 +67,9 @@ impl Visitor for Run<'_> {
     }
 }
 
-/// Runs the kernel of that kind; `false` where it doesn't take the node.
-pub(super) fn run((pool, token): (&Pool, Token), kind: Kind, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) -> bool {
-    visit(kind, op, inputs, output, Run { pool, token })
+/// Runs the node's kernel; `false` where none takes it.
+pub(super) fn run((pool, token): (&Pool, Token), op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) -> bool {
+    visit(op, inputs, output, Run { pool, token })
 }
 
 /// Whether a quantization can write into such frames.

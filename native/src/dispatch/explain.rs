@@ -8,7 +8,6 @@ use quaver_core::tensor::DType;
 
 use super::cost::predict;
 use super::kernel::{Kernel, REFERENCE};
-use super::largest::largest;
 use super::peaks::Peaks;
 use super::query::Query;
 use super::tune::Tuning;
@@ -16,6 +15,7 @@ use super::{Choice, candidates};
 use crate::Model;
 use crate::backend::Bindings;
 use crate::cpu::Isa;
+use quaver_core::graph::largest::largest;
 
 /// Where a node's result is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

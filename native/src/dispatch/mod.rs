@@ -17,7 +17,6 @@
 pub mod cost;
 pub mod explain;
 pub mod kernel;
-pub mod largest;
 pub mod peaks;
 pub mod query;
 pub mod rules;

@@ -3,6 +3,7 @@
 use quaver_core::format::weights::{PackedShape, is_depthwise};
 use quaver_core::graph::op::Window;
 use quaver_core::graph::{Graph, Node, Op};
+use quaver_core::kernel::bind::window_is_usual;
 use quaver_core::plan::{Location, Plan};
 use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
@@ -74,7 +75,7 @@ impl<'a> Query<'a> {
         Self { op: &node.op, inputs: node.inputs.iter().map(|&id| value(id)).collect(), output: value(node.outputs[0]), threads }
     }
 
-    /// The same, knowing for each value of the graph the [`largest`](super::largest::largest) byte it can hold.
+    /// The same, knowing for each value of the graph the [`largest`](quaver_core::graph::largest::largest) byte it can hold.
     pub fn knowing(mut self, largest: &[u8], node: &Node) -> Self {
         for (input, id) in self.inputs.iter_mut().zip(&node.inputs) {
             input.largest = largest[id.index()];
@@ -84,15 +85,7 @@ impl<'a> Query<'a> {
 
     /// Whether the window's numbers are such as networks have: a file may hold any, and the definition takes them.
     pub fn window_is_usual(&self) -> bool {
-        const LARGEST: usize = 1 << 16;
-        let window = match self.op {
-            Op::QConv(conv) => &conv.window,
-            Op::QConvTranspose(conv) => &conv.window,
-            Op::Pool(pool) => &pool.window,
-            _ => return true,
-        };
-        let Window { kernel, strides, dilations, pads_begin, pads_end } = window;
-        [kernel, strides, dilations, pads_begin, pads_end].into_iter().flatten().all(|&n| n <= LARGEST)
+        window_is_usual(self.op)
     }
 
     /// Whether activations have 7 bits, so that sums of two products fit in 16.

@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::time::{Duration, Instant};
 
 use quaver_core::exec::Executor;
+use quaver_core::graph::largest::largest;
 use quaver_core::plan::Plan;
 use quaver_core::tensor::TensorView;
 
@@ -16,7 +17,6 @@ use super::measure::Stopwatch;
 use crate::Error;
 use crate::backend::{Bindings, Native};
 use crate::dispatch::kernel::{Kernel, Kind};
-use crate::dispatch::largest::largest;
 use crate::dispatch::query::Query;
 use crate::dispatch::tune::{Change, Tuning};
 use crate::dispatch::{candidates, choose};

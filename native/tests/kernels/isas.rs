@@ -40,4 +40,7 @@ pub fn on_tiles(test: &mut impl Test) {
     test.on("soft, tile 1", Soft::<1>);
     test.on("soft, tile 2", Soft::<2>);
     test.on("soft, tile 3", Soft::<3>);
+    test.on("soft, tile 4", Soft::<4>);
+    test.on("soft, tile 5", Soft::<5>);
+    test.on("soft, tile 6", Soft::<6>);
 }

@@ -5,13 +5,17 @@
 //! an output for threads, and scratch memory. Operands lie in the caller's memory or in the arena, which differ in whether
 //! bytes behind them may be read.
 //!
+//! The same operations are run by WebAssembly, in `tests/wasm`.
+//!
 //! | module | what it holds |
 //! |---|---|
-//! | `network` | makes a network of one operation, and compares sessions on it |
+//! | `build` | makes a network of one operation |
+//! | `network` | compares sessions on it |
 //! | `products` | convolutions and matrix products with packed weights |
 //! | `elements` | operations on elements and pixels of u8 |
 //! | `moves` | operations that move elements |
 
+mod build;
 #[path = "../common/mod.rs"]
 mod common;
 mod elements;

@@ -1,4 +1,4 @@
-//! A network of one operation, and sessions on it.
+//! Sessions on a network of one operation.
 
 use std::ops::Range;
 
@@ -6,12 +6,11 @@ use quaver::dispatch::choose;
 use quaver::dispatch::kernel::Kind;
 use quaver::dispatch::query::Query;
 use quaver::{Isa, Model, Session, SessionOptions, Tensor};
-use quaver_core::format::{Metadata, write};
-use quaver_core::graph::{Dim, Network, Op, ValueId};
 use quaver_core::plan::Plan;
-use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
 
+use crate::build::files;
+pub use crate::build::{Build, Node};
 use crate::common::{Rng, difference, skip};
 
 /// Batch sizes of each network, in one session.
@@ -19,61 +18,11 @@ const BATCHES: [usize; 3] = [1, 2, 5];
 /// Threads of sessions.
 const THREADS: [usize; 3] = [1, 2, 3];
 
-/// A network in the making.
-pub struct Build {
-    pub net: Network,
-    pub rng: Rng,
-}
-
-/// The operation that is tested.
-pub struct Node {
-    pub op: Op,
-    pub inputs: Vec<ValueId>,
-    pub dtype: DType,
-    pub quant: Option<Affine>,
-}
-
-impl Build {
-    /// An operand u8 `[N, shape…]`: an input, or what a table makes of one.
-    pub fn bytes(&mut self, shape: &[usize], quant: Affine) -> ValueId {
-        let x = self.input(DType::U8, shape);
-        if quant.q_max == u8::MAX && self.rng.below(2) == 0 {
-            self.net.graph.values[x.index()].quant = Some(quant);
-            return x;
-        }
-        self.net.graph.values[x.index()].quant = Some(Affine { scale: 1.0, zero_point: 0, q_max: u8::MAX });
-        let table = self.net.constant("table", &[256], &self.rng.bytes(256, quant.q_max));
-        self.net.push_typed(Op::Table, &[x, table], "before", "", DType::U8, Some(quant)).expect("fits")
-    }
-
-    /// An operand f32 `[N, shape…]`.
-    pub fn floats(&mut self, shape: &[usize]) -> ValueId {
-        self.input(DType::F32, shape)
-    }
-
-    /// Any extents of images, most of them small.
-    pub fn image(&mut self, channels: usize) -> [usize; 3] {
-        let most = if self.rng.below(4) == 0 { 24 } else { 9 };
-        [self.rng.between(1, most), self.rng.between(1, most), self.rng.between(1, channels)]
-    }
-
-    fn input(&mut self, dtype: DType, shape: &[usize]) -> ValueId {
-        let name = format!("x{}", self.net.graph.inputs.len());
-        self.net.input(name, dtype, [Dim::BATCH].into_iter().chain(shape.iter().map(|&d| Dim::Fixed(d))).collect())
-    }
-}
-
 /// Compares sessions on a network for each seed. Of every five choices of a kernel, at least `kernels` must not be the
 /// definition, or nothing would have been tested.
 pub fn check(seeds: Range<u64>, kernels: usize, node: impl Fn(&mut Build) -> Node) {
     let (mut chosen, mut all) = (0, 0);
-    for seed in seeds {
-        let mut build = Build { net: Network::new("one"), rng: Rng(seed) };
-        let Node { op, inputs, dtype, quant } = node(&mut build);
-        let Build { mut net, mut rng } = build;
-        let y = net.push_typed(op, &inputs, "node", "y", dtype, quant).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        net.output(y);
-        let file = write(&net, &Metadata::default()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    for (seed, file, mut rng) in files(seeds, node) {
         let model = Model::from_bytes(file).expect("what was written is valid");
         compare(&model, &mut rng, seed);
         for isas in available() {

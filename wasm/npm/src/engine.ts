@@ -31,6 +31,8 @@ export interface Elements {
 interface Functions {
   readonly memory: WebAssembly.Memory;
   quaver_abi_version(): number;
+  quaver_class(): number;
+  quaver_force_class(address: number, len: number): number;
   quaver_alloc(len: number): number;
   quaver_free(address: number, len: number): void;
   quaver_open(address: number, len: number): number;
@@ -81,6 +83,25 @@ export class Engine {
   /** Bytes of the instance's memory. It never shrinks. */
   get memoryBytes(): number {
     return this.#wasm.memory.buffer.byteLength;
+  }
+
+  /** The class of instructions that sessions use. */
+  get instructions(): string {
+    return this.#guarded((wasm) => {
+      this.#checked(wasm, wasm.quaver_class());
+      return text(result(wasm));
+    });
+  }
+
+  /** Makes sessions that are opened from now on use this class of instructions. */
+  force(instructions: string): void {
+    this.#guarded((wasm) => {
+      const name = new TextEncoder().encode(instructions);
+      const address = this.#put(wasm, name);
+      const done = wasm.quaver_force_class(address, name.byteLength);
+      wasm.quaver_free(address, name.byteLength);
+      this.#checked(wasm, done);
+    });
   }
 
   /** Opens a file, given in parts, and returns the session's handle. */

@@ -32,6 +32,11 @@ export interface SessionOptions extends ModuleOptions {
   readonly signal?: AbortSignal | undefined;
   /** Runs everything in a worker of the session's own, so that the thread which calls stays free. */
   readonly worker?: boolean | undefined;
+  /**
+   * The class of instructions to use, for tests and comparisons: `scalar` or `simd128`, and with the build `relaxed` what the
+   * engine has of `sat`, `sdot` and `usdot`. Left out, it is the fastest of these. All give the same bytes.
+   */
+  readonly instructions?: string | undefined;
   /** With `worker`: gives the model's buffer away instead of copying it. It has no bytes afterwards. */
   readonly transfer?: boolean | undefined;
 }

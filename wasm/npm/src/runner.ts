@@ -1,32 +1,50 @@
 /** Who runs a session's model: this thread, or a worker of the session's own. */
-import type { Parts } from "./download.js";
 import { type Description, type Elements, Engine } from "./engine.js";
 import { fromPlain, InternalError, type PlainError, StateError, toPlain } from "./error.js";
 import { host, type Thread } from "./host.js";
 
+/** What there is to know of an open model. */
+export interface Opened {
+  readonly description: Description;
+  /** The class of instructions that runs it. */
+  readonly instructions: string;
+}
+
 /** An open model. */
 export interface Runner {
-  readonly description: Description;
+  readonly opened: Opened;
   /** Runs it and gives the outputs of these indices. Inputs that are `owned` may be given away. */
   run(inputs: readonly Elements[], outputs: readonly number[], owned: boolean): Promise<Elements[]>;
   /** Gives the memory back. */
   release(): Promise<void>;
 }
 
+/** What it takes to open a model. */
+export interface Opening {
+  readonly module: WebAssembly.Module;
+  /** The file's bytes. */
+  readonly parts: readonly Uint8Array[];
+  /** The class of instructions to use; the best one where left out. */
+  readonly instructions: string | undefined;
+}
+
 /** Runs a model in this thread. */
 export class LocalRunner implements Runner {
-  readonly description: Description;
+  readonly opened: Opened;
   readonly #engine: Engine;
   readonly #handle: number;
 
   private constructor(engine: Engine, handle: number) {
     this.#engine = engine;
     this.#handle = handle;
-    this.description = engine.describe(handle);
+    this.opened = { description: engine.describe(handle), instructions: engine.instructions };
   }
 
-  static async open(module: WebAssembly.Module, parts: readonly Uint8Array[]): Promise<LocalRunner> {
+  static async open({ module, parts, instructions }: Opening): Promise<LocalRunner> {
     const engine = await Engine.start(module);
+    if (instructions !== undefined) {
+      engine.force(instructions);
+    }
     return new LocalRunner(engine, engine.open(parts));
   }
 
@@ -42,7 +60,7 @@ export class LocalRunner implements Runner {
 
 /** What a worker is asked. */
 type Call =
-  | { readonly call: "open"; readonly module: WebAssembly.Module; readonly parts: readonly Uint8Array[] }
+  | ({ readonly call: "open" } & Opening)
   | { readonly call: "run"; readonly inputs: readonly Elements[]; readonly outputs: readonly number[] };
 
 /** What it answers. */
@@ -58,7 +76,7 @@ export class RemoteRunner implements Runner {
   readonly #thread: Thread;
   readonly #waiting = new Map<number, Waiting>();
   #calls = 0;
-  #description: Description | undefined;
+  #opened: Opened | undefined;
   #ended: Error | undefined;
 
   /** Starts the worker; its script loads while the caller fetches the model. */
@@ -70,15 +88,17 @@ export class RemoteRunner implements Runner {
     );
   }
 
-  async open(module: WebAssembly.Module, { parts, owned }: Parts): Promise<void> {
-    this.#description = (await this.#call({ call: "open", module, parts: parts.map((part) => movable(part, owned)) })) as Description;
+  /** Opens a model; parts that are `owned` may be given away. */
+  async open({ parts, ...opening }: Opening, owned: boolean): Promise<void> {
+    const moved = parts.map((part) => movable(part, owned));
+    this.#opened = (await this.#call({ call: "open", ...opening, parts: moved })) as Opened;
   }
 
-  get description(): Description {
-    if (this.#description === undefined) {
+  get opened(): Opened {
+    if (this.#opened === undefined) {
       throw new InternalError("the worker has no model yet");
     }
-    return this.#description;
+    return this.#opened;
   }
 
   async run(inputs: readonly Elements[], outputs: readonly number[], owned: boolean): Promise<Elements[]> {
@@ -137,8 +157,8 @@ export function server(post: (message: unknown, transfer: Transferable[]) => voi
   let runner: LocalRunner | undefined;
   const answer = async (call: Call): Promise<unknown> => {
     if (call.call === "open") {
-      runner = await LocalRunner.open(call.module, call.parts);
-      return runner.description;
+      runner = await LocalRunner.open(call);
+      return runner.opened;
     }
     return runner?.run(call.inputs, call.outputs);
   };

@@ -20,6 +20,8 @@ export interface ValueMetadata {
 export interface Backend {
   /** The build of the WebAssembly module. */
   readonly build: string;
+  /** The class of instructions within it. */
+  readonly instructions: string;
   /** How many threads a run uses. */
   readonly threads: number;
   /** Whether the session has a worker. */
@@ -51,10 +53,11 @@ export class InferenceSession {
   readonly metadata: Readonly<Record<string, string>>;
   #runner: Runner | undefined;
 
-  private constructor(runner: Runner, backend: Backend) {
-    const { name, metadata, inputs, outputs } = runner.description;
+  private constructor(runner: Runner, { build, threads }: Loaded, worker: boolean) {
+    const { description, instructions } = runner.opened;
+    const { name, metadata, inputs, outputs } = description;
     this.#runner = runner;
-    this.backend = backend;
+    this.backend = { build, instructions, threads, worker };
     this.name = name;
     this.metadata = metadata;
     this.inputMetadata = inputs.map(valueMetadata);
@@ -76,14 +79,14 @@ export class InferenceSession {
     const remote = worker ? new RemoteRunner() : undefined;
     try {
       return await unlessAborted(signal, async () => {
-        const [loaded, parts] = await Promise.all([load(settings), download(model, settings)]);
+        const [loaded, { parts, owned }] = await Promise.all([load(settings), download(model, settings)]);
         throwIfAborted(signal);
-        const backend = backendOf(loaded, worker);
+        const opening = { module: loaded.module, parts, instructions: settings.instructions };
         if (remote === undefined) {
-          return new InferenceSession(await LocalRunner.open(loaded.module, parts.parts), backend);
+          return new InferenceSession(await LocalRunner.open(opening), loaded, worker);
         }
-        await remote.open(loaded.module, { parts: parts.parts, owned: parts.owned || transfer });
-        return new InferenceSession(remote, backend);
+        await remote.open(opening, owned || transfer);
+        return new InferenceSession(remote, loaded, worker);
       });
     } catch (error) {
       await remote?.release();
@@ -186,10 +189,6 @@ export declare namespace InferenceSession {
 
 function valueMetadata({ name, dtype, dims }: Port): ValueMetadata {
   return { name, isTensor: true, type: TYPES[dtype], shape: dims };
-}
-
-function backendOf({ build, threads }: Loaded, worker: boolean): Backend {
-  return { build, threads, worker };
 }
 
 /** What `work` gives, or at once the exception of a signal. */

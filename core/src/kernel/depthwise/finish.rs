@@ -160,15 +160,44 @@ pub(super) fn write<S: Simd, R: Rows, const V: usize>(
     held: &mut Held,
     of: &mut Depthwise<'_, R>,
 ) {
+    if const { S::COMPACT } {
+        write_apart::<S, R, V>(s, constants, sums, row, held, of);
+    } else {
+        write_here::<S, R, V>(s, constants, sums, row, held, of);
+    }
+}
+
+/// For all kernels.
+#[inline(never)]
+fn write_apart<S: Simd, R: Rows, const V: usize>(
+    s: S,
+    constants: (&Block, &Ready<S>),
+    sums: &[S::I],
+    row: usize,
+    held: &mut Held,
+    of: &mut Depthwise<'_, R>,
+) {
+    write_here::<S, R, V>(s, constants, sums, row, held, of);
+}
+
+#[inline(always)]
+fn write_here<S: Simd, R: Rows, const V: usize>(
+    s: S,
+    constants: (&Block, &Ready<S>),
+    sums: &[S::I],
+    row: usize,
+    held: &mut Held,
+    of: &mut Depthwise<'_, R>,
+) {
     let (block, ready) = constants;
     let how = match of.finish {
         Finish::U8(how) => how,
         Finish::F32 => return write_f32(s, block, ready, sums, row, &mut of.to),
     };
     match ready.way {
-        way::LIFTED_BYTE => write_u8::<S, R, V, { way::LIFTED_BYTE }>(s, constants, sums, row, &how, held, of),
-        way::LIFTED => write_u8::<S, R, V, { way::LIFTED }>(s, constants, sums, row, &how, held, of),
-        way::BOUNDED => write_u8::<S, R, V, { way::BOUNDED }>(s, constants, sums, row, &how, held, of),
+        way::LIFTED_BYTE if const { !S::COMPACT } => write_u8::<S, R, V, { way::LIFTED_BYTE }>(s, constants, sums, row, &how, held, of),
+        way::LIFTED if const { !S::COMPACT } => write_u8::<S, R, V, { way::LIFTED }>(s, constants, sums, row, &how, held, of),
+        way::BOUNDED if const { !S::COMPACT } => write_u8::<S, R, V, { way::BOUNDED }>(s, constants, sums, row, &how, held, of),
         _ => write_u8::<S, R, V, { way::ANY }>(s, constants, sums, row, &how, held, of),
     }
     held.release::<S, R, V>(s, block, row, sums.len() / V, of);
@@ -344,14 +373,11 @@ fn add<S: Simd, const V: usize>(s: S, residual: &Residual<'_>, at: usize, width:
     let (zero, m) = (s.splat_i32(-i32::from(residual.zero_point)), s.splat_f32(residual.multiplier));
     let mut r = [zero; 4];
     if V == 4 {
-        // Quads of the residual and anything, weighed 1 and 0, are the residual in interleaved order.
-        let mut one = [0; 64];
-        for lane in 0..16 {
-            one[4 * lane] = 1;
-        }
-        let quads = s.interleave([s.load_b(&bytes_at(residual.bytes, at)); 4]);
+        // Quads of the residual and zeros are the residual in interleaved order.
+        let none = s.splat_b(0);
+        let quads = s.interleave([s.load_b(&bytes_at(residual.bytes, at)), none, none, none]);
         for j in 0..4 {
-            r[j] = s.dot4_lanes(zero, quads[j], s.weights(&one));
+            r[j] = s.sum4_lanes(zero, quads[j]);
         }
     } else {
         for j in 0..4 {

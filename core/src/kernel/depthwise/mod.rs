@@ -89,7 +89,7 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let Window { kernel, strides, dilations, .. } = self.window;
-        let bounds = self.bounds();
+        let bounds = self.bounds().of_use::<S>();
         let of = &mut self;
         if const { matches!(S::TILE, Tile::Rows14Blocks2) } && bounds != Bounds::None {
             match (kernel, strides, dilations) {
@@ -101,10 +101,10 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
         match (kernel, strides, dilations) {
             ([3, 3], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 3, 1>(of, bounds)),
             ([5, 5], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 5, 1>(of, bounds)),
-            ([7, 7], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 7, 1>(of, bounds)),
+            ([7, 7], [1, 1], [1, 1]) if const { !S::COMPACT } => s.vectorize(Walk::<R, 7, 1>(of, bounds)),
             ([3, 3], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 3, 2>(of, bounds)),
             ([5, 5], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 5, 2>(of, bounds)),
-            ([7, 7], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 7, 2>(of, bounds)),
+            ([7, 7], [2, 2], [1, 1]) if const { !S::COMPACT } => s.vectorize(Walk::<R, 7, 2>(of, bounds)),
             _ => s.vectorize(Walk::<R, TAPS, 0>(of, bounds)),
         }
     }

@@ -86,7 +86,6 @@ impl View<'_> {
     /// The sum of 64 channels from `first` on and of `start`, in interleaved order; the taps' distances are known.
     #[inline(always)]
     fn sum_at<S: Simd>(&self, s: S, start: S::I, first: usize, places: &[usize]) -> [S::I; 4] {
-        let ones = s.weights(&[1; 64]);
         let mut acc = [start; 4];
         let Some(&last) = places.last() else { return acc };
         let base = self.tap(0, 0) + first;
@@ -99,14 +98,14 @@ impl View<'_> {
             for (tap, place) in quad.iter_mut().zip(places) {
                 *tap = edge::load(s, self.image, base + place);
             }
-            acc = add_quads(s, acc, quad, ones);
+            acc = add_quads(s, acc, quad);
         }
         if !rest.is_empty() {
             let mut quad = [s.splat_b(0); 4];
             for (tap, place) in quad.iter_mut().zip(rest) {
                 *tap = edge::load(s, self.image, base + place);
             }
-            acc = add_quads(s, acc, quad, ones);
+            acc = add_quads(s, acc, quad);
         }
         acc
     }
@@ -114,7 +113,6 @@ impl View<'_> {
     /// The same for any number of taps, and at the end of an image.
     #[inline(always)]
     fn sum<S: Simd>(&self, s: S, start: S::I, first: usize) -> [S::I; 4] {
-        let ones = s.weights(&[1; 64]);
         let mut acc = [start; 4];
         for row in 0..self.rows.len {
             for group in (0..self.columns.len).step_by(4) {
@@ -122,7 +120,7 @@ impl View<'_> {
                 for (j, tap) in quad.iter_mut().enumerate().take(self.columns.len - group) {
                     *tap = edge::load(s, self.image, self.tap(row, group + j) + first);
                 }
-                acc = add_quads(s, acc, quad, ones);
+                acc = add_quads(s, acc, quad);
             }
         }
         acc
@@ -130,9 +128,9 @@ impl View<'_> {
 }
 
 #[inline(always)]
-fn add_quads<S: Simd>(s: S, mut acc: [S::I; 4], taps: [S::B; 4], ones: S::W) -> [S::I; 4] {
+fn add_quads<S: Simd>(s: S, mut acc: [S::I; 4], taps: [S::B; 4]) -> [S::I; 4] {
     for (acc, quads) in acc.iter_mut().zip(s.interleave(taps)) {
-        *acc = s.dot4_lanes(*acc, quads, ones);
+        *acc = s.sum4_lanes(*acc, quads);
     }
     acc
 }

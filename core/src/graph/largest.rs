@@ -3,10 +3,10 @@
 //! The affine parameters say which integers stand for a number, not which bytes a file makes an operation write: a table can
 //! hold any. So this follows the bytes from where they are made.
 
-use quaver_core::format::weights::N_BLOCK;
-use quaver_core::graph::op::{Epilogue, PadMode};
-use quaver_core::graph::{Constants, Graph, Node, Op, ValueId};
-use quaver_core::tensor::DType;
+use crate::format::weights::N_BLOCK;
+use crate::graph::op::{Epilogue, PadMode};
+use crate::graph::{Constants, Graph, Node, Op, ValueId};
+use crate::tensor::DType;
 
 /// For each value, the largest byte it can hold (255 for what is not u8).
 pub fn largest(graph: &Graph, constants: &dyn Constants) -> Vec<u8> {
@@ -63,8 +63,8 @@ fn most_of(bytes: &[u8]) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quaver_core::graph::{Dim, Network};
-    use quaver_core::quant::Affine;
+    use crate::graph::{Dim, Network};
+    use crate::quant::Affine;
 
     #[test]
     fn a_table_decides_over_the_affine_parameters() {

@@ -1,0 +1,30 @@
+//! Whole operations in WebAssembly: the random networks of `native/tests/operations`, run by wasmtime with each class of
+//! instructions at several batch sizes, against the definition. Results have the same bytes.
+
+#[path = "../../native/tests/operations/build.rs"]
+mod build;
+#[path = "../../native/tests/common/mod.rs"]
+mod common;
+#[path = "../../native/tests/operations/elements.rs"]
+mod elements;
+#[path = "../../native/tests/operations/moves.rs"]
+mod moves;
+mod network;
+#[path = "../../native/tests/operations/products.rs"]
+mod products;
+
+use quaver_tests::guest::{Build, Guest};
+
+#[test]
+fn classes_are_those_of_the_engine() {
+    if network::is_skipped() {
+        return;
+    }
+    for (build, classes) in
+        [(Build::Base, "scalar,simd128"), (Build::Relaxed, "scalar,simd128,sat"), (Build::Deterministic, "scalar,simd128,sat,sdot")]
+    {
+        assert_eq!(Guest::new(build, "").and_then(|mut guest| guest.classes()).as_deref(), Ok(classes), "{build:?}");
+    }
+    let refused = Guest::new(Build::Relaxed, "usdot").err().unwrap_or_default();
+    assert!(refused.ends_with("class 'usdot' is not to be had here, sat is"), "{refused}");
+}

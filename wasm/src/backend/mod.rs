@@ -1,0 +1,114 @@
+//! The backend of a session at one batch size: each node is bound to a kernel of the session's class once, a run then only calls
+//! them. What no kernel takes, the definition computes.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `packed` | convolutions and products with packed weights |
+//! | `depthwise` | depthwise convolutions |
+
+mod depthwise;
+mod packed;
+
+use quaver_core::backend::{Backend, Operand, OutputMut};
+use quaver_core::graph::largest::largest;
+use quaver_core::graph::{Constants, Graph, Op};
+use quaver_core::kernel::bind::depthwise::{Average, takes};
+use quaver_core::kernel::bind::work::{Visitor, visit};
+use quaver_core::kernel::simd::Simd;
+use quaver_core::kernel::split::{Part, Split};
+use quaver_core::plan::{Location, Plan};
+use quaver_core::reference::Reference;
+
+use crate::class::Class;
+use crate::isa::{PLAIN, Token};
+
+/// A kernel for each node.
+#[derive(Debug)]
+pub struct Bindings {
+    class: Class,
+    nodes: Vec<Bound>,
+}
+
+/// A node's kernel, with what could be computed before the first run.
+#[derive(Debug)]
+enum Bound {
+    Reference,
+    /// Whichever takes the operands.
+    Work,
+    Packed(Box<packed::Packed>),
+    Depthwise(Token),
+    Average(Token, Box<Average>),
+}
+
+impl Bindings {
+    /// Binds the nodes of a graph under `plan`.
+    pub fn new(class: Class, graph: &Graph, constants: &dyn Constants, plan: &Plan) -> Self {
+        let Some([any, reduced]) = class.tokens() else {
+            return Self { class, nodes: graph.nodes.iter().map(|_| Bound::Reference).collect() };
+        };
+        let largest = largest(graph, constants);
+        let bind = |(index, node): (usize, &quaver_core::graph::Node)| {
+            let shapes = &plan.pass_of(index).shapes;
+            let (x, y) = (node.inputs[0], node.outputs[0]);
+            let (x_shape, y_shape) = (&shapes[x.index()], &shapes[y.index()]);
+            let token = if largest[x.index()] <= 127 { reduced } else { any };
+            let slack = matches!(plan.locations[x.index()], Location::Arena(_));
+            match &node.op {
+                op if takes(op, x_shape) => Bound::Depthwise(any),
+                op @ (Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_)) => {
+                    let node = packed::Packed::bind(token, op, [x_shape, y_shape], slack, |i| constant(graph, constants, node, i));
+                    node.map_or(Bound::Reference, |node| Bound::Packed(Box::new(node)))
+                }
+                op @ Op::Pool(_) if quaver_core::kernel::bind::window_is_usual(op) => {
+                    let quant = [graph.value(x).quant, graph.value(y).quant];
+                    Average::bind(op, [x_shape, y_shape], quant).map_or(Bound::Work, |average| Bound::Average(any, Box::new(average)))
+                }
+                Op::Pool(_) => Bound::Reference,
+                _ => Bound::Work,
+            }
+        };
+        Self { class, nodes: graph.nodes.iter().enumerate().map(bind).collect() }
+    }
+
+    /// Bytes of scratch that a run needs.
+    pub fn scratch(&self) -> usize {
+        let of = |bound: &Bound| if let Bound::Packed(packed) = bound { packed.scratch() } else { 0 };
+        self.nodes.iter().map(of).max().unwrap_or(0)
+    }
+}
+
+/// The bytes of a node's operand `index`, if it is a constant.
+fn constant<'a>(graph: &Graph, constants: &'a dyn Constants, node: &quaver_core::graph::Node, index: usize) -> Option<&'a [u8]> {
+    Some(constants.bytes_of(graph.value(*node.inputs.get(index)?).constant?))
+}
+
+impl Backend for Bindings {
+    fn name(&self) -> &str {
+        self.class.name()
+    }
+
+    fn run(&self, node: usize, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]) {
+        let ran = match &self.nodes[node] {
+            Bound::Reference => false,
+            Bound::Work => visit(op, inputs, output, Run),
+            Bound::Packed(packed) => {
+                packed.run(op, inputs, output, scratch);
+                true
+            }
+            Bound::Depthwise(token) => depthwise::run(*token, op, inputs, output),
+            Bound::Average(token, average) => depthwise::compute(*token, &average.constants(), &inputs[0], output),
+        };
+        if !ran {
+            Reference.compute(op, inputs, output);
+        }
+    }
+}
+
+/// Runs a kernel.
+struct Run;
+
+impl Visitor for Run {
+    fn visit<W: Split>(self, work: W, output: &mut OutputMut<'_>) {
+        PLAIN.vectorize(Part::whole(work, output.view.bytes_mut()));
+    }
+}

@@ -1,0 +1,110 @@
+//! Classes of instructions: a token for each, and its vectors as [`quaver_core::kernel::simd::Simd`]. All intrinsics are here.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `v128` | all but the dot product |
+//! | `simd128` | what every engine has |
+//! | `probe` | what an engine makes of a relaxed dot product (with feature `relaxed`, as the rest) |
+//! | `usdot`, `sdot`, `sat` | the three ways |
+//!
+//! Where the target is no WebAssembly there are none, and the vocabulary runs on arrays.
+
+#[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+mod probe;
+#[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+mod sat;
+#[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+mod sdot;
+#[cfg(target_arch = "wasm32")]
+mod simd128;
+#[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+mod usdot;
+#[cfg(target_arch = "wasm32")]
+mod v128;
+
+use quaver_core::kernel::simd::{Kernel, Simd};
+
+#[cfg(not(target_arch = "wasm32"))]
+use quaver_core::kernel::soft::Soft;
+#[cfg(target_arch = "wasm32")]
+use simd128::Simd128;
+
+/// What every kernel but products runs on.
+#[cfg(target_arch = "wasm32")]
+pub const PLAIN: Simd128 = Simd128::new();
+/// What every kernel but products runs on.
+#[cfg(not(target_arch = "wasm32"))]
+pub const PLAIN: Soft<3> = Soft;
+
+/// The token of a class.
+#[derive(Debug, Clone, Copy)]
+pub enum Token {
+    /// Without a relaxed dot product.
+    Plain,
+    /// [`usdot`].
+    #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+    Usdot(usdot::Usdot),
+    /// [`sdot`].
+    #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+    Sdot(sdot::Sdot),
+    /// [`sat`].
+    #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+    Sat(sat::Sat),
+}
+
+impl Token {
+    /// That of USDOT, where the engine is such.
+    pub fn usdot() -> Option<Self> {
+        #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+        return usdot::Usdot::detect().map(Self::Usdot);
+        #[cfg(not(all(target_arch = "wasm32", feature = "relaxed")))]
+        None
+    }
+
+    /// That of SDOT, where the engine is such.
+    pub fn sdot() -> Option<Self> {
+        #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+        return sdot::Sdot::detect().map(Self::Sdot);
+        #[cfg(not(all(target_arch = "wasm32", feature = "relaxed")))]
+        None
+    }
+
+    /// That of SAT, where there are relaxed instructions: for activations up to 127.
+    pub fn sat() -> Option<Self> {
+        #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+        return Some(Self::Sat(sat::Sat::new()));
+        #[cfg(not(all(target_arch = "wasm32", feature = "relaxed")))]
+        None
+    }
+
+    /// Runs a kernel with the class's instructions enabled.
+    pub fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            Self::Plain => PLAIN.vectorize(kernel),
+            #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+            Self::Usdot(isa) => isa.vectorize(kernel),
+            #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+            Self::Sdot(isa) => isa.vectorize(kernel),
+            #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+            Self::Sat(isa) => isa.vectorize(kernel),
+        }
+    }
+
+    /// Runs a kernel of few products, as that of depthwise convolutions: not worth its size for each class.
+    pub fn vectorize_few<K: Kernel>(self, kernel: K) -> K::Output {
+        match self {
+            #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+            Self::Usdot(isa) => isa.vectorize(kernel),
+            _ => PLAIN.vectorize(kernel),
+        }
+    }
+
+    /// What its dot products lessen activations by: [`Simd::OFFSET`].
+    pub fn offset(self) -> u8 {
+        match self {
+            #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
+            Self::Sdot(_) => sdot::Sdot::OFFSET,
+            _ => 0,
+        }
+    }
+}

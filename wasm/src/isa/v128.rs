@@ -1,0 +1,543 @@
+//! The vocabulary in registers of 128 bits, four for each vector: all but the dot product, which is where the classes of
+//! WebAssembly's instructions differ. A dot product is a [`Dot`]; [`V128`] makes a [`Simd`] of it.
+//!
+//! What an engine would make of the plain instructions is kept in mind: a conversion of floats that saturates, as the
+//! instruction does, is six instructions of a processor, and a table in registers costs more than one in memory.
+
+use core::arch::wasm32::*;
+
+use quaver_core::kernel::simd::{Kernel, Simd, Tile};
+use quaver_core::kernel::tile::{Panel, TileRows};
+
+/// The token of a class of instructions. Only the probe makes those that not every engine has, so that it is proof.
+#[derive(Debug, Clone, Copy)]
+pub struct V128<D>(pub(super) D);
+
+/// A dot product in registers of 128 bits.
+pub trait Dot: Copy + Send + Sync {
+    /// The tile for the matrix kernel.
+    const TILE: Tile;
+    /// The largest activation.
+    const MAX_ACTIVATION: u8 = u8::MAX;
+    /// What activations are lessened by.
+    const OFFSET: u8 = 0;
+
+    /// Activations of four lanes.
+    type X: Copy;
+    /// Weights of four channels.
+    type W: Copy;
+
+    /// Runs a kernel with the instructions enabled.
+    fn vectorize<K: Kernel>(isa: V128<Self>, kernel: K) -> K::Output;
+
+    /// Activations, four a lane.
+    fn activations(self, x: v128) -> Self::X;
+    /// Both words of [`Simd::stage`] for four quads. Most take quads as they are.
+    #[inline(always)]
+    fn stage(self, x: v128) -> [v128; 2] {
+        [x; 2]
+    }
+    /// Activations from words in every lane.
+    fn staged(self, even: v128, odd: v128) -> Self::X;
+    /// Weights, four a lane.
+    fn weights(self, w: v128) -> Self::W;
+    /// acc + Σ (x − [`Dot::OFFSET`])·w over the four products of each lane.
+    fn dot4(self, acc: v128, x: Self::X, w: Self::W) -> v128;
+}
+
+/// Limits of a narrowing.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    zero_point: v128,
+    lo: v128,
+    hi: v128,
+}
+
+/// Runs `$body` for each of the four registers `$i` of a vector.
+macro_rules! each {
+    ($i:ident => $body:expr) => {{
+        // Written out, as closures are not reliably inlined.
+        [
+            {
+                let $i = 0;
+                $body
+            },
+            {
+                let $i = 1;
+                $body
+            },
+            {
+                let $i = 2;
+                $body
+            },
+            {
+                let $i = 3;
+                $body
+            },
+        ]
+    }};
+}
+
+/// 1.5·2²³: what is added to a number up to 2²² in magnitude becomes, in its last bits, the nearest integer, ties to even.
+const ROUNDS: f32 = 12_582_912.0;
+/// The most that [`ROUNDS`] takes.
+const MOST: f32 = 4_194_304.0;
+
+impl<D: Dot> Simd for V128<D> {
+    type I = [v128; 4];
+    type F = [v128; 4];
+    type B = [v128; 4];
+    type Quad = D::X;
+    type W = [D::W; 4];
+    /// −z.
+    type Zero = v128;
+    type Limits = Limits;
+
+    const TILE: Tile = D::TILE;
+    const MAX_ACTIVATION: u8 = D::MAX_ACTIVATION;
+    const OFFSET: u8 = D::OFFSET;
+    const COMPACT: bool = true;
+
+    #[inline(always)]
+    fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
+        D::vectorize(self, kernel)
+    }
+
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> [v128; 4] {
+        [i32x4_splat(x); 4]
+    }
+
+    #[inline(always)]
+    fn load_i32(self, x: &[i32; 16]) -> [v128; 4] {
+        // SAFETY: the reference covers 64 bytes.
+        unsafe { load(x.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn add_i32(self, a: [v128; 4], b: [v128; 4]) -> [v128; 4] {
+        each!(i => i32x4_add(a[i], b[i]))
+    }
+
+    #[inline(always)]
+    fn zero(self, z: u8) -> v128 {
+        i32x4_splat(-i32::from(z))
+    }
+
+    #[inline(always)]
+    fn widen_from(self, x: &[u8; 16], minus_z: v128) -> [v128; 4] {
+        self.to_f32(self.add_i32(self.widen(x), [minus_z; 4]))
+    }
+
+    #[inline(always)]
+    fn widen(self, x: &[u8; 16]) -> [v128; 4] {
+        // SAFETY: the reference covers 16 bytes.
+        let x = unsafe { v128_load(x.as_ptr().cast()) };
+        let (lo, hi) = (u16x8_extend_low_u8x16(x), u16x8_extend_high_u8x16(x));
+        [u32x4_extend_low_u16x8(lo), u32x4_extend_high_u16x8(lo), u32x4_extend_low_u16x8(hi), u32x4_extend_high_u16x8(hi)]
+    }
+
+    #[inline(always)]
+    fn store_i32(self, v: [v128; 4], to: &mut [i32; 16]) {
+        // SAFETY: the reference covers 64 bytes.
+        unsafe { store(v, to.as_mut_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_f32(self, x: f32) -> [v128; 4] {
+        [f32x4_splat(x); 4]
+    }
+
+    #[inline(always)]
+    fn load_f32(self, x: &[f32; 16]) -> [v128; 4] {
+        // SAFETY: the reference covers 64 bytes.
+        unsafe { load(x.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: [v128; 4], b: [v128; 4]) -> [v128; 4] {
+        each!(i => f32x4_add(a[i], b[i]))
+    }
+
+    #[inline(always)]
+    fn mul(self, a: [v128; 4], b: [v128; 4]) -> [v128; 4] {
+        each!(i => f32x4_mul(a[i], b[i]))
+    }
+
+    #[inline(always)]
+    fn div(self, a: [v128; 4], b: [v128; 4]) -> [v128; 4] {
+        each!(i => f32x4_div(a[i], b[i]))
+    }
+
+    #[inline(always)]
+    fn to_f32(self, v: [v128; 4]) -> [v128; 4] {
+        each!(i => f32x4_convert_i32x4(v[i]))
+    }
+
+    #[inline(always)]
+    fn store_f32(self, v: [v128; 4], to: &mut [u8; 64]) {
+        self.store_b(v, to);
+    }
+
+    #[inline(always)]
+    fn round_below(self, t: [v128; 4], hi: [v128; 4]) -> [v128; 4] {
+        let (rounds, low) = (f32x4_splat(ROUNDS), f32x4_splat(-MOST));
+        // The first gives its first operand where the second is NaN.
+        each!(i => {
+            let within = f32x4_pmin(hi[i], f32x4_pmax(low, t[i]));
+            i32x4_sub(f32x4_add(within, rounds), rounds)
+        })
+    }
+
+    #[inline(always)]
+    fn load_b(self, x: &[u8; 64]) -> [v128; 4] {
+        // SAFETY: the reference covers 64 bytes.
+        unsafe { load(x.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn splat_b(self, x: u8) -> [v128; 4] {
+        [u8x16_splat(x); 4]
+    }
+
+    #[inline(always)]
+    fn store_b(self, v: [v128; 4], to: &mut [u8; 64]) {
+        // SAFETY: the reference covers 64 bytes.
+        unsafe { store(v, to.as_mut_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn store_quarter(self, v: [v128; 4], j: usize, to: &mut [u8; 16]) {
+        // SAFETY: the reference covers 16 bytes.
+        unsafe { v128_store(to.as_mut_ptr().cast(), v[j]) }
+    }
+
+    #[inline(always)]
+    fn store_half(self, v: [v128; 4], j: usize, to: &mut [u8; 32]) {
+        let to = to.as_mut_ptr().cast::<v128>();
+        // SAFETY: the reference covers two times 16 bytes.
+        unsafe {
+            v128_store(to, v[2 * j]);
+            v128_store(to.add(1), v[2 * j + 1]);
+        }
+    }
+
+    #[inline(always)]
+    fn max_b(self, a: [v128; 4], b: [v128; 4]) -> [v128; 4] {
+        each!(i => u8x16_max(a[i], b[i]))
+    }
+
+    #[inline(always)]
+    fn interleave(self, [a, b, c, d]: [[v128; 4]; 4]) -> [[v128; 4]; 4] {
+        let of = each!(l => {
+            let (ab_lo, ab_hi) = (low_bytes(a[l], b[l]), high_bytes(a[l], b[l]));
+            let (cd_lo, cd_hi) = (low_bytes(c[l], d[l]), high_bytes(c[l], d[l]));
+            [low_halves(ab_lo, cd_lo), high_halves(ab_lo, cd_lo), low_halves(ab_hi, cd_hi), high_halves(ab_hi, cd_hi)]
+        });
+        each!(v => [of[0][v], of[1][v], of[2][v], of[3][v]])
+    }
+
+    #[inline(always)]
+    fn interleave_words(self, [a, b, c, d]: [[v128; 4]; 4]) -> [[v128; 4]; 4] {
+        let of = each!(l => {
+            let (ab_lo, ab_hi) = (low_words(a[l], b[l]), high_words(a[l], b[l]));
+            let (cd_lo, cd_hi) = (low_words(c[l], d[l]), high_words(c[l], d[l]));
+            [low_doubles(ab_lo, cd_lo), high_doubles(ab_lo, cd_lo), low_doubles(ab_hi, cd_hi), high_doubles(ab_hi, cd_hi)]
+        });
+        each!(k => [of[0][k], of[1][k], of[2][k], of[3][k]])
+    }
+
+    #[inline(always)]
+    fn quads(self, rows: [&[u8; 16]; 4]) -> [v128; 4] {
+        // SAFETY: the references cover 16 bytes each.
+        let [a, b, c, d] = unsafe { each!(k => v128_load(rows[k].as_ptr().cast())) };
+        let (ab_lo, ab_hi) = (low_bytes(a, b), high_bytes(a, b));
+        let (cd_lo, cd_hi) = (low_bytes(c, d), high_bytes(c, d));
+        [low_halves(ab_lo, cd_lo), high_halves(ab_lo, cd_lo), low_halves(ab_hi, cd_hi), high_halves(ab_hi, cd_hi)]
+    }
+
+    #[inline(always)]
+    fn shift_in(self, a: [v128; 4], b: [v128; 4], quarters: usize) -> [v128; 4] {
+        if quarters == 1 { [a[1], a[2], a[3], b[0]] } else { [a[2], a[3], b[0], b[1]] }
+    }
+
+    #[inline(always)]
+    fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Limits {
+        Limits { zero_point: i16x8_splat(i16::from(zero_point)), lo: u8x16_splat(lo), hi: u8x16_splat(hi) }
+    }
+
+    #[inline(always)]
+    fn narrow(self, v: [[v128; 4]; 4], limits: Limits) -> [v128; 4] {
+        each!(j => pack(v[j], limits))
+    }
+
+    #[inline(always)]
+    fn narrow_interleaved(self, [a, b, c, d]: [[v128; 4]; 4], limits: Limits) -> [v128; 4] {
+        each!(l => pack([a[l], b[l], c[l], d[l]], limits))
+    }
+
+    #[inline(always)]
+    fn saturate(self, v: [[v128; 4]; 4]) -> [v128; 4] {
+        each!(j => pack_alone(v[j]))
+    }
+
+    #[inline(always)]
+    fn saturate_interleaved(self, [a, b, c, d]: [[v128; 4]; 4]) -> [v128; 4] {
+        each!(l => pack_alone([a[l], b[l], c[l], d[l]]))
+    }
+
+    #[inline(always)]
+    fn quad(self, x: [u8; 4]) -> D::X {
+        self.0.activations(i32x4_splat(i32::from_le_bytes(x)))
+    }
+
+    #[inline(always)]
+    fn stage(self, x: [v128; 4], even: &mut [i32; 16], odd: &mut [i32; 16]) {
+        let of = each!(i => self.0.stage(x[i]));
+        self.store_i32(each!(i => of[i][0]), even);
+        self.store_i32(each!(i => of[i][1]), odd);
+    }
+
+    #[inline(always)]
+    fn staged(self, even: i32, odd: i32) -> D::X {
+        self.0.staged(i32x4_splat(even), i32x4_splat(odd))
+    }
+
+    #[inline(always)]
+    fn weights(self, w: &[i8; 64]) -> [D::W; 4] {
+        // SAFETY: the reference covers 64 bytes.
+        let w = unsafe { load(w.as_ptr().cast()) };
+        each!(i => self.0.weights(w[i]))
+    }
+
+    #[inline(always)]
+    fn dot4(self, acc: [v128; 4], x: D::X, w: [D::W; 4]) -> [v128; 4] {
+        each!(i => self.0.dot4(acc[i], x, w[i]))
+    }
+
+    #[inline(always)]
+    fn dot4_lanes(self, acc: [v128; 4], x: [v128; 4], w: [D::W; 4]) -> [v128; 4] {
+        each!(i => self.0.dot4(acc[i], self.0.activations(x[i]), w[i]))
+    }
+
+    #[inline(always)]
+    fn sum4_lanes(self, acc: [v128; 4], x: [v128; 4]) -> [v128; 4] {
+        each!(i => i32x4_add(acc[i], u32x4_extadd_pairwise_u16x8(u16x8_extadd_pairwise_u8x16(x[i]))))
+    }
+
+    #[inline(always)]
+    fn products<const MR: usize, const NB: usize>(self, acc: &mut [[[v128; 4]; NB]; MR], rows: &TileRows<'_, MR>, panel: &Panel<'_, NB>) {
+        for n in 0..NB {
+            for v in [0, 2] {
+                self.half(acc, rows, panel, [n, v]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn staged_products<const N: usize>(self, acc: &mut [[v128; 4]; N], even: [&[i32]; N], odd: [&[i32]; N], weights: &[[D::W; 4]]) {
+        let run = weights.len();
+        let (mut starts, mut w) = ([[std::ptr::null(); 2]; N], weights.as_ptr().cast::<D::W>());
+        for m in 0..N {
+            starts[m] = [even[m][..run].as_ptr(), odd[m][..run].as_ptr()];
+        }
+        for v in [0, 2] {
+            let mut sums = [[i32x4_splat(0); 2]; N];
+            for m in 0..N {
+                sums[m] = [acc[m][v], acc[m][v + 1]];
+            }
+            let mut x = starts;
+            for _ in 0..run {
+                // SAFETY: slices of `run` elements each, of which this steps over one; of four weights it takes two.
+                unsafe { self.staged_step(&mut sums, &mut x, w) }
+                // SAFETY: four weights a step, of which there are `run`.
+                w = unsafe { w.add(4) };
+            }
+            // SAFETY: back to the start, and two further.
+            w = unsafe { w.sub(4 * run).add(2) };
+            for m in 0..N {
+                [acc[m][v], acc[m][v + 1]] = sums[m];
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn lookup(self, table: &[u8; 256], bytes: &mut [u8]) {
+        lookup(table, bytes);
+    }
+}
+
+impl<D: Dot> V128<D> {
+    /// The products of registers `v` and `v` + 1 of block `n`.
+    #[inline(always)]
+    fn half<const MR: usize, const NB: usize>(
+        self,
+        acc: &mut [[[v128; 4]; NB]; MR],
+        rows: &TileRows<'_, MR>,
+        panel: &Panel<'_, NB>,
+        [n, v]: [usize; 2],
+    ) {
+        let run = rows.run();
+        let mut sums = [[i32x4_splat(0); 2]; MR];
+        for m in 0..MR {
+            sums[m] = [acc[m][n][v], acc[m][n][v + 1]];
+        }
+        let bytes = rows.bytes().as_ptr();
+        let mut w = panel.weights()[n * panel.quads()..][..panel.quads()].as_ptr().cast::<v128>().wrapping_add(v);
+        for &segment in rows.segments() {
+            let mut x = [bytes; MR];
+            for m in 0..MR {
+                x[m] = bytes.wrapping_add(rows.base()[m] + segment);
+            }
+            for _ in 0..run / STEP {
+                // SAFETY: `rows` names only quads that exist, `panel` as many weights as those are; this takes `STEP` of what
+                // is left of the segment's `run` quads.
+                unsafe { self.steps::<MR, STEP>(&mut sums, &mut x, &mut w) }
+            }
+            for _ in 0..run % STEP {
+                // SAFETY: likewise, for the rest.
+                unsafe { self.steps::<MR, 1>(&mut sums, &mut x, &mut w) }
+            }
+        }
+        for m in 0..MR {
+            [acc[m][n][v], acc[m][n][v + 1]] = sums[m];
+        }
+    }
+
+    /// Adds the products of `K` quads with two registers of weights, and steps over them.
+    ///
+    /// # Safety
+    /// So many quads can be read at each of `x`, and as many times 64 bytes of weights at `w`, but for what their block has
+    /// before it.
+    #[inline(always)]
+    unsafe fn steps<const MR: usize, const K: usize>(self, sums: &mut [[v128; 2]; MR], x: &mut [*const u8; MR], w: &mut *const v128) {
+        for k in 0..K {
+            // SAFETY: by this function's own condition, as all below.
+            let [w0, w1] = unsafe { [v128_load(w.add(4 * k)), v128_load(w.add(4 * k + 1))] };
+            let (w0, w1) = (self.0.weights(w0), self.0.weights(w1));
+            for m in 0..MR {
+                // SAFETY: see above.
+                let quad = self.0.activations(unsafe { v128_load32_splat(x[m].add(4 * k).cast()) });
+                sums[m][0] = self.0.dot4(sums[m][0], quad, w0);
+                sums[m][1] = self.0.dot4(sums[m][1], quad, w1);
+            }
+        }
+        for x in x.iter_mut() {
+            // SAFETY: see above.
+            *x = unsafe { x.add(4 * K) };
+        }
+        // Behind the last weights this may point further than a block reaches.
+        *w = w.wrapping_add(4 * K);
+    }
+
+    /// Adds the products of a staged quad with two registers of weights, and steps over it.
+    ///
+    /// # Safety
+    /// A word can be read at each of `x`, and two weights at `w`.
+    #[inline(always)]
+    unsafe fn staged_step<const N: usize>(self, sums: &mut [[v128; 2]; N], x: &mut [[*const i32; 2]; N], w: *const D::W) {
+        // SAFETY: by this function's own condition, as all below.
+        let [w0, w1] = unsafe { [*w, *w.add(1)] };
+        for m in 0..N {
+            // SAFETY: see above.
+            let [even, odd] = unsafe { [v128_load32_splat(x[m][0].cast()), v128_load32_splat(x[m][1].cast())] };
+            let quad = self.0.staged(even, odd);
+            sums[m][0] = self.0.dot4(sums[m][0], quad, w0);
+            sums[m][1] = self.0.dot4(sums[m][1], quad, w1);
+            // SAFETY: see above.
+            x[m] = unsafe { [x[m][0].add(1), x[m][1].add(1)] };
+        }
+    }
+}
+
+/// Quads between two changes of addresses.
+const STEP: usize = 4;
+
+/// 64 bytes.
+///
+/// # Safety
+/// They can be read.
+#[inline(always)]
+unsafe fn load(from: *const v128) -> [v128; 4] {
+    // SAFETY: by this function's own condition.
+    unsafe { each!(i => v128_load(from.add(i))) }
+}
+
+/// 64 bytes.
+///
+/// # Safety
+/// They can be written.
+#[inline(always)]
+unsafe fn store(v: [v128; 4], to: *mut v128) {
+    for i in 0..4 {
+        // SAFETY: by this function's own condition.
+        unsafe { v128_store(to.add(i), v[i]) }
+    }
+}
+
+/// Sixteen integers as bytes.
+#[inline(always)]
+fn pack([a, b, c, d]: [v128; 4], limits: Limits) -> v128 {
+    let ab = i16x8_add_sat(i16x8_narrow_i32x4(a, b), limits.zero_point);
+    let cd = i16x8_add_sat(i16x8_narrow_i32x4(c, d), limits.zero_point);
+    u8x16_min(u8x16_max(u8x16_narrow_i16x8(ab, cd), limits.lo), limits.hi)
+}
+
+/// Sixteen integers as bytes, without a zero point or limits.
+#[inline(always)]
+fn pack_alone([a, b, c, d]: [v128; 4]) -> v128 {
+    u8x16_narrow_i16x8(i16x8_narrow_i32x4(a, b), i16x8_narrow_i32x4(c, d))
+}
+
+#[inline(always)]
+fn low_bytes(a: v128, b: v128) -> v128 {
+    i8x16_shuffle::<0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23>(a, b)
+}
+
+#[inline(always)]
+fn high_bytes(a: v128, b: v128) -> v128 {
+    i8x16_shuffle::<8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31>(a, b)
+}
+
+#[inline(always)]
+fn low_halves(a: v128, b: v128) -> v128 {
+    i16x8_shuffle::<0, 8, 1, 9, 2, 10, 3, 11>(a, b)
+}
+
+#[inline(always)]
+fn high_halves(a: v128, b: v128) -> v128 {
+    i16x8_shuffle::<4, 12, 5, 13, 6, 14, 7, 15>(a, b)
+}
+
+#[inline(always)]
+fn low_words(a: v128, b: v128) -> v128 {
+    i32x4_shuffle::<0, 4, 1, 5>(a, b)
+}
+
+#[inline(always)]
+fn high_words(a: v128, b: v128) -> v128 {
+    i32x4_shuffle::<2, 6, 3, 7>(a, b)
+}
+
+#[inline(always)]
+fn low_doubles(a: v128, b: v128) -> v128 {
+    i64x2_shuffle::<0, 2>(a, b)
+}
+
+#[inline(always)]
+fn high_doubles(a: v128, b: v128) -> v128 {
+    i64x2_shuffle::<1, 3>(a, b)
+}
+
+#[inline(never)]
+fn lookup(table: &[u8; 256], bytes: &mut [u8]) {
+    let (chunks, rest) = bytes.as_chunks_mut::<8>();
+    for chunk in chunks {
+        for q in chunk {
+            *q = table[usize::from(*q)];
+        }
+    }
+    for q in rest {
+        *q = table[usize::from(*q)];
+    }
+}
