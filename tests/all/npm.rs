@@ -79,7 +79,9 @@ fn fixtures() -> &'static Path {
         let mut manifest = model(folder.path());
         manifest["image"] = picture(folder.path());
         write(folder.path(), "manifest.json", manifest.to_string().as_bytes());
-        write(folder.path(), "large.qvr", &large());
+        // At this size the values have addresses, but not all at once; at that one, none of them has.
+        write(folder.path(), "large.qvr", &image_of(20_000));
+        write(folder.path(), "huge.qvr", &image_of(40_000));
         folder
     });
     FOLDER.get().expect("made").path()
@@ -150,11 +152,14 @@ fn picture(folder: &Path) -> Value {
     json!({ "width": width, "height": height, "expected": expected })
 }
 
-/// A small file whose activations don't fit into 32-bit addresses.
-fn large() -> Vec<u8> {
+/// A small file of a network that takes a square image of that many rows, for which 32-bit addresses are not enough.
+fn image_of(rows: usize) -> Vec<u8> {
     let mut net = Network::new("large");
-    let x = net.input("x", DType::F32, vec![Dim::BATCH, 40_000.into(), 40_000.into()]);
-    let y = net.push(Op::Unary { function: UnaryFn::Abs }, &[x], "abs", "y").expect("valid");
+    let abs = || Op::Unary { function: UnaryFn::Abs };
+    let x = net.input("x", DType::F32, vec![Dim::BATCH, rows.into(), rows.into()]);
+    let y = net.push(abs(), &[x], "first", "y").expect("valid");
+    let z = net.push(abs(), &[y], "second", "z").expect("valid");
     net.output(y);
+    net.output(z);
     quaver_core::format::write(&net, &BTreeMap::new()).expect("valid")
 }

@@ -2,7 +2,7 @@
 // broken. `files` are the fixtures that tests/all/npm.rs makes, `base` is where server.js serves them,
 // `relaxed` says whether the host has relaxed SIMD that can be relied on.
 
-/** @typedef {{ quaver: any, base: string, relaxed: boolean, files: { model: Uint8Array, large: Uint8Array, manifest: any, inputs: Uint8Array[],
+/** @typedef {{ quaver: any, base: string, relaxed: boolean, files: { model: Uint8Array, large: Uint8Array, huge: Uint8Array, manifest: any, inputs: Uint8Array[],
  *   outputs: Uint8Array[], images: { rgba: any, png: Uint8Array, expected: { options: any, bytes: Uint8Array, dims: number[] }[] } } }} Bench */
 
 function check(holds, message) {
@@ -322,6 +322,8 @@ export const cases = {
       const create = (source) => () => quaver.InferenceSession.create(source, { worker });
       const error = await refusal(quaver, create(files.large), "MemoryError", ["bytes"]);
       check(error.details.needed > error.details.limit && error.details.limit < 2 ** 32, JSON.stringify(error.details));
+      const huge = await refusal(quaver, create(files.huge), "MemoryError", ["'x'", "addresses"]);
+      check(huge.details.limit < 2 ** 32, JSON.stringify(huge.details));
       let cancelled = false;
       let pulled = 0;
       const body = new ReadableStream(
@@ -424,6 +426,7 @@ export async function fixtures(base) {
     manifest,
     model: await bytes("model.qvr"),
     large: await bytes("large.qvr"),
+    huge: await bytes("huge.qvr"),
     inputs: await Promise.all(manifest.inputs.map(({ file }) => bytes(file))),
     outputs: await Promise.all(manifest.outputs.map(({ file }) => bytes(file))),
     images: {

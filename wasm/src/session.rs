@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use quaver_core::exec::{ExecError, Executor};
 use quaver_core::format::{FormatError, QvrModel};
+use quaver_core::graph::check::GraphError;
 use quaver_core::graph::dim::display;
 use quaver_core::graph::{Dim, Value, ValueId};
 use quaver_core::plan::{Plan, PlanError};
@@ -23,7 +24,10 @@ use crate::class::Class;
 pub enum SessionError {
     /// The bytes are no valid `.qvr` file.
     #[error("these bytes are not a valid .qvr file: {0}")]
-    Model(#[from] FormatError),
+    Model(FormatError),
+    /// A value of the model has no place among this machine's addresses.
+    #[error("the model is too large for 32-bit addresses: {0}")]
+    Addresses(GraphError),
     /// There is no input or output of that index.
     #[error("the model has {count} {what}s, so there is no {what} {index}")]
     Index {
@@ -99,7 +103,9 @@ impl SessionError {
         match self {
             Self::Model(_) => "model",
             Self::Index { .. } | Self::Shape { .. } | Self::Bytes { .. } | Self::Missing { .. } | Self::Batch { .. } => "input",
-            Self::Plan(PlanError::TooLarge { .. }) | Self::Run(ExecError::Memory { .. }) | Self::Memory { .. } => "memory",
+            Self::Addresses(_) | Self::Plan(PlanError::TooLarge { .. }) | Self::Run(ExecError::Memory { .. }) | Self::Memory { .. } => {
+                "memory"
+            }
             Self::Plan(_) | Self::Run(_) => "input",
             Self::NotRun => "state",
         }
@@ -115,6 +121,7 @@ impl SessionError {
             Self::Bytes { name, expected, got, .. } => port(name, format!("{expected} bytes"), format!("{got} bytes")),
             Self::Missing { name, expected } => port(name, expected.clone(), "nothing".to_owned()),
             Self::Batch { name, got, expected } => port(name, format!("batch size {expected}"), format!("batch size {got}")),
+            Self::Addresses(GraphError::TooLarge { value, limit }) => [("name", value.clone()), ("limit", limit.to_string())].into(),
             Self::Plan(PlanError::TooLarge { needed, limit, .. }) => [("needed", needed.to_string()), ("limit", limit.to_string())].into(),
             Self::Run(ExecError::Memory { bytes }) | Self::Memory { bytes } => [("needed", bytes.to_string())].into(),
             _ => BTreeMap::new(),
@@ -152,11 +159,14 @@ impl Session {
     /// but what one sample needs is counted.
     ///
     /// # Errors
-    /// [`SessionError::Model`]; [`SessionError::Plan`] where one sample would need more than [`Session::MAX_MEMORY`], or more than
-    /// the file leaves of 32-bit addresses.
+    /// [`SessionError::Model`]; [`SessionError::Addresses`]; [`SessionError::Plan`] where one sample would need more than
+    /// [`Session::MAX_MEMORY`], or more than the file leaves of 32-bit addresses.
     pub fn open(file: AlignedBytes) -> Result<Self, SessionError> {
         let left = (u32::MAX as usize).saturating_sub(file.len());
-        let model = QvrModel::open(file)?;
+        let model = QvrModel::open(file).map_err(|error| match error {
+            FormatError::Graph(error @ GraphError::TooLarge { .. }) => SessionError::Addresses(error),
+            error => SessionError::Model(error),
+        })?;
         Plan::new(model.graph(), 1, Self::MAX_MEMORY.min(left))?;
         let inputs = model.graph().inputs.iter().map(|_| None).collect();
         Ok(Self { model, inputs, class: Class::current(), ready: None, ran: false })
