@@ -79,9 +79,10 @@ fn fixtures() -> &'static Path {
         let mut manifest = model(folder.path());
         manifest["image"] = picture(folder.path());
         write(folder.path(), "manifest.json", manifest.to_string().as_bytes());
-        // At this size the values have addresses, but not all at once; at that one, none of them has.
-        write(folder.path(), "large.qvr", &image_of(20_000));
-        write(folder.path(), "huge.qvr", &image_of(40_000));
+        // Each value has addresses at the first size, but not all have at once; at the others, not even one.
+        for (name, rows) in [("large.qvr", 16_000), ("larger.qvr", 20_000), ("largest.qvr", 40_000)] {
+            write(folder.path(), name, &image_of(rows));
+        }
         folder
     });
     FOLDER.get().expect("made").path()
@@ -156,10 +157,10 @@ fn picture(folder: &Path) -> Value {
 fn image_of(rows: usize) -> Vec<u8> {
     let mut net = Network::new("large");
     let abs = || Op::Unary { function: UnaryFn::Abs };
-    let x = net.input("x", DType::F32, vec![Dim::BATCH, rows.into(), rows.into()]);
-    let y = net.push(abs(), &[x], "first", "y").expect("valid");
-    let z = net.push(abs(), &[y], "second", "z").expect("valid");
-    net.output(y);
-    net.output(z);
+    let mut last = net.input("x", DType::F32, vec![Dim::BATCH, rows.into(), rows.into()]);
+    for name in ["a", "b", "c"] {
+        last = net.push(abs(), &[last], name, name).expect("valid");
+        net.output(last);
+    }
     quaver_core::format::write(&net, &BTreeMap::new()).expect("valid")
 }

@@ -98,6 +98,9 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Most bytes that addresses of 32 bits have room for.
+    const ADDRESSES: u32 = u32::MAX;
+
     /// What the error is about, for programs: `model`, `input`, `memory` or `state`.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -121,7 +124,7 @@ impl SessionError {
             Self::Bytes { name, expected, got, .. } => port(name, format!("{expected} bytes"), format!("{got} bytes")),
             Self::Missing { name, expected } => port(name, expected.clone(), "nothing".to_owned()),
             Self::Batch { name, got, expected } => port(name, format!("batch size {expected}"), format!("batch size {got}")),
-            Self::Addresses(GraphError::TooLarge { value, limit }) => [("name", value.clone()), ("limit", limit.to_string())].into(),
+            Self::Addresses(_) => [("limit", Self::ADDRESSES.to_string())].into(),
             Self::Plan(PlanError::TooLarge { needed, limit, .. }) => [("needed", needed.to_string()), ("limit", limit.to_string())].into(),
             Self::Run(ExecError::Memory { bytes }) | Self::Memory { bytes } => [("needed", bytes.to_string())].into(),
             _ => BTreeMap::new(),
@@ -164,7 +167,7 @@ impl Session {
     pub fn open(file: AlignedBytes) -> Result<Self, SessionError> {
         let left = (u32::MAX as usize).saturating_sub(file.len());
         let model = QvrModel::open(file).map_err(|error| match error {
-            FormatError::Graph(error @ GraphError::TooLarge { .. }) => SessionError::Addresses(error),
+            FormatError::Graph(error) if error.is_about_addresses() => SessionError::Addresses(error),
             error => SessionError::Model(error),
         })?;
         Plan::new(model.graph(), 1, Self::MAX_MEMORY.min(left))?;

@@ -33,9 +33,9 @@ export interface ImageOptions {
   /** What a pixel of 0 to 255 is multiplied by. 1/255 where left out. */
   readonly scale?: number;
   /**
-   * How the picture is brought to the input's extents. `crop`, the default: the shorter side to 256/224 of the input's, then
-   * the middle, as `quaver convert` does it; `cover`: the shorter side to the input's, then the middle; `contain`: all of it,
-   * within {@link background}; `stretch`: squeezed.
+   * How the picture is brought to the input's extents. `crop`: the shorter side to 256/224 of the input's, then the middle, as
+   * `quaver convert` does it; `cover`: the shorter side to the input's, then the middle; `contain`: all of it, within
+   * {@link background}; `stretch`: squeezed. Left out, it is `crop`, or nothing where neither width nor height is given.
    */
   readonly fit?: "crop" | "cover" | "contain" | "stretch";
   /** Between which pixels a resized one lies; `bilinear` where left out. */
@@ -75,7 +75,7 @@ export async function fromImage(image: ImageSource, options: ImageOptions = {}):
     mean: three("mean", options.mean ?? 0),
     std: three("std", options.std ?? 1),
     scale: options.scale ?? 1 / 255,
-    fit: options.fit ?? "crop",
+    fit: options.fit ?? (options.width === undefined && options.height === undefined ? "stretch" : "crop"),
     filter: options.filter ?? "bilinear",
     background: options.background ?? [0, 0, 0],
     channels,
