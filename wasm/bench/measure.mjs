@@ -1,7 +1,7 @@
 // Measures the module with the flat C interface: the same code in Node and in a page.
 
 /** A model's file in an instance of the module, with inputs that are set. */
-class Guest {
+export class Guest {
   constructor(instance) {
     this.exports = instance.exports;
   }

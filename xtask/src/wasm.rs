@@ -145,6 +145,9 @@ fn compile(toolchain: &Toolchain, build: Build) -> Result<PathBuf> {
 
 fn flags() -> Vec<String> {
     let mut flags = vec!["-C".to_owned(), "target-feature=+simd128".to_owned()];
+    // LLVM knows no number of registers for this target, so its order of instructions keeps more alive than processors have.
+    // That of the source, in which kernels are written with care, does not.
+    flags.extend(["-C".to_owned(), "llvm-args=-pre-RA-sched=source".to_owned()]);
     // Messages of panics name source files: the same ones on every machine.
     let registry = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cargo")));
     flags.extend(registry.map(|home| format!("--remap-path-prefix={}=cargo", home.display())));

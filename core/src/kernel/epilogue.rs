@@ -69,7 +69,7 @@ pub struct Residual<'a> {
 pub enum Bounds {
     /// Nothing.
     None,
-    /// What is rounded lies within ±2³¹.
+    /// What is rounded lies within ±2²².
     Rounds,
     /// That; also |acc| < 2²³, and where it is negative, the result is the lower limit.
     Lifts,
@@ -78,8 +78,8 @@ pub enum Bounds {
 impl Bounds {
     /// Of sums whose products add up to no more than `reach` in magnitude.
     pub fn of(reach: u64, bias: &[[i32; 16]], multiplier: &[[f32; 16]], finish: &Finish<'_>) -> Self {
-        // Far from 2³¹, so that what the comparison's own steps round does not matter.
-        const LARGE: f32 = 2e9;
+        // So far from 2²² that what the comparison's own steps round does not matter.
+        const LARGE: f32 = 4e6;
         let Finish::U8(how) = finish else { return Self::None };
         let added = how.residual.map_or(0.0, |r| 255.0 * r.multiplier.abs());
         let mut rounds = true;
@@ -99,7 +99,10 @@ impl Bounds {
     /// What an instruction set makes use of.
     #[inline(always)]
     pub(super) fn of_use<S: Simd>(self) -> Self {
-        if const { S::COMPACT } { Self::None } else { self }
+        match self {
+            Self::Lifts if const { S::COMPACT } => Self::Rounds,
+            _ => self,
+        }
     }
 
     /// The same for sums that start with their bias alone.
@@ -246,7 +249,7 @@ fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Req
     let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
     match (how.residual, sums.bounds.of_use::<S>()) {
         (None, Bounds::Lifts) if const { !S::COMPACT } => to_bytes::<S, R, NB, LIFTS, false>(s, sums, how, &none, to),
-        (None, Bounds::Rounds) if const { !S::COMPACT } => to_bytes::<S, R, NB, ROUNDS, false>(s, sums, how, &none, to),
+        (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, false>(s, sums, how, &none, to),
         (None, _) => to_bytes::<S, R, NB, NONE, false>(s, sums, how, &none, to),
         (Some(residual), Bounds::Rounds | Bounds::Lifts) if const { !S::COMPACT } => {
             to_bytes::<S, R, NB, ROUNDS, true>(s, sums, how, &residual, to);
@@ -349,13 +352,14 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
     to: &mut R,
 ) {
     let fixed = Fixed::<S, NB>::new(s, sums.multiplier, how, residual);
-    // Vectors are narrowed by four: two rows of two blocks, or four rows of one.
-    let step = 4 / NB;
+    // Vectors are narrowed by four: two rows of two blocks, or four rows of one. Where registers hold only parts of a vector, that
+    // is as good as one by one, and then no row is computed in vain: those of one row stand for all, which is computed once.
+    let step = if const { S::COMPACT } { 1 } else { 4 / NB };
     for first in (0..sums.rows).step_by(step) {
         let mut v = [s.splat_i32(0); 4];
         let mut added: [&[u8]; 4] = [&[]; 4];
         for j in 0..4 {
-            let (i, n) = (first + j / NB, j % NB);
+            let (i, n) = (first + if step == 1 { 0 } else { j / NB }, j % NB);
             v[j] = s.load_i32(&sums.acc[i][n]);
             if RESIDUAL {
                 let at = (sums.row + i) * sums.width + sums.channel + n * 16;
@@ -364,34 +368,31 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
         }
         let bytes = fixed.bytes::<BOUNDS, RESIDUAL>(s, v, added);
         if sums.channels == NB * 16 && first + step <= sums.rows {
-            store::<S, R, NB>(s, bytes, first, sums, to);
+            store::<S, R, NB>(s, bytes, first..first + step, sums, to);
             continue;
         }
         for i in first..sums.rows.min(first + step) {
-            let part = 4 / step * (i - first);
+            let part = NB * (i - first);
             s.store_some(bytes, part, to.at(sums.row + i, sums.channel, sums.channels));
         }
     }
 }
 
-/// Stores the bytes of whole rows from `first` on.
+/// Stores the bytes of whole rows.
 #[inline(always)]
-pub(super) fn store<S: Simd, R: Rows, const NB: usize>(s: S, bytes: S::B, first: usize, sums: &Sums<'_, NB>, to: &mut R) {
-    if NB == 4 {
-        if let Some(place) = to.at(sums.row + first, sums.channel, 64).as_mut_array::<64>() {
-            s.store_b(bytes, place);
-        }
-    } else if NB == 2 {
-        for j in 0..2 {
-            if let Some(place) = to.at(sums.row + first + j, sums.channel, 32).as_mut_array::<32>() {
+fn store<S: Simd, R: Rows, const NB: usize>(s: S, bytes: S::B, rows: Range<usize>, sums: &Sums<'_, NB>, to: &mut R) {
+    for (j, row) in rows.enumerate() {
+        let row = sums.row + row;
+        if NB == 4 {
+            if let Some(place) = to.at(row, sums.channel, 64).as_mut_array::<64>() {
+                s.store_b(bytes, place);
+            }
+        } else if NB == 2 {
+            if let Some(place) = to.at(row, sums.channel, 32).as_mut_array::<32>() {
                 s.store_half(bytes, j, place);
             }
-        }
-    } else {
-        for j in 0..4 {
-            if let Some(place) = to.at(sums.row + first + j, sums.channel, 16).as_mut_array::<16>() {
-                s.store_quarter(bytes, j, place);
-            }
+        } else if let Some(place) = to.at(row, sums.channel, 16).as_mut_array::<16>() {
+            s.store_quarter(bytes, j, place);
         }
     }
 }

@@ -141,7 +141,7 @@ pub trait Simd: Copy + Send + Sync {
     fn store_f32(self, v: Self::F, to: &mut [u8; 64]);
     /// rne(min(t, hi)), where |hi| ≤ 2²². NaN and what is below −2²² become any integer below −2¹⁶.
     fn round_below(self, t: Self::F, hi: Self::F) -> Self::I;
-    /// rne(t) where |t| < 2³¹: less work than [`Simd::round_below`]. What is beyond ±2²² may as well become ±2²².
+    /// rne(t) where |t| ≤ 2²²: less work than [`Simd::round_below`].
     #[inline(always)]
     fn round(self, t: Self::F) -> Self::I {
         self.round_below(t, self.splat_f32(4_194_304.0))

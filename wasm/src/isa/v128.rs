@@ -4,6 +4,8 @@
 //! What an engine would make of the plain instructions is kept in mind: a conversion of floats that saturates, as the
 //! instruction does, is six instructions of a processor, and a table in registers costs more than one in memory.
 
+#![allow(clippy::needless_range_loop, reason = "loops over constants keep arrays of vectors in registers")]
+
 use core::arch::wasm32::*;
 
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
@@ -187,6 +189,12 @@ impl<D: Dot> Simd for V128<D> {
             let within = f32x4_pmin(hi[i], f32x4_pmax(low, t[i]));
             i32x4_sub(f32x4_add(within, rounds), rounds)
         })
+    }
+
+    #[inline(always)]
+    fn round(self, t: [v128; 4]) -> [v128; 4] {
+        let rounds = f32x4_splat(ROUNDS);
+        each!(i => i32x4_sub(f32x4_add(t[i], rounds), rounds))
     }
 
     #[inline(always)]
@@ -469,9 +477,9 @@ unsafe fn load(from: *const v128) -> [v128; 4] {
 /// They can be written.
 #[inline(always)]
 unsafe fn store(v: [v128; 4], to: *mut v128) {
-    for i in 0..4 {
+    for (i, v) in v.into_iter().enumerate() {
         // SAFETY: by this function's own condition.
-        unsafe { v128_store(to.add(i), v[i]) }
+        unsafe { v128_store(to.add(i), v) }
     }
 }
 

@@ -91,8 +91,8 @@ impl<R: Rows> Depthwise<'_, R> {
         let Finish::U8(how) = &self.finish else { return Bounds::None };
         let channels = self.blocks.start * 16..self.blocks.end * 16;
         let (bias, multiplier) = (&self.bias[channels.clone()], &self.multiplier[channels]);
-        // Far from 2³¹, so that what the comparison's own steps round does not matter.
-        const LARGE: f32 = 2e9;
+        // So far from 2²² that what the comparison's own steps round does not matter.
+        const LARGE: f32 = 4e6;
         let reach = self.window.kernel[0] * self.window.kernel[1] * 255 * 128;
         let (mut most, mut bits, mut signs) = (0, 0, 0);
         for (&bias, &m) in bias.iter().zip(multiplier) {
@@ -197,7 +197,7 @@ fn write_here<S: Simd, R: Rows, const V: usize>(
     match ready.way {
         way::LIFTED_BYTE if const { !S::COMPACT } => write_u8::<S, R, V, { way::LIFTED_BYTE }>(s, constants, sums, row, &how, held, of),
         way::LIFTED if const { !S::COMPACT } => write_u8::<S, R, V, { way::LIFTED }>(s, constants, sums, row, &how, held, of),
-        way::BOUNDED if const { !S::COMPACT } => write_u8::<S, R, V, { way::BOUNDED }>(s, constants, sums, row, &how, held, of),
+        way::BOUNDED => write_u8::<S, R, V, { way::BOUNDED }>(s, constants, sums, row, &how, held, of),
         _ => write_u8::<S, R, V, { way::ANY }>(s, constants, sums, row, &how, held, of),
     }
     held.release::<S, R, V>(s, block, row, sums.len() / V, of);
