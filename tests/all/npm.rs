@@ -42,7 +42,7 @@ fn run(script: &str, browser: Option<&Path>) {
         return skip("tests/web has no npm packages; `cargo xtask setup` installs them");
     }
     let mut command = Command::new("node");
-    command.current_dir(&web).args(["--expose-gc", "--test-reporter=spec", "--test-timeout=240000", "--test", script]);
+    command.current_dir(&web).args(["--test-reporter=spec", "--test-timeout=240000", "--test", script]);
     // Each file of Node's runner is a process, which has the options of this one.
     command.env("NODE_OPTIONS", "--expose-gc --no-warnings");
     command.env("QUAVER_FIXTURES", fixtures()).env("QUAVER_TARBALL", tarball);

@@ -124,6 +124,7 @@ export const cases = {
       await runs(bench, session);
       await session.run(inputs, { transfer: true });
       check(Object.values(inputs).every((tensor) => tensor.data.length === 0), "the inputs' buffers weren't given away");
+      await refusal(bench.quaver, () => session.run(inputs), "InputError", ["given away"]);
     });
     await withSession(bench, model, { worker: true, transfer: true }, (session) => runs(bench, session));
     check(model.length === 0, "the model's buffer wasn't given away");
@@ -349,10 +350,9 @@ export const cases = {
     const { quaver, files } = bench;
     const [{ name, dims }] = files.manifest.inputs;
     await withSession(bench, files.model, {}, async (session) => {
-      // All samples are views of few bytes, so that only the module is asked for memory.
-      const huge = { type: "float32", dims: [4e6, ...dims.slice(1)], bytes: new Uint8Array(0) };
+      // With fewer elements than it claims, so that only the module is asked for memory.
+      const huge = { type: "float32", dims: [4e6, ...dims.slice(1)], data: new Float32Array(1) };
       Object.setPrototypeOf(huge, quaver.Tensor.prototype);
-      Object.defineProperty(huge, "bytes", { value: new Uint8Array(0) });
       await refusal(quaver, () => session.run({ [name]: huge }), "MemoryError", ["bytes"]);
       await runs(bench, session);
     });

@@ -1,6 +1,6 @@
 /** Who runs a session's model: this thread, or a worker of the session's own. */
 import { type Description, type Elements, Engine } from "./engine.js";
-import { fromPlain, InternalError, type PlainError, StateError, toPlain } from "./error.js";
+import { fromPlain, InternalError, type PlainError, reason, StateError, toPlain, UnsupportedError } from "./error.js";
 import { host, type Thread } from "./host.js";
 
 /** What there is to know of an open model. */
@@ -81,7 +81,11 @@ export class RemoteRunner implements Runner {
 
   /** Starts the worker; its script loads while the caller fetches the model. */
   constructor() {
-    this.#thread = host().thread();
+    try {
+      this.#thread = host().thread();
+    } catch (cause) {
+      throw new UnsupportedError(`this host can't start the session's worker: ${reason(cause)}`, {}, { cause });
+    }
     this.#thread.listen(
       (data) => this.#answered(data as Answer),
       (message) => this.#end(new InternalError(`the session's worker broke down: ${message}`)),

@@ -221,6 +221,9 @@ function fed(feeds: Feeds, { name, type, shape }: ValueMetadata): Tensor {
   if (tensor.type !== type) {
     throw new InputError(`input '${name}' should be of type ${type}, but is ${tensor.type}`, { input: name, expected, got: tensor.type });
   }
+  if (tensor.data.byteLength === 0 && tensor.dims.every((extent) => extent > 0)) {
+    throw new InputError(`input '${name}' has no elements any more, as its buffer was given away`, { input: name, expected, got: "nothing" });
+  }
   return tensor;
 }
 
