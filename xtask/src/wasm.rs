@@ -5,12 +5,13 @@
 //! * `wasm/npm/dist/`: the npm package's code: the same modules, their list, and its TypeScript, compiled
 //! * `target/npm/quaver-VERSION.tgz`: the package as a registry would have it
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use flate2::{Compression, write::GzEncoder};
 
 use crate::process::{output, root, run as run_program};
@@ -28,6 +29,8 @@ struct Build {
     suffix: &'static str,
     /// Features of `quaver-wasm`.
     features: &'static [&'static str],
+    /// Flags of its compiler.
+    flags: &'static [&'static str],
     /// What its instructions are besides those of all.
     instructions: &'static [&'static str],
     /// Whether its memory is shared, so that a run can use several threads.
@@ -36,8 +39,17 @@ struct Build {
 
 /// Every build, best first: the package takes the first that its host can run.
 const BUILDS: [Build; 2] = [
-    Build { name: "relaxed", suffix: "_relaxed", features: &["relaxed"], instructions: &["--enable-relaxed-simd"], threads: false },
-    Build { name: "base", suffix: "", features: &[], instructions: &[], threads: false },
+    // Comparisons and selections of vectors that the compiler makes of plain code would become relaxed instructions, which
+    // differ for NaN and zeros; so it makes no vectors.
+    Build {
+        name: "relaxed",
+        suffix: "_relaxed",
+        features: &["relaxed"],
+        flags: &["-C", "no-vectorize-loops", "-C", "no-vectorize-slp"],
+        instructions: &["--enable-relaxed-simd"],
+        threads: false,
+    },
+    Build { name: "base", suffix: "", features: &[], flags: &[], instructions: &[], threads: false },
 ];
 
 /// Instructions of every build. An optimizer that meets others refuses the module.
@@ -128,7 +140,19 @@ fn optimize(build: Build, from: &Path, to: &Path) -> Result<()> {
     command.arg(program).arg(from).arg("-o").arg(to).args(["-Oz", "--strip-debug", "--strip-producers", "--strip-target-features"]);
     // Not what the module says that it has, but what it may have.
     command.arg("--mvp-features").args(INSTRUCTIONS).args(build.instructions);
-    run_program(&mut command)
+    run_program(&mut command)?;
+    check_relaxed(to)
+}
+
+/// Makes sure that the only relaxed instructions of a module are dot products, which are written as such. Compilers make others
+/// of plain code, for all of a module where any of it may be relaxed, and their results are those of the engine.
+fn check_relaxed(module: &Path) -> Result<()> {
+    let program = root().join("wasm/npm/node_modules/binaryen/bin/wasm-dis");
+    let text = output(Command::new("node").arg(program).arg("--all-features").arg(module))?;
+    let relaxed = text.split(|c: char| c.is_whitespace() || c == '(').filter(|word| word.contains(".relaxed_"));
+    let found: BTreeSet<&str> = relaxed.filter(|word| !word.contains(".relaxed_dot_i8x16_i7x16_")).collect();
+    ensure!(found.is_empty(), "{} has relaxed instructions that nobody wrote: {found:?}", module.display());
+    Ok(())
 }
 
 /// Compiles `quaver-wasm` and returns the module's path, which the next build overwrites.
@@ -138,7 +162,8 @@ fn compile(toolchain: &Toolchain, build: Build) -> Result<PathBuf> {
     let mut command = toolchain.build();
     command.args(["--quiet", "--locked", "--package", "quaver-wasm", "--lib", "--profile", PROFILE]);
     command.args(["--features", &build.features.join(",")]).arg("--target-dir").arg(&target);
-    command.env("CARGO_ENCODED_RUSTFLAGS", flags().join("\u{1f}"));
+    let flags = [flags(), build.flags.iter().map(|&flag| flag.to_owned()).collect()].concat();
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     run_program(&mut command)?;
     Ok(target.join(TARGET).join(PROFILE).join("quaver_wasm.wasm"))
 }

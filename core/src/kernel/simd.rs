@@ -139,7 +139,8 @@ pub trait Simd: Copy + Send + Sync {
     fn to_f32(self, v: Self::I) -> Self::F;
     /// The numbers as little-endian bytes.
     fn store_f32(self, v: Self::F, to: &mut [u8; 64]);
-    /// rne(min(t, hi)), where |hi| ≤ 2²². NaN and what is below −2²² become any integer below −2¹⁶.
+    /// rne(min(t, hi)), where |hi| ≤ 2²², or where t is above hi, any integer from there to 2²². NaN and what is below −2²² become
+    /// any integer below −2¹⁶.
     fn round_below(self, t: Self::F, hi: Self::F) -> Self::I;
     /// rne(t) where |t| ≤ 2²²: less work than [`Simd::round_below`].
     #[inline(always)]

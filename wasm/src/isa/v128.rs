@@ -182,13 +182,14 @@ impl<D: Dot> Simd for V128<D> {
     }
 
     #[inline(always)]
-    fn round_below(self, t: [v128; 4], hi: [v128; 4]) -> [v128; 4] {
-        let (rounds, low) = (f32x4_splat(ROUNDS), f32x4_splat(-MOST));
-        // The first gives its first operand where the second is NaN.
-        each!(i => {
-            let within = f32x4_pmin(hi[i], f32x4_pmax(low, t[i]));
-            i32x4_sub(f32x4_add(within, rounds), rounds)
-        })
+    fn round_below(self, t: [v128; 4], _hi: [v128; 4]) -> [v128; 4] {
+        // By the bits of numbers, since comparisons and selections become relaxed instructions where there are such. Those of
+        // negative numbers, without a sign, grow as the numbers fall, and NaN becomes the last of them.
+        let (most, least) = (f32x4_splat(MOST), f32x4_splat(-MOST));
+        self.round(each!(i => {
+            let number = v128_or(t[i], f32x4_ne(t[i], t[i]));
+            u32x4_min(i32x4_min(number, most), least)
+        }))
     }
 
     #[inline(always)]
@@ -477,9 +478,9 @@ unsafe fn load(from: *const v128) -> [v128; 4] {
 /// They can be written.
 #[inline(always)]
 unsafe fn store(v: [v128; 4], to: *mut v128) {
-    for (i, v) in v.into_iter().enumerate() {
+    for i in 0..4 {
         // SAFETY: by this function's own condition.
-        unsafe { v128_store(to.add(i), v) }
+        unsafe { v128_store(to.add(i), v[i]) }
     }
 }
 
