@@ -1,5 +1,6 @@
 //! The one test binary: a module for each promise.
 
 mod format;
+mod npm;
 mod onnx_nodes;
 mod same_bytes;

@@ -14,8 +14,7 @@ use quaver_tests::hosts::{Input, hosts};
 
 #[test]
 fn the_demo_network_gives_the_same_bytes_everywhere() {
-    let demo = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../cli/assets/fashion.onnx");
-    let float = quaver_convert::load(&demo, &ImportOptions::default()).expect("the demo network imports");
+    let float = demo();
     for reduce_range in [false, true] {
         let mut mapping = QConfigMapping::default();
         mapping.global.reduce_range = reduce_range;
@@ -51,6 +50,12 @@ fn real_networks_give_the_same_bytes_everywhere() {
     assert!(ran > 0, "no network ran");
 }
 
+/// The demo network.
+pub fn demo() -> Network {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../cli/assets/fashion.onnx");
+    quaver_convert::load(&path, &ImportOptions::default()).expect("the demo network imports")
+}
+
 /// Imports a network; a text-line classifier of open extents gets those it was trained with.
 fn open(path: &Path) -> Result<Network, ConvertError> {
     match quaver_convert::load(path, &ImportOptions::default()) {
@@ -62,7 +67,8 @@ fn open(path: &Path) -> Result<Network, ConvertError> {
     }
 }
 
-fn quantize(float: &Network, mapping: &QConfigMapping) -> Vec<u8> {
+/// A network's file, calibrated with random samples.
+pub fn quantize(float: &Network, mapping: &QConfigMapping) -> Vec<u8> {
     let samples = Samples::random(2, &float.graph);
     let converted = quaver_convert::convert(float, samples.iter(), mapping, &mut |_| {}).expect("it converts");
     converted.to_qvr(&Metadata::new()).expect("it can be written")
@@ -85,7 +91,8 @@ fn check(name: &str, file: &[u8]) {
     }
 }
 
-fn random(shape: &[Dim], batch: usize, seed: u64) -> Input {
+/// An input of numbers in −1 .. 1, the same everywhere.
+pub fn random(shape: &[Dim], batch: usize, seed: u64) -> Input {
     let shape: Vec<usize> = shape.iter().map(|d| d.at(batch).expect("small")).collect();
     let mut state = seed + 1;
     let mut next = || {

@@ -34,11 +34,15 @@ pub fn hosts() -> Vec<(String, Host)> {
             hosts.push((name, host));
             continue;
         }
-        let required = ["QUAVER_REQUIRE_WASM", "CI"].iter().any(|v| std::env::var_os(v).is_some());
-        assert!(!required, "{name} has no build at '{}'; run `cargo xtask wasm`", build.display());
+        assert!(!required(), "{name} has no build at '{}'; run `cargo xtask wasm`", build.display());
         println!("skipped: {name}, as '{}' isn't built; `cargo xtask wasm` does it", build.display());
     }
     hosts
+}
+
+/// Whether what needs a WebAssembly build must not be skipped: `QUAVER_REQUIRE_WASM` or `CI` is set.
+pub fn required() -> bool {
+    ["QUAVER_REQUIRE_WASM", "CI"].iter().any(|v| std::env::var_os(v).is_some())
 }
 
 fn workspace() -> PathBuf {
@@ -83,7 +87,7 @@ fn node(model: &[u8], inputs: &[Input]) -> Outputs {
     for (i, (port, (shape, data))) in names.inputs().iter().zip(inputs).enumerate() {
         let bytes: Vec<u8> = data.iter().flat_map(|x| x.to_le_bytes()).collect();
         let file = write(&format!("input{i}.bin"), &bytes)?;
-        listed.push(serde_json::json!({ "name": port.name, "dtype": "f32", "dims": shape, "file": file }));
+        listed.push(serde_json::json!({ "name": port.name, "type": "float32", "dims": shape, "file": file }));
     }
     let request = serde_json::json!({ "model": write("model.qvr", model)?, "inputs": listed });
     let request = write("request.json", request.to_string().as_bytes())?;

@@ -2,16 +2,16 @@
 //
 //   node run.mjs REQUEST.json OUTPUT_DIR        (REQUEST.json may be -, standard input)
 //
-// The request is {"model": "m.qvr", "inputs": [{"name": "x", "dtype": "f32", "dims": [1, 3], "file": "x.bin"}], "runs": 1};
+// The request is {"model": "m.qvr", "inputs": [{"name": "x", "type": "float32", "dims": [1, 3], "file": "x.bin"}], "runs": 1};
 // files hold little-endian elements, and paths are relative to the working directory. Output number I goes to
 // OUTPUT_DIR/I.bin, as its name may be no file name. On standard output:
-// {"outputs": [{"name": …, "dtype": …, "dims": […], "file": …, "sha256": …}], "milliseconds": […]}, the latter of each run.
+// {"outputs": [{"name": …, "type": …, "dims": […], "file": …, "sha256": …}], "milliseconds": […]}, the latter of each run.
 import { createHash } from "node:crypto";
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { performance } from "node:perf_hooks";
 
-import { InferenceSession, Tensor } from "./dist/index.js";
+import { InferenceSession, Tensor } from "./dist/index.node.js";
 
 async function main([request, directory]) {
   if (request === undefined || directory === undefined) {
@@ -20,8 +20,8 @@ async function main([request, directory]) {
   const { model, inputs, runs = 1 } = JSON.parse(await readFile(request === "-" ? "/dev/stdin" : request, "utf8"));
   const session = await InferenceSession.create(model);
   const tensors = {};
-  for (const { name, dtype, dims, file } of inputs) {
-    tensors[name] = Tensor.fromBytes(dtype, new Uint8Array(await readFile(file)), dims);
+  for (const { name, type, dims, file } of inputs) {
+    tensors[name] = Tensor.fromBytes(type, new Uint8Array(await readFile(file)), dims);
   }
   const milliseconds = [];
   let results = {};
@@ -36,7 +36,7 @@ async function main([request, directory]) {
     const { type, dims, bytes } = results[name];
     const file = join(directory, `${index}.bin`);
     await writeFile(file, bytes);
-    outputs.push({ name, dtype: type, dims, file, sha256: createHash("sha256").update(bytes).digest("hex") });
+    outputs.push({ name, type, dims, file, sha256: createHash("sha256").update(bytes).digest("hex") });
   }
   session.release();
   process.stdout.write(`${JSON.stringify({ outputs, milliseconds })}\n`);

@@ -3,7 +3,10 @@
 //! A host copies a file to [`quaver_alloc`]'s memory, calls [`quaver_open`], and for each run [`quaver_set_input`] for
 //! every input, [`quaver_run`], and [`quaver_output`]. What has a variable length comes back in the *result*, which lies
 //! at [`quaver_result_ptr`] and has [`quaver_result_len`] bytes until the next call that fills it. A function that fails
-//! returns 0; [`quaver_last_error`] tells why.
+//! returns 0; [`quaver_last_error`] tells why, and [`quaver_last_error_details`] tells it to programs.
+//!
+//! A host that can write to the module's memory saves a copy of every input and output by [`quaver_input`],
+//! [`quaver_output_ptr`] and [`quaver_output_len`], which say where they are.
 //!
 //! Memory is named by its address, and addresses are looked up among the blocks that [`quaver_alloc`] gave and that are
 //! not freed yet. So this module dereferences no pointer: `unsafe` stands only where a function's name is exported.
@@ -12,9 +15,11 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use quaver_core::tensor::AlignedBytes;
+use serde_json::json;
 use thiserror::Error;
 
 use crate::class::{Class, ClassError};
+use crate::image::{self, ImageError};
 use crate::session::{Session, SessionError};
 
 #[derive(Debug, Error)]
@@ -23,6 +28,8 @@ enum AbiError {
     Session(#[from] SessionError),
     #[error(transparent)]
     Class(#[from] ClassError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
     #[error("there is no session {0}; it was never opened, or is closed")]
     Handle(u32),
     #[error("no block from quaver_alloc holds the {len} bytes at {address:#x}")]
@@ -33,6 +40,25 @@ enum AbiError {
     Exhausted,
 }
 
+impl AbiError {
+    /// What the error is about, for programs: as [`SessionError::kind`], or `host` where the host misuses this interface.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Session(error) => error.kind(),
+            Self::Image(_) | Self::Class(_) => "input",
+            Self::Handle(_) | Self::Block { .. } | Self::Dims(_) | Self::Exhausted => "host",
+        }
+    }
+
+    fn details(&self) -> String {
+        let session = match self {
+            Self::Session(error) => error.about(),
+            _ => Default::default(),
+        };
+        json!({ "kind": self.kind(), "message": self.to_string(), "about": session }).to_string()
+    }
+}
+
 #[derive(Default)]
 struct State {
     blocks: BTreeMap<usize, AlignedBytes>,
@@ -40,17 +66,17 @@ struct State {
     /// The handle given last. None is given twice, so one that is closed stays an error.
     last: u32,
     result: Option<AlignedBytes>,
-    error: String,
+    error: Option<AbiError>,
 }
 
 thread_local! {
     static STATE: RefCell<State> = RefCell::default();
 }
 
-/// The version of this interface: 1.
+/// The version of this interface: 2, since there are [`quaver_input`] and [`quaver_image`].
 #[unsafe(no_mangle)]
 pub extern "C" fn quaver_abi_version() -> u32 {
-    1
+    2
 }
 
 /// `len` bytes of zeros at an address that is a multiple of 64; 0 where there is no memory.
@@ -97,7 +123,7 @@ pub extern "C" fn quaver_class() -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn quaver_force_class(address: usize, len: usize) -> u32 {
     with(|state| {
-        Class::force(&String::from_utf8_lossy(state.block(address, len)?))?;
+        Class::force(&String::from_utf8_lossy(block(&state.blocks, address, len)?))?;
         Ok(1)
     })
 }
@@ -141,15 +167,20 @@ pub extern "C" fn quaver_describe(handle: u32) -> u32 {
 #[unsafe(no_mangle)]
 pub extern "C" fn quaver_set_input(handle: u32, index: u32, address: usize, len: usize, dims: usize, rank: usize) -> u32 {
     with(|state| {
-        let bytes = AlignedBytes::copy_of(state.block(address, len)?).ok_or(SessionError::Memory { bytes: len })?;
-        let size = rank.checked_mul(size_of::<u32>()).ok_or(AbiError::Dims(usize::MAX))?;
-        let (extents, rest) = state.block(dims, size)?.as_chunks();
-        if !rest.is_empty() {
-            return Err(AbiError::Dims(size));
-        }
-        let shape = extents.iter().map(|&extent| u32::from_le_bytes(extent) as usize).collect();
-        state.session(handle)?.set_input(index as usize, bytes, shape)?;
+        let shape = state.dims(dims, rank)?;
+        let bytes = block(&state.blocks, address, len)?;
+        session(&mut state.sessions, handle)?.set_input(index as usize, bytes, shape)?;
         Ok(1)
+    })
+}
+
+/// Where to write the elements of an input whose `rank` extents lie at `dims`: as many bytes as they say, at an address that
+/// holds until that input is set to other extents. What was there before is there still, else zeros. 0 on an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_input(handle: u32, index: u32, dims: usize, rank: usize) -> usize {
+    with(|state| {
+        let shape = state.dims(dims, rank)?;
+        Ok(state.session(handle)?.input_mut(index as usize, shape)?.as_mut_ptr().expose_provenance())
     })
 }
 
@@ -173,6 +204,18 @@ pub extern "C" fn quaver_output(handle: u32, index: u32) -> u32 {
     })
 }
 
+/// Where the elements of an output lie until the next run; 0 on an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_output_ptr(handle: u32, index: u32) -> usize {
+    with(|state| Ok(state.session(handle)?.output(index as usize)?.bytes().as_ptr().expose_provenance()))
+}
+
+/// Bytes of an output; also 0 on an error, which [`quaver_output_ptr`] tells from an empty one.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_output_len(handle: u32, index: u32) -> usize {
+    with(|state| Ok(state.session(handle)?.output(index as usize)?.bytes().len()))
+}
+
 /// Makes the extents of an output the result, as 32-bit numbers. 1, or 0 on an error.
 #[unsafe(no_mangle)]
 pub extern "C" fn quaver_output_dims(handle: u32, index: u32) -> u32 {
@@ -181,6 +224,18 @@ pub extern "C" fn quaver_output_dims(handle: u32, index: u32) -> u32 {
         // An extent above 32 bits would need an arena above the session's limit.
         let dims: Vec<u8> = shape.iter().flat_map(|&extent| (extent as u32).to_le_bytes()).collect();
         state.give(&dims)
+    })
+}
+
+/// Makes the picture in the `len` bytes at `address` an input, which becomes the result: `width` times `height` pixels of red,
+/// green, blue and alpha, a byte each. The options are JSON, the `options_len` bytes at `options`; see
+/// [`ImageOptions`](image::ImageOptions). 1, or 0 on an error.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_image(address: usize, len: usize, width: u32, height: u32, options: usize, options_len: usize) -> u32 {
+    with(|state| {
+        let options = image::ImageOptions::parse(block(&state.blocks, options, options_len)?)?;
+        state.result = Some(image::tensor(block(&state.blocks, address, len)?, (width, height), &options)?);
+        Ok(1)
     })
 }
 
@@ -199,25 +254,35 @@ pub extern "C" fn quaver_result_len() -> usize {
 /// Makes the message of the last error the result, in UTF-8. 1, or 0 if no call has failed yet.
 #[unsafe(no_mangle)]
 pub extern "C" fn quaver_last_error() -> u32 {
-    with(|state| {
-        let message = state.error.clone();
-        if message.is_empty() { Ok(0) } else { state.give(message.as_bytes()) }
+    with(|state| match state.error.as_ref().map(ToString::to_string) {
+        Some(message) => state.give(message.as_bytes()),
+        None => Ok(0),
+    })
+}
+
+/// Makes the last error the result, as JSON: `{"kind":"input","message":…,"about":{"name":"x","expected":…,"got":…}}`. The kind is
+/// that of [`SessionError::kind`], or `host`; `about` has what is known. 1, or 0 if no call has failed yet.
+#[unsafe(no_mangle)]
+pub extern "C" fn quaver_last_error_details() -> u32 {
+    with(|state| match state.error.as_ref().map(AbiError::details) {
+        Some(details) => state.give(details.as_bytes()),
+        None => Ok(0),
     })
 }
 
 impl State {
     fn session(&mut self, handle: u32) -> Result<&mut Session, AbiError> {
-        self.sessions.get_mut(&handle).ok_or(AbiError::Handle(handle))
+        session(&mut self.sessions, handle)
     }
 
-    /// The `len` bytes at `address`, if they lie in one block.
-    fn block(&self, address: usize, len: usize) -> Result<&[u8], AbiError> {
-        let found = self.blocks.range(..=address).next_back().and_then(|(start, block)| {
-            let from = address - start;
-            block.get(from..from.checked_add(len)?)
-        });
-        // Nothing lies anywhere: a scalar has no extents, and needs no block for them.
-        if len == 0 { Ok(&[]) } else { found.ok_or(AbiError::Block { address, len }) }
+    /// The `rank` extents at `dims`.
+    fn dims(&self, dims: usize, rank: usize) -> Result<Vec<usize>, AbiError> {
+        let size = rank.checked_mul(size_of::<u32>()).ok_or(AbiError::Dims(usize::MAX))?;
+        let (extents, rest) = block(&self.blocks, dims, size)?.as_chunks();
+        if !rest.is_empty() {
+            return Err(AbiError::Dims(size));
+        }
+        Ok(extents.iter().map(|&extent| u32::from_le_bytes(extent) as usize).collect())
     }
 
     fn give(&mut self, bytes: &[u8]) -> Result<u32, AbiError> {
@@ -226,11 +291,25 @@ impl State {
     }
 }
 
+fn session(sessions: &mut BTreeMap<u32, Session>, handle: u32) -> Result<&mut Session, AbiError> {
+    sessions.get_mut(&handle).ok_or(AbiError::Handle(handle))
+}
+
+/// The `len` bytes at `address`, if they lie in one block.
+fn block(blocks: &BTreeMap<usize, AlignedBytes>, address: usize, len: usize) -> Result<&[u8], AbiError> {
+    let found = blocks.range(..=address).next_back().and_then(|(start, block)| {
+        let from = address - start;
+        block.get(from..from.checked_add(len)?)
+    });
+    // Nothing lies anywhere: a scalar has no extents, and needs no block for them.
+    if len == 0 { Ok(&[]) } else { found.ok_or(AbiError::Block { address, len }) }
+}
+
 /// Calls `work`; on an error keeps its message and returns 0.
 fn with<T: Default>(work: impl FnOnce(&mut State) -> Result<T, AbiError>) -> T {
     STATE.with_borrow_mut(|state| {
         work(state).unwrap_or_else(|error| {
-            state.error = error.to_string();
+            state.error = Some(error);
             T::default()
         })
     })
@@ -276,6 +355,33 @@ mod tests {
         assert_eq!(result(), bytes(&[11.0, 22.0]).to_vec());
         assert_eq!(quaver_output_dims(handle, 0), 1);
         assert_eq!(result(), [1, 0, 0, 0, 2, 0, 0, 0]);
+    }
+
+    #[test]
+    fn inputs_and_outputs_are_used_where_they_lie() {
+        let handle = open();
+        let dims = put(&[1, 0, 0, 0, 2, 0, 0, 0]);
+        let address = quaver_input(handle, 0, dims, 2);
+        assert_ne!(address, 0);
+        STATE.with_borrow_mut(|state| {
+            let input = state.session(handle).and_then(|s| Ok(s.input_mut(0, vec![1, 2])?)).expect("set");
+            assert_eq!(input.as_ptr().addr(), address, "the same extents keep their place");
+            input.copy_from_slice(&bytes(&[1.0, 2.0]));
+        });
+        assert_eq!(quaver_run(handle), 1);
+        assert_ne!(quaver_output_ptr(handle, 0), 0);
+        assert_eq!(quaver_output_len(handle, 0), 8);
+        assert_eq!((quaver_input(handle, 1, dims, 2), quaver_output_ptr(handle, 9), quaver_output_len(handle, 9)), (0, 0, 0));
+    }
+
+    #[test]
+    fn errors_have_details() {
+        let handle = open();
+        assert_eq!(quaver_input(handle, 0, put(&[3, 0, 0, 0]), 1), 0);
+        assert_eq!(quaver_last_error_details(), 1);
+        let details: serde_json::Value = serde_json::from_slice(&result()).expect("JSON");
+        assert_eq!((&details["kind"], &details["about"]), (&json!("input"), &json!({ "name": "x", "expected": "[N,2]", "got": "[3]" })));
+        assert_eq!(details["message"], error());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Classes for JavaScript. The npm package wraps them in an interface of its own; they are not for direct use.
+//! Classes through wasm-bindgen, for web programs in Rust that bind this crate into a module of their own. The npm package takes
+//! [`crate::abi`] instead: a module that wasm-bindgen binds is one instance, and the package has one for each session.
 
 use js_sys::{Error, Uint8Array};
 use quaver_core::tensor::AlignedBytes;
@@ -37,7 +38,7 @@ impl JsSession {
     #[wasm_bindgen(js_name = setInput)]
     pub fn set_input(&mut self, index: usize, bytes: &Uint8Array, dims: &[u32]) -> Result<(), Error> {
         let shape = dims.iter().map(|&extent| extent as usize).collect();
-        self.inner.set_input(index, take(bytes)?, shape).map_err(thrown)
+        self.inner.set_input(index, &bytes.to_vec(), shape).map_err(thrown)
     }
 
     /// Runs the model.

@@ -1,10 +1,13 @@
 //! A model and the state of its runs.
 //!
-//! Inputs are set one by one, then the model runs, then outputs are read: the steps that both interfaces consist of. The
+//! Inputs are set one by one, then the model runs, then outputs are read: the steps that the interface consists of. The
 //! batch size follows from the inputs' shapes.
+
+use std::collections::BTreeMap;
 
 use quaver_core::exec::{ExecError, Executor};
 use quaver_core::format::{FormatError, QvrModel};
+use quaver_core::graph::check::GraphError;
 use quaver_core::graph::dim::display;
 use quaver_core::graph::{Dim, Value, ValueId};
 use quaver_core::plan::{Plan, PlanError};
@@ -21,7 +24,10 @@ use crate::class::Class;
 pub enum SessionError {
     /// The bytes are no valid `.qvr` file.
     #[error("these bytes are not a valid .qvr file: {0}")]
-    Model(#[from] FormatError),
+    Model(FormatError),
+    /// A value of the model has no place among this machine's addresses.
+    #[error("the model is too large for 32-bit addresses: {0}")]
+    Addresses(GraphError),
     /// There is no input or output of that index.
     #[error("the model has {count} {what}s, so there is no {what} {index}")]
     Index {
@@ -92,16 +98,43 @@ pub enum SessionError {
 }
 
 impl SessionError {
+    /// Most bytes that addresses of 32 bits have room for.
+    const ADDRESSES: u32 = u32::MAX;
+
     /// What the error is about, for programs: `model`, `input`, `memory` or `state`.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Model(_) => "model",
             Self::Index { .. } | Self::Shape { .. } | Self::Bytes { .. } | Self::Missing { .. } | Self::Batch { .. } => "input",
-            Self::Plan(PlanError::TooLarge { .. }) | Self::Run(ExecError::Memory { .. }) | Self::Memory { .. } => "memory",
+            Self::Addresses(_) | Self::Plan(PlanError::TooLarge { .. }) | Self::Run(ExecError::Memory { .. }) | Self::Memory { .. } => {
+                "memory"
+            }
             Self::Plan(_) | Self::Run(_) => "input",
             Self::NotRun => "state",
         }
     }
+}
+
+impl SessionError {
+    /// What is known of the error, for programs: which input it is about (`name`), and what was `expected` and `got`.
+    pub fn about(&self) -> BTreeMap<&'static str, String> {
+        let port = |name: &str, expected: String, got: String| [("name", name.to_owned()), ("expected", expected), ("got", got)].into();
+        match self {
+            Self::Shape { name, expected, got } => port(name, expected.clone(), brackets(got)),
+            Self::Bytes { name, expected, got, .. } => port(name, format!("{expected} bytes"), format!("{got} bytes")),
+            Self::Missing { name, expected } => port(name, expected.clone(), "nothing".to_owned()),
+            Self::Batch { name, got, expected } => port(name, format!("batch size {expected}"), format!("batch size {got}")),
+            Self::Addresses(_) => [("limit", Self::ADDRESSES.to_string())].into(),
+            Self::Plan(PlanError::TooLarge { needed, limit, .. }) => [("needed", needed.to_string()), ("limit", limit.to_string())].into(),
+            Self::Run(ExecError::Memory { bytes }) | Self::Memory { bytes } => [("needed", bytes.to_string())].into(),
+            _ => BTreeMap::new(),
+        }
+    }
+}
+
+/// As `quaver_core::graph::dim::display` writes the shape that was expected.
+fn brackets(shape: &[usize]) -> String {
+    format!("[{}]", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
 }
 
 /// A model with the inputs that are set and the memory of its last batch size.
@@ -125,12 +158,19 @@ impl Session {
     /// Most bytes of activations: as many as one allocation may have where addresses have 32 bits.
     pub const MAX_MEMORY: usize = i32::MAX as usize;
 
-    /// Opens the bytes of a `.qvr` file, to be run with the class that [`Class::current`] is now.
+    /// Opens the bytes of a `.qvr` file, to be run with the class that [`Class::current`] is now. Nothing is allocated for runs yet,
+    /// but what one sample needs is counted.
     ///
     /// # Errors
-    /// [`SessionError::Model`].
+    /// [`SessionError::Model`]; [`SessionError::Addresses`]; [`SessionError::Plan`] where one sample would need more than
+    /// [`Session::MAX_MEMORY`], or more than the file leaves of 32-bit addresses.
     pub fn open(file: AlignedBytes) -> Result<Self, SessionError> {
-        let model = QvrModel::open(file)?;
+        let left = (u32::MAX as usize).saturating_sub(file.len());
+        let model = QvrModel::open(file).map_err(|error| match error {
+            FormatError::Graph(error) if error.is_about_addresses() => SessionError::Addresses(error),
+            error => SessionError::Model(error),
+        })?;
+        Plan::new(model.graph(), 1, Self::MAX_MEMORY.min(left))?;
         let inputs = model.graph().inputs.iter().map(|_| None).collect();
         Ok(Self { model, inputs, class: Class::current(), ready: None, ran: false })
     }
@@ -155,24 +195,42 @@ impl Session {
     ///
     /// # Errors
     /// [`SessionError`], naming the input, where there is none, or the shape or the number of bytes is wrong.
-    pub fn set_input(&mut self, index: usize, bytes: AlignedBytes, shape: Vec<usize>) -> Result<(), SessionError> {
-        let count = self.inputs.len();
-        let graph = self.model.graph();
-        let (Some(slot), Some(&id)) = (self.inputs.get_mut(index), graph.inputs.get(index)) else {
-            return Err(SessionError::Index { what: "input", index, count });
-        };
-        let value = graph.value(id);
+    pub fn set_input(&mut self, index: usize, bytes: &[u8], shape: Vec<usize>) -> Result<(), SessionError> {
+        let value = self.input_value(index)?;
         own_batch(value, &shape)?;
-        match byte_count(value.dtype, &shape) {
-            Some(n) if n == bytes.len() => {}
-            expected => {
-                let (name, dtype, got) = (value.name.clone(), value.dtype, bytes.len());
-                return Err(SessionError::Bytes { name, dtype, shape, expected: expected.unwrap_or(usize::MAX), got });
-            }
+        let expected = byte_count(value.dtype, &shape);
+        if expected != Some(bytes.len()) {
+            let (name, dtype, got) = (value.name.clone(), value.dtype, bytes.len());
+            return Err(SessionError::Bytes { name, dtype, shape, expected: expected.unwrap_or(usize::MAX), got });
         }
-        *slot = Some(Input { shape, bytes });
-        self.ran = false;
+        self.input_mut(index, shape)?.copy_from_slice(bytes);
         Ok(())
+    }
+
+    /// The bytes of the input `index`, to be written in place, once it is set to extents `shape`. Where it had these before, it
+    /// keeps its place and its elements; otherwise they are zeros.
+    ///
+    /// # Errors
+    /// [`SessionError`], naming the input, where there is none, the shape is wrong, or there is no memory.
+    pub fn input_mut(&mut self, index: usize, shape: Vec<usize>) -> Result<&mut [u8], SessionError> {
+        let value = self.input_value(index)?;
+        own_batch(value, &shape)?;
+        let len = byte_count(value.dtype, &shape).ok_or(SessionError::Memory { bytes: usize::MAX })?;
+        self.ran = false;
+        let slot = &mut self.inputs[index];
+        // What doesn't fit goes first, so that both need never fit at once.
+        let kept = slot.take().filter(|input| input.shape == shape);
+        let input = match kept {
+            Some(input) => input,
+            None => Input { shape, bytes: AlignedBytes::zeroed(len).ok_or(SessionError::Memory { bytes: len })? },
+        };
+        Ok(&mut slot.insert(input).bytes)
+    }
+
+    fn input_value(&self, index: usize) -> Result<&Value, SessionError> {
+        let graph = self.model.graph();
+        let missing = SessionError::Index { what: "input", index, count: graph.inputs.len() };
+        graph.inputs.get(index).map(|&id| graph.value(id)).ok_or(missing)
     }
 
     /// Runs the model on the inputs that are set.
@@ -255,9 +313,7 @@ fn own_batch(value: &Value, shape: &[usize]) -> Result<Option<usize>, SessionErr
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::collections::BTreeMap;
-
-    use quaver_core::graph::op::BinaryFn;
+    use quaver_core::graph::op::{BinaryFn, UnaryFn};
     use quaver_core::graph::{Network, Op};
 
     use super::*;
@@ -283,7 +339,7 @@ pub(crate) mod tests {
     fn runs_at_batch_sizes_one_after_another() {
         let mut session = Session::open(file()).expect("valid");
         for (x, y) in [(vec![1.0, 2.0], vec![11.0, 22.0]), (vec![1.0, 2.0, 3.0, 4.0], vec![11.0, 22.0, 13.0, 24.0])] {
-            session.set_input(0, bytes(&x), vec![x.len() / 2, 2]).expect("fits");
+            session.set_input(0, &bytes(&x), vec![x.len() / 2, 2]).expect("fits");
             assert!(matches!(session.output(0), Err(SessionError::NotRun)));
             session.run().expect("runs");
             let output = session.output(0).expect("ran");
@@ -291,6 +347,18 @@ pub(crate) mod tests {
             assert_eq!(session.output(1).expect("ran").as_slice::<f32>(), Some(x.as_slice()));
         }
         assert!(matches!(session.output(2), Err(SessionError::Index { count: 2, .. })));
+    }
+
+    #[test]
+    fn a_model_that_needs_too_much_is_refused_before_it_runs() {
+        let mut net = Network::new("large");
+        let x = net.input("x", DType::F32, vec![Dim::BATCH, 30_000.into(), 30_000.into()]);
+        let y = net.push(Op::Unary { function: UnaryFn::Abs }, &[x], "abs", "y").expect("valid");
+        net.output(y);
+        let file = quaver_core::format::write(&net, &BTreeMap::new()).expect("valid");
+        let refused = Session::open(AlignedBytes::copy_of(&file).expect("memory")).expect_err("3.6 GB a value");
+        assert_eq!(refused.kind(), "memory");
+        assert_eq!(refused.about()["limit"], Session::MAX_MEMORY.to_string());
     }
 
     #[test]
@@ -304,14 +372,14 @@ pub(crate) mod tests {
     #[test]
     fn wrong_inputs_are_refused_by_name() {
         let mut session = Session::open(file()).expect("valid");
-        let mut refusal = |values: &[f32], shape: Vec<usize>| session.set_input(0, bytes(values), shape).expect_err("wrong");
+        let mut refusal = |values: &[f32], shape: Vec<usize>| session.set_input(0, &bytes(values), shape).expect_err("wrong");
         for shape in [vec![2], vec![1, 3], vec![0, 2]] {
             let refused = refusal(&[1.0, 2.0], shape);
             assert!(matches!(&refused, SessionError::Shape { name, .. } if name == "x"), "{refused}");
         }
         assert!(matches!(refusal(&[1.0], vec![1, 2]), SessionError::Bytes { expected: 8, got: 4, .. }));
         assert!(matches!(session.run(), Err(SessionError::Missing { .. })));
-        assert!(matches!(session.set_input(1, bytes(&[]), vec![]), Err(SessionError::Index { index: 1, .. })));
+        assert!(matches!(session.set_input(1, &bytes(&[]), vec![]), Err(SessionError::Index { index: 1, .. })));
         assert!(matches!(Session::open(bytes(&[0.0])), Err(SessionError::Model(_))));
     }
 }

@@ -26,7 +26,7 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Install what builds and tests need and isn't there: the wasm target, npm packages, ONNX's node tests.
+    /// Install what builds and tests need and isn't there: the wasm target, npm packages, a browser, ONNX's node tests.
     Setup,
     /// Check everything: set-up, format, tidy, clippy, the wasm build, all tests.
     Test,

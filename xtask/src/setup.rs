@@ -10,6 +10,10 @@ use crate::toolchain::Toolchain;
 
 /// The oldest Node that the npm package promises to run in.
 const NODE_MAJOR: u32 = 20;
+/// Folders whose npm packages builds and tests need.
+const PACKAGES: [&str; 2] = ["wasm/npm", "tests/web"];
+/// Browsers that the tests can drive, as `tests/all/npm.rs` looks for them; the first is Debian's package, too.
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// Where Debian's package puts ONNX's node tests.
 const ONNX_TESTS: &str = "/usr/share/libonnx-testdata/data/node";
 const ONNX_TESTS_PACKAGE: &str = "libonnx-testdata";
@@ -19,25 +23,40 @@ pub fn run() -> Result<()> {
     let toolchain = Toolchain::install()?;
     println!("setup: wasm toolchain: {}", toolchain.describe());
     println!("setup: {}", npm()?);
+    println!("setup: {}", browser());
     println!("setup: {}", onnx_tests());
     Ok(())
 }
 
-/// Node and the npm package's tools; returns what is there, in words.
+/// Node and what the folders of [`PACKAGES`] need; returns what is there, in words.
 pub fn npm() -> Result<String> {
     let node = node()?;
-    let package = root().join("wasm/npm");
-    let lock = package.join("package-lock.json");
-    // npm writes this file last, so it is as new as the lock file only after a complete installation.
-    let installed = package.join("node_modules/.package-lock.json");
-    if !lock.is_file() {
-        return Ok(format!("node {node}"));
+    for folder in PACKAGES {
+        let package = root().join(folder);
+        let lock = package.join("package-lock.json");
+        // npm writes this file last, so it is as new as the lock file only after a complete installation.
+        let installed = package.join("node_modules/.package-lock.json");
+        if !newer(&installed, &lock) {
+            println!("setup: npm ci, in {folder}");
+            run_program(Command::new("npm").current_dir(&package).args(["ci", "--silent", "--no-audit", "--no-fund"]))?;
+        }
     }
-    if !newer(&installed, &lock) {
-        println!("setup: npm ci, in wasm/npm");
-        run_program(Command::new("npm").current_dir(&package).args(["ci", "--silent", "--no-audit", "--no-fund"]))?;
+    Ok(format!("node {node}, npm packages of {}", PACKAGES.join(" and ")))
+}
+
+/// A browser; returns what is there, in words. Tests that need it are skipped without, so this is no error.
+fn browser() -> String {
+    let found = || BROWSERS.into_iter().find_map(find);
+    if found().is_none()
+        && can_apt()
+        && let Err(error) = apt_install(&[BROWSERS[0]])
+    {
+        println!("setup: {error:#}");
     }
-    Ok(format!("node {node}, npm packages of wasm/npm"))
+    match found() {
+        Some(browser) => browser.display().to_string(),
+        None => format!("no browser: one of {} should be on the path; tests that need it are skipped", BROWSERS.join(", ")),
+    }
 }
 
 /// Node's version.

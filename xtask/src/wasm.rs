@@ -1,9 +1,9 @@
-//! `cargo xtask wasm`: the WebAssembly modules and the npm package. Each module is built twice: for every engine with SIMD, and
+//! `cargo xtask wasm`: the WebAssembly modules and the npm package. The module is built twice: for every engine with SIMD, and
 //! with relaxed SIMD for engines that have that too.
 //!
-//! * `target/wasm/quaver_abi.wasm`, `quaver_abi_relaxed.wasm`: the flat C interface, for wasmtime and other hosts
-//! * `wasm/npm/dist/`: the npm package's code: `wasm/quaver_bg.wasm` and `wasm/quaver_relaxed_bg.wasm` through wasm-bindgen,
-//!   which share `wasm/quaver.js`, and its TypeScript, compiled
+//! * `target/wasm/quaver_abi.wasm`, `quaver_abi_relaxed.wasm`: the modules, for wasmtime and other hosts
+//! * `wasm/npm/dist/`: the npm package's code: the same modules, their list, and its TypeScript, compiled
+//! * `target/npm/quaver-VERSION.tgz`: the package as a registry would have it
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use flate2::{Compression, write::GzEncoder};
-use wasm_bindgen_cli_support::Bindgen;
 
 use crate::process::{output, root, run as run_program};
 use crate::toolchain::{TARGET, Toolchain};
@@ -21,27 +20,36 @@ use crate::{setup, table};
 
 const PROFILE: &str = "wasm-release";
 
-/// A build: what its files' names have more, its feature, flags of its compiler, and what its instructions are besides those of
-/// all.
+/// A build of the module.
 #[derive(Clone, Copy)]
 struct Build {
+    /// What the package calls it.
+    name: &'static str,
+    /// What its files' names have more.
     suffix: &'static str,
+    /// Features of `quaver-wasm`.
     features: &'static [&'static str],
+    /// Flags of its compiler.
     flags: &'static [&'static str],
+    /// What its instructions are besides those of all.
     instructions: &'static [&'static str],
+    /// Whether its memory is shared, so that a run can use several threads.
+    threads: bool,
 }
 
-/// The first one's glue serves all.
+/// Every build, best first: the package takes the first that its host can run.
 const BUILDS: [Build; 2] = [
-    Build { suffix: "", features: &[], flags: &[], instructions: &[] },
     // Comparisons and selections of vectors that the compiler makes of plain code would become relaxed instructions, which
     // differ for NaN and zeros; so it makes no vectors.
     Build {
+        name: "relaxed",
         suffix: "_relaxed",
         features: &["relaxed"],
         flags: &["-C", "no-vectorize-loops", "-C", "no-vectorize-slp"],
         instructions: &["--enable-relaxed-simd"],
+        threads: false,
     },
+    Build { name: "base", suffix: "", features: &[], flags: &[], instructions: &[], threads: false },
 ];
 
 /// Instructions of every build. An optimizer that meets others refuses the module.
@@ -55,6 +63,15 @@ const INSTRUCTIONS: [&str; 7] = [
     "--enable-sign-ext",
 ];
 
+/// What TypeScript needs to know of [`list_of_builds`].
+const LIST_TYPES: &str = "export declare const BUILDS: readonly {
+  readonly name: string;
+  readonly file: string;
+  readonly threads: boolean;
+  readonly url: () => URL;
+}[];
+";
+
 /// Builds everything and prints the sizes.
 pub fn run() -> Result<()> {
     let toolchain = Toolchain::install()?;
@@ -64,46 +81,56 @@ pub fn run() -> Result<()> {
     let folder = root().join("target/wasm");
     let package = root().join("wasm/npm");
     let dist = package.join("dist");
-    fs::create_dir_all(&folder)?;
     if dist.is_dir() {
         // What an earlier build left may be no part of this one.
         fs::remove_dir_all(&dist).with_context(|| format!("cannot empty {}", dist.display()))?;
     }
+    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(dist.join("wasm"))?;
     let mut files = Vec::new();
     for build in BUILDS {
-        let abi = folder.join(format!("quaver_abi{}.wasm", build.suffix));
-        optimize(build, &compile(&toolchain, build, &[])?, &abi)?;
-        let module = compile(&toolchain, build, &["js"])?;
-        files.extend([abi, bind(build, &module, &dist.join("wasm"))?]);
+        let module = folder.join(format!("quaver_abi{}.wasm", build.suffix));
+        optimize(build, &compile(&toolchain, build)?, &module)?;
+        copy(&module, &dist.join("wasm").join(build.file()))?;
+        files.push(module);
     }
+    fs::write(dist.join("builds.js"), list_of_builds())?;
+    fs::write(dist.join("builds.d.ts"), LIST_TYPES)?;
     run_program(Command::new("npm").current_dir(&package).args(["run", "--silent", "build"]))?;
-    files.extend([dist.join("wasm/quaver.js"), dist.join("index.js")]);
-    sizes(files)
+    for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
+        copy(&root().join(licence), &dist.join(licence))?;
+    }
+    files.push(pack(&package)?);
+    sizes(&files)
 }
 
-/// Writes a module for JavaScript and, with the first build, its glue; returns the module's place.
-fn bind(build: Build, module: &Path, folder: &Path) -> Result<PathBuf> {
-    let out = root().join("target/wasm").join(format!("bindgen{}", build.suffix));
-    Bindgen::new()
-        .input_path(module)
-        .web(true)?
-        .typescript(true)
-        .remove_name_section(true)
-        .out_name("quaver")
-        .generate(&out)
-        .context("wasm-bindgen fails on the module")?;
-    fs::create_dir_all(folder)?;
-    for name in ["quaver.js", "quaver.d.ts", "quaver_bg.wasm.d.ts"] {
-        let (from, to) = (out.join(name), folder.join(name));
-        if build.suffix.is_empty() {
-            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
-        } else {
-            ensure!(fs::read(&from)? == fs::read(&to)?, "{name} of the builds differs; they must have one interface");
-        }
+impl Build {
+    /// The module's file in the package.
+    fn file(self) -> String {
+        format!("quaver{}.wasm", self.suffix)
     }
-    let to = folder.join(format!("quaver{}_bg.wasm", build.suffix));
-    optimize(build, &out.join("quaver_bg.wasm"), &to)?;
-    Ok(to)
+}
+
+/// The package's list of its modules. Their addresses are literal, as bundlers look for them.
+fn list_of_builds() -> String {
+    let entry = |build: &Build| {
+        let (name, file, threads) = (build.name, build.file(), build.threads);
+        let url = format!("() => new URL(\"./wasm/{file}\", import.meta.url)");
+        format!("  {{ name: \"{name}\", file: \"{file}\", threads: {threads}, url: {url} }},\n")
+    };
+    let entries: String = BUILDS.iter().map(entry).collect();
+    format!("// Written by `cargo xtask wasm`.\nexport const BUILDS = [\n{entries}];\n")
+}
+
+/// Packs the package.
+fn pack(package: &Path) -> Result<PathBuf> {
+    let folder = root().join("target/npm");
+    if folder.is_dir() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    fs::create_dir_all(&folder)?;
+    let name = output(Command::new("npm").current_dir(package).args(["pack", "--silent", "--pack-destination"]).arg(&folder))?;
+    Ok(folder.join(name))
 }
 
 /// Makes a module smaller.
@@ -128,15 +155,15 @@ fn check_relaxed(module: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Builds `quaver-wasm` with more features, and returns the module's path, which the next build overwrites.
-fn compile(toolchain: &Toolchain, build: Build, features: &[&str]) -> Result<PathBuf> {
-    let features = [build.features, features].concat();
+/// Compiles `quaver-wasm` and returns the module's path, which the next build overwrites.
+fn compile(toolchain: &Toolchain, build: Build) -> Result<PathBuf> {
     // Apart from the other builds, whose locks and outputs it would fight over.
     let target = root().join("target/wasm-build");
     let mut command = toolchain.build();
     command.args(["--quiet", "--locked", "--package", "quaver-wasm", "--lib", "--profile", PROFILE]);
-    command.args(["--features", &features.join(",")]).arg("--target-dir").arg(&target);
-    command.env("CARGO_ENCODED_RUSTFLAGS", [flags(), build.flags.iter().map(|&flag| flag.to_owned()).collect()].concat().join("\u{1f}"));
+    command.args(["--features", &build.features.join(",")]).arg("--target-dir").arg(&target);
+    let flags = [flags(), build.flags.iter().map(|&flag| flag.to_owned()).collect()].concat();
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     run_program(&mut command)?;
     Ok(target.join(TARGET).join(PROFILE).join("quaver_wasm.wasm"))
 }
@@ -153,15 +180,19 @@ fn flags() -> Vec<String> {
     flags
 }
 
-fn sizes(files: impl IntoIterator<Item = PathBuf>) -> Result<()> {
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+    Ok(())
+}
+
+fn sizes(files: &[PathBuf]) -> Result<()> {
     let mut rows = Vec::new();
     for file in files {
-        let bytes = fs::read(&file).with_context(|| format!("the build made no {}", file.display()))?;
+        let bytes = fs::read(file).with_context(|| format!("the build made no {}", file.display()))?;
         let mut packed = GzEncoder::new(Vec::new(), Compression::best());
         packed.write_all(&bytes)?;
-        let sizes = [bytes.len(), packed.finish()?.len()].map(|size| format!("{:.1}", size as f64 / 1e3));
-        let name = file.strip_prefix(root()).unwrap_or(&file).display().to_string();
-        let [plain, packed] = sizes;
+        let [plain, packed] = [bytes.len(), packed.finish()?.len()].map(|size| format!("{:.1}", size as f64 / 1e3));
+        let name = file.strip_prefix(root()).unwrap_or(file).display().to_string();
         rows.push([name, plain, packed]);
     }
     table::print(["file", "kB", "kB, gzip"], rows);

@@ -48,7 +48,7 @@ pub fn run(model: &[u8], input: &str, tensor: &Tensor, output: &str) -> Result<O
     std::fs::write(&input_file, tensor.bytes())?;
     let job = serde_json::json!({
         "model": model_file,
-        "inputs": [{ "name": input, "dtype": "f32", "dims": tensor.shape(), "file": input_file }],
+        "inputs": [{ "name": input, "type": "float32", "dims": tensor.shape(), "file": input_file }],
     });
     let job_file = folder.path().join("job.json");
     std::fs::write(&job_file, job.to_string())?;

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use image::imageops::FilterType;
+use image::imageops::{self, FilterType};
 use quaver_core::graph::{Dim, Graph};
 use quaver_core::tensor::element_count;
 use serde::{Deserialize, Serialize};
@@ -354,7 +354,9 @@ fn image_tensor(path: &Path, layout: ImageLayout, options: &ImageOptions) -> Res
         let picture = picture.resize_exact(grown(picture.width(), w), grown(picture.height(), h), FilterType::Triangle);
         picture.crop_imm((picture.width() - w) / 2, (picture.height() - h) / 2, w, h)
     };
-    let bytes = if layout.channels == 1 { picture.into_luma8().into_raw() } else { picture.into_rgb8().into_raw() };
+    let picture = picture.into_rgb8();
+    // In integers, which every machine rounds alike.
+    let bytes = if layout.channels == 1 { imageops::grayscale(&picture).into_raw() } else { picture.into_raw() };
     let area = (w * h) as usize;
     let mut data = vec![0f32; bytes.len()];
     for (i, &byte) in bytes.iter().enumerate() {

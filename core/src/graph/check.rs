@@ -62,6 +62,23 @@ pub enum GraphError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A value that no machine of this one's addresses can hold; one with larger addresses may.
+    #[error("value '{value}': a single sample has more bytes than this machine's addresses allow")]
+    TooLarge {
+        /// The value.
+        value: String,
+    },
+}
+
+impl GraphError {
+    /// Whether the graph might be valid on a machine with larger addresses.
+    pub fn is_about_addresses(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } => true,
+            Self::Shape { source, .. } => matches!(**source, ShapeError::TooLarge { .. }),
+            _ => false,
+        }
+    }
 }
 
 /// The type that an operation's output has where nothing else is asked for.
@@ -127,7 +144,7 @@ fn check_value(value: &Value) -> Result<(), GraphError> {
     }
     let bytes = Dim::product(&value.shape).and_then(|n| n.at(1)).and_then(|n| n.checked_mul(value.dtype.size()));
     if bytes.is_none_or(|n| n > isize::MAX as usize) {
-        return bad("its size overflows");
+        return Err(GraphError::TooLarge { value: value.name.clone() });
     }
     match (&value.quant, value.dtype) {
         (Some(q), DType::U8) if q.is_valid() => Ok(()),

@@ -61,6 +61,12 @@ pub enum ShapeError {
         /// The operand's shape.
         shape: String,
     },
+    /// An output that no machine of this one's addresses can hold; one with larger addresses may.
+    #[error("the output, of shape {shape}, has more elements than this machine's addresses allow")]
+    TooLarge {
+        /// The output's shape.
+        shape: String,
+    },
     /// An output without a single position, or a number that overflows.
     #[error("the output of {shape} would be empty or too large")]
     Extent {
@@ -120,9 +126,12 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
         Op::QGemm(g) => q_gemm(inputs, g),
     }?;
     // A tensor must fit in memory with its largest element type at batch 1; larger batches are the plan's to check.
-    let elements = Dim::product(&shape).and_then(|n| n.at(1)).and_then(|n| n.checked_mul(8));
-    if shape.len() > MAX_RANK || elements.is_none_or(|n| n > isize::MAX as usize) {
+    if shape.len() > MAX_RANK {
         return Err(ShapeError::Extent { shape: display(&shape) });
+    }
+    let bytes = Dim::product(&shape).and_then(|n| n.at(1)).and_then(|n| n.checked_mul(8));
+    if bytes.is_none_or(|n| n > isize::MAX as usize) {
+        return Err(ShapeError::TooLarge { shape: display(&shape) });
     }
     Ok(shape)
 }

@@ -1,5 +1,7 @@
-/** Quaver for JavaScript: opens `.qvr` files and runs them. See the package's README. */
-export { QuaverError, type ErrorCode } from "./error.js";
-export type { ModuleOptions } from "./module.js";
-export { InferenceSession, type Port, type Tensors } from "./session.js";
-export { Tensor, type DType, type NameOf, type TensorTypes, type TypeAliases } from "./tensor.js";
+/** The entry point for browsers, their workers, bundlers, and other hosts with `fetch`. */
+import { setHost } from "./host.js";
+import { web } from "./host.web.js";
+
+setHost(web);
+
+export * from "./api.js";

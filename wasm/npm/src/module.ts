@@ -1,50 +1,131 @@
-import { QuaverError } from "./error.js";
-import init from "./wasm/quaver.js";
+/** Which build of the WebAssembly module a host takes, and how it comes. */
+import { BUILDS } from "./builds.js";
+import { Engine } from "./engine.js";
+import { FetchError, InputError, QuaverError, reason, UnsupportedError } from "./error.js";
+import { host } from "./host.js";
+import { env, type ModuleOptions } from "./options.js";
 
-/** Where the WebAssembly module comes from, for hosts that can't take it from beside this file. */
-export interface ModuleOptions {
-  /** Its address, its bytes, or the compiled module. */
-  wasm?: string | URL | BufferSource | WebAssembly.Module;
+/** A compiled module. */
+export interface Loaded {
+  readonly module: WebAssembly.Module;
+  /** The build that it is; `custom` where the caller brought it. */
+  readonly build: string;
+  /** How many threads it runs on. */
+  readonly threads: number;
 }
 
-let loading: Promise<void> | undefined;
+type Build = (typeof BUILDS)[number];
 
-/** Loads the module once; later calls give the first one's. */
-export function load({ wasm }: ModuleOptions = {}): Promise<void> {
-  loading ??= start(wasm ?? new URL("./wasm/quaver_bg.wasm", import.meta.url)).catch((error: unknown) => {
-    // The next call may come with another address.
-    loading = undefined;
-    throw error;
-  });
+/** A module of one function, which swizzles in the relaxed way. */
+const RELAXED = new Uint8Array([
+  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11,
+]);
+/** Memories above this are not kept for the next picture. */
+const KEPT_BYTES = 64 << 20;
+
+/** Compiled modules by their addresses; a page needs each only once. */
+const compiled = new Map<string, Promise<WebAssembly.Module>>();
+/** What was loaded last, for what belongs to no session. */
+let latest: Promise<Loaded> | undefined;
+let toolbox: Engine | undefined;
+
+/** Loads the best build that there is for the host, or the one asked for. */
+export function load(options: ModuleOptions): Promise<Loaded> {
+  const loading = options.wasmBinary === undefined ? best(options) : given(options.wasmBinary);
+  loading.then(
+    () => (latest = loading),
+    () => {},
+  );
   return loading;
 }
 
-async function start(wasm: string | URL | BufferSource | WebAssembly.Module): Promise<void> {
-  const module = typeof wasm === "string" || wasm instanceof URL ? await read(wasm) : wasm;
-  await init({ module_or_path: module });
+/** An instance for what belongs to no session. */
+export async function tools(): Promise<Engine> {
+  if (toolbox === undefined || toolbox.memoryBytes > KEPT_BYTES) {
+    const { module } = await (latest ?? load(env.wasm));
+    toolbox = await Engine.start(module);
+  }
+  return toolbox;
 }
 
-/** The bytes at an address, or at a path where the host has files. */
-export async function read(source: string | URL): Promise<Uint8Array<ArrayBuffer>> {
+async function given(binary: BufferSource | WebAssembly.Module): Promise<Loaded> {
+  const module = binary instanceof WebAssembly.Module ? binary : await compile(async () => WebAssembly.compile(binary));
+  return { module, build: "custom", threads: 1 };
+}
+
+async function best(options: ModuleOptions): Promise<Loaded> {
+  const { build: wanted, threads = 1 } = options;
+  const candidates = wanted === undefined ? BUILDS.filter((build) => runs(build, threads)) : BUILDS.filter(({ name }) => name === wanted);
+  let failure: unknown = new InputError(`there is no build '${wanted}'; there are ${BUILDS.map(({ name }) => name).join(", ")}`);
+  for (const build of candidates) {
+    try {
+      const module = await cached(address(build, options.wasmPaths));
+      return { module, build: build.name, threads: build.threads ? threads : 1 };
+    } catch (error) {
+      // Whoever serves the files may have left out what only some hosts need.
+      failure = error;
+    }
+  }
+  throw failure;
+}
+
+function runs({ name, threads }: Build, wanted: number): boolean {
+  if (threads && !(wanted > 1 && globalThis.crossOriginIsolated === true)) {
+    return false;
+  }
+  return name === "base" || (host().relaxed && WebAssembly.validate(RELAXED));
+}
+
+function address({ name, file, url }: Build, paths: ModuleOptions["wasmPaths"]): string | URL {
+  if (typeof paths === "string" || paths instanceof URL) {
+    const folder = String(paths);
+    const path = folder.endsWith("/") ? folder + file : `${folder}/${file}`;
+    return paths instanceof URL ? new URL(path) : path;
+  }
+  return paths?.[name] ?? url();
+}
+
+function cached(source: string | URL): Promise<WebAssembly.Module> {
+  const key = String(source);
+  let module = compiled.get(key);
+  if (module === undefined) {
+    module = fetched(source);
+    compiled.set(key, module);
+    // The next call may find it.
+    module.catch(() => compiled.delete(key));
+  }
+  return module;
+}
+
+async function fetched(source: string | URL): Promise<WebAssembly.Module> {
+  const url = String(source);
+  const refused = (why: string, cause?: unknown): FetchError =>
+    new FetchError(`the WebAssembly module can't be loaded from '${url}': ${why}; the option wasmPaths says where it is`, { url }, { cause });
+  let response: Response;
   try {
-    if (isFile(source)) {
-      const { readFile } = await import(/* webpackIgnore: true */ /* @vite-ignore */ "node:fs/promises");
-      return await readFile(source);
-    }
-    const response = await fetch(source);
-    if (!response.ok) {
-      throw new Error(`the server answers ${response.status} ${response.statusText}`);
-    }
-    return new Uint8Array(await response.arrayBuffer());
+    response = await host().open(source, undefined);
   } catch (cause) {
-    throw new QuaverError("fetch", `cannot read '${source}': ${cause instanceof Error ? cause.message : cause}`, { cause });
+    throw refused(reason(cause), cause);
   }
+  if (!response.ok) {
+    throw refused(`the server answers ${response.status} ${response.statusText}`);
+  }
+  const type = response.headers.get("content-type") ?? "";
+  if (type.startsWith("text/html")) {
+    throw refused("the server answers with a page");
+  }
+  return compile(async () =>
+    type.startsWith("application/wasm") ? WebAssembly.compileStreaming(response) : WebAssembly.compile(await response.arrayBuffer()),
+  );
 }
 
-function isFile(source: string | URL): boolean {
-  if (source instanceof URL) {
-    return source.protocol === "file:";
+async function compile(work: () => Promise<WebAssembly.Module>): Promise<WebAssembly.Module> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (cause instanceof QuaverError) {
+      throw cause;
+    }
+    throw new UnsupportedError(`this host can't compile the WebAssembly module (it needs SIMD): ${reason(cause)}`, {}, { cause });
   }
-  const onNode = "process" in globalThis && !("document" in globalThis);
-  return onNode && !/^(https?|data|blob):/.test(source);
 }
