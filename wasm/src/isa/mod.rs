@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `v128` | all but the dot product |
+//! | `products` | the innermost loops of the matrix kernel |
 //! | `simd128` | what every engine has |
 //! | `probe` | what an engine makes of a relaxed dot product (with feature `relaxed`, as the rest) |
 //! | `usdot`, `sdot`, `sat` | the three ways |
@@ -11,6 +12,8 @@
 
 #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
 mod probe;
+#[cfg(target_arch = "wasm32")]
+mod products;
 #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
 mod sat;
 #[cfg(all(target_arch = "wasm32", feature = "relaxed"))]
