@@ -13,11 +13,14 @@ use crate::{setup, table, tidy, wasm};
 type Step = (&'static str, fn(&mut Counts) -> Result<()>);
 
 /// The wasm build comes before the tests, which load its modules.
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     ("setup", |_| setup::run()),
     ("format", |_| run_program(cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", |_| tidy::run()),
     ("clippy", |_| run_program(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))),
+    ("clippy of wasm-bindgen's classes", |_| {
+        run_program(cargo().args(["clippy", "--package", "quaver-wasm", "--features", "js", "--locked", "--", "-D", "warnings"]))
+    }),
     ("wasm", |_| wasm::run()),
     ("tests", tests),
 ];

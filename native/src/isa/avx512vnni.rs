@@ -10,6 +10,9 @@ use quaver_core::kernel::tile::{Panel, TileRows};
 mod lookup;
 mod slide;
 mod tile;
+mod widen;
+
+use widen::Zero;
 
 /// Proof that the processor has AVX-512 F, BW, DQ, VL and VNNI.
 #[derive(Debug, Clone, Copy)]
@@ -30,18 +33,6 @@ impl Avx512Vnni {
     }
 }
 
-impl Avx512Vnni {
-    /// The `n`-th sixteen bytes of row `m`.
-    #[inline(always)]
-    fn load_row<const L: usize, const MR: usize>(self, rows: &Addend<'_, L, MR>, m: usize, n: usize) -> __m128i {
-        // Of constants, and so no code.
-        assert!(m < MR && 16 * n + 16 <= L, "no such row or column");
-        let at = rows.bytes().as_ptr().wrapping_add(m * rows.pitch() + 16 * n);
-        // SAFETY: `self` proves the feature; `Addend` has made sure that each row's bytes lie within its slice.
-        unsafe { _mm_loadu_si128(at.cast()) }
-    }
-}
-
 /// Word i of each lane, lane by lane.
 static ORDER: Words = {
     // SAFETY: both are 64 bytes, and any bits are a vector.
@@ -50,46 +41,6 @@ static ORDER: Words = {
 
 /// Sixteen words.
 struct Words(__m512i);
-
-/// Byte i goes to lane i.
-static WIDEN: Words = {
-    // SAFETY: as above.
-    Words(unsafe { core::mem::transmute::<[i32; 16], __m512i>([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]) })
-};
-
-/// A zero point z.
-#[derive(Debug, Clone, Copy)]
-pub struct Zero {
-    /// 2²³ + z.
-    lifted: __m512,
-    order: __m512i,
-}
-
-impl Zero {
-    /// f32(x − z). Bytes are put below 2²³'s upper bits, whence a difference makes numbers: an operation less than to widen,
-    /// to subtract and to convert.
-    ///
-    /// # Safety
-    /// The processor must have AVX-512 BW.
-    #[inline(always)]
-    unsafe fn widen(self, x: __m128i) -> __m512 {
-        // SAFETY: the caller promises the feature.
-        unsafe { _mm512_sub_ps(self.lift(x), self.lifted) }
-    }
-
-    /// 2²³ + x of sixteen bytes.
-    ///
-    /// # Safety
-    /// The processor must have AVX-512 BW.
-    #[inline(always)]
-    unsafe fn lift(self, x: __m128i) -> __m512 {
-        // SAFETY: the caller promises the feature.
-        unsafe {
-            let above = _mm512_set1_epi32(0x4B00_0000);
-            _mm512_castsi512_ps(_mm512_mask_shuffle_epi8(above, 0x1111_1111_1111_1111, _mm512_broadcast_i32x4(x), self.order))
-        }
-    }
-}
 
 /// Limits of a narrowing.
 #[derive(Debug, Clone, Copy)]
@@ -156,9 +107,7 @@ impl Simd for Avx512Vnni {
 
     #[inline(always)]
     fn zero(self, z: u8) -> Zero {
-        // The compiler must not see the order, or it makes a conversion and a blend of the shuffle.
-        // SAFETY: `self` proves the feature; the static is there to be read.
-        unsafe { Zero { lifted: _mm512_set1_ps(8_388_608.0 + f32::from(z)), order: core::ptr::read_volatile(&raw const WIDEN.0) } }
+        Zero::new(self, z)
     }
 
     #[inline(always)]
@@ -177,7 +126,7 @@ impl Simd for Avx512Vnni {
     #[inline(always)]
     fn widen_row<const L: usize, const MR: usize>(self, rows: &Addend<'_, L, MR>, m: usize, n: usize, z: Zero) -> __m512 {
         // SAFETY: `self` proves the feature.
-        unsafe { z.widen(self.load_row(rows, m, n)) }
+        unsafe { z.widen(widen::load(self, rows, m, n)) }
     }
 
     #[inline(always)]
@@ -189,7 +138,7 @@ impl Simd for Avx512Vnni {
         f_lifted: __m512,
     ) -> __m512 {
         // SAFETY: `self` proves the feature.
-        unsafe { _mm512_fmsub_ps(self.zero(0).lift(self.load_row(rows, m, n)), f, f_lifted) }
+        unsafe { _mm512_fmsub_ps(self.zero(0).lift(widen::load(self, rows, m, n)), f, f_lifted) }
     }
 
     #[inline(always)]
