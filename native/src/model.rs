@@ -4,6 +4,8 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
 use memmap2::Mmap;
 use quaver_core::format::{FormatError, Metadata, QvrModel, TensorEntry};
 use quaver_core::graph::{Constants, Dim, Graph, ValueId};
@@ -54,7 +56,8 @@ impl AsRef<[u8]> for Bytes {
 }
 
 impl Model {
-    /// Opens a `.qvr` file by mapping it: weights are read when they are first used, and processes share their memory.
+    /// Opens a `.qvr` file by mapping it: processes share its memory, and nothing is copied. Where the system can, the whole file
+    /// is brought into memory here, else each page of weights when it is first used.
     ///
     /// While the model lives, the file must not be changed in place. Replacing it (writing another and renaming that) is
     /// fine. If it is overwritten, results change; if it is cut short, the system ends the process (`SIGBUS`).
@@ -71,6 +74,9 @@ impl Model {
         // are numbers of which every bit pattern is valid, and no kernel computes an address from one beyond an index
         // into a table of 256 entries by a byte.
         let map = unsafe { Mmap::map(&file) }.map_err(failed)?;
+        // All pages at once take less time than faults during the first run do. Where the system can't, those bring them.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(Advice::PopulateRead);
         Self::new(Bytes::Mapped(map)).map_err(|source| Error::File { path: path.to_owned(), source })
     }
 
