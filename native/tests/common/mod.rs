@@ -81,6 +81,8 @@ impl Rng {
     pub fn affine(&mut self) -> Affine {
         let q_max = [255, 127, self.between(1, 255) as u8][self.below(3)];
         let scale = [1.0 / 32.0, (1.0 + self.below(1000) as f32) / 9000.0][self.below(2)];
-        Affine { scale, zero_point: self.below(usize::from(q_max) + 1) as u8, q_max }
+        // Often 0, as behind a ReLU, for which kernels have ways of their own.
+        let zero_point = if self.below(4) == 0 { 0 } else { self.below(usize::from(q_max) + 1) as u8 };
+        Affine { scale, zero_point, q_max }
     }
 }

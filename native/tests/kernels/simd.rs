@@ -4,6 +4,8 @@ use proptest::array::{uniform4, uniform16};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use quaver_core::kernel::addend::Addend;
+use quaver_core::kernel::epilogue::Residual;
 use quaver_core::kernel::gemm::{Bases, Source, Weights};
 use quaver_core::kernel::simd::{Kernel, Simd};
 use quaver_core::kernel::soft::Soft;
@@ -116,6 +118,15 @@ impl Kernel for Every<'_> {
 
         let z = s.zero(*zero_point);
         answers.push(("widen_from", numbers(s, s.widen_from(&quarter, z))));
+        let residual = Residual { bytes: rows.as_flattened(), zero_point: *zero_point, multiplier: 1.0 };
+        let addend = Addend::<32, 3>::new(&residual, usize::from(*a) % 100, 61);
+        for (m, n) in [(0, 0), (0, 1), (1, 1), (2, 0), (2, 1)] {
+            answers.push(("widen_row", numbers(s, s.widen_row(&addend, m, n, z))));
+            // Numbers whose products with 2²³ are exact.
+            let f = 0.001 * (1.0 + f32::from(*b));
+            let scaled = s.scale_row(&addend, [m, n], s.splat_f32(f), s.splat_f32(f * 8_388_608.0));
+            answers.push(("scale_row", numbers(s, scaled)));
+        }
         // Behind the bytes that there are is anything.
         let count = usize::from(*a) % 16;
         answers.push(("widen_some_from", numbers(s, s.widen_some_from(&quarter[..count], z))[..4 * count].to_vec()));

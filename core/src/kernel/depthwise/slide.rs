@@ -85,7 +85,7 @@ impl<const ST: usize> Slide<ST> {
         let last = x.wrapping_add((strip.columns + more::<ST>() - 1) * ST);
         let pads = [x == usize::MAX, last == width];
         let (first, last) = (if pads[0] { x.wrapping_add(ST) } else { x }, last - usize::from(pads[1]));
-        let len = image.len().saturating_sub((height - 1) * width * channels);
+        let len = image.len().saturating_sub(height.saturating_sub(1) * width * channels);
         let inside = first <= last && last < width && (ST == 1 || x.wrapping_add(1) < width);
         let whole = inside && len >= last * channels + 64 / P;
         whole.then(|| Lines {
