@@ -51,19 +51,6 @@ pub fn store_over<S: Simd>(s: S, v: S::B, channels: usize, to: &mut [u8]) {
     }
 }
 
-/// What [`Simd::interleave`] gives, in the order of its columns.
-#[inline(always)]
-pub fn store_quads<S: Simd>(s: S, quads: [S::B; 4], to: &mut [[u8; 4]; 64]) {
-    let to = to.as_flattened_mut();
-    for (v, &quads) in quads.iter().enumerate() {
-        for l in 0..4 {
-            if let Some(to) = to[64 * l + 16 * v..].first_chunk_mut::<16>() {
-                s.store_quarter(quads, l, to);
-            }
-        }
-    }
-}
-
 /// The `j`-th sixteen of 64 bytes.
 #[inline(always)]
 pub fn quarter(x: &[u8; 64], j: usize) -> &[u8; 16] {

@@ -34,13 +34,26 @@ impl Avx512Vnni {
 }
 
 /// Word i of each lane, lane by lane.
-static ORDER: Words = {
-    // SAFETY: both are 64 bytes, and any bits are a vector.
-    Words(unsafe { core::mem::transmute::<[i32; 16], __m512i>([0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15]) })
-};
+static ORDER: Words = Words::new([0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15]);
+/// Words 0 to 2 of each lane, lane by lane, then the others.
+static TWELVE: Words = Words::new([0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15]);
 
-/// Sixteen words.
+/// Places of sixteen words for a permutation, which are read from memory: of an order that it knows, the compiler makes many
+/// shuffles instead of one behind another.
 struct Words(__m512i);
+
+impl Words {
+    const fn new(words: [i32; 16]) -> Self {
+        // SAFETY: both are 64 bytes, and any bits are a vector.
+        Words(unsafe { core::mem::transmute::<[i32; 16], __m512i>(words) })
+    }
+
+    #[inline(always)]
+    fn get(&'static self) -> __m512i {
+        // SAFETY: a reference can be read.
+        unsafe { core::ptr::read_volatile(&raw const self.0) }
+    }
+}
 
 /// Limits of a narrowing.
 #[derive(Debug, Clone, Copy)]
@@ -311,9 +324,8 @@ impl Simd for Avx512Vnni {
             let load = |x: &[u8; 16]| _mm_loadu_si128(x.as_ptr().cast());
             let ab = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(load(a)), load(b));
             let abcd = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(ab, load(c)), load(d));
-            // Words 4 channels wide are gathered by channel, then bytes within each 4 × 4 of them. The compiler must not see
-            // the order of the words, or it makes many shuffles of these two.
-            let words = _mm512_permutexvar_epi32(core::ptr::read_volatile(&raw const ORDER.0), abcd);
+            // Words 4 channels wide are gathered by channel, then bytes within each 4 × 4 of them.
+            let words = _mm512_permutexvar_epi32(ORDER.get(), abcd);
             let bytes = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             _mm512_shuffle_epi8(words, _mm512_broadcast_i32x4(bytes))
         }
@@ -350,8 +362,7 @@ impl Simd for Avx512Vnni {
         unsafe {
             // Twelve bytes of each lane, then the twelve words that hold them.
             let bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, -1, -1, -1, -1));
-            let words = _mm512_setr_epi32(0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 13, 14, 3, 7, 11, 15);
-            _mm512_permutexvar_epi32(words, _mm512_shuffle_epi8(quads, bytes))
+            _mm512_permutexvar_epi32(TWELVE.get(), _mm512_shuffle_epi8(quads, bytes))
         }
     }
 

@@ -102,17 +102,19 @@ fn down_rows<S: Simd, const R: usize>(s: S, rows: [&[u8]; R], to: &mut [u8; LINE
 fn along<S: Simd>(pool: &PoolU8<'_>, s: S, line: &[u8; LINE], to: &mut [u8]) {
     let PoolU8 { input: [_, w], output: [_, ow], channels: c, .. } = *pool;
     let shape = pool.pool.window;
-    let (pad, reach, step) = (shape.pads_begin[1], shape.reach(1), shape.dilations[1] * c);
-    // Columns all of whose taps are inside the image, where windows are one pixel apart.
+    let (pad, stride, reach, step) = (shape.pads_begin[1], shape.strides[1], shape.reach(1), shape.dilations[1] * c);
+    // Columns all of whose taps are inside the image, where there is a way for many at once.
     let (mut from, mut until) = (ow, ow);
-    if shape.strides[1] == 1 && reach <= w {
-        (from, until) = (pad.min(ow), (w + pad - reach + 1).min(ow));
+    if reach <= w && (stride == 1 || matches!(shape.kernel[1], 2 | 3)) {
+        (from, until) = (pad.div_ceil(stride).min(ow), ((w + pad - reach) / stride + 1).min(ow));
     }
     let mut column = 0;
     while column < ow {
         if column == from && from < until {
-            let (source, to) = (&line[(from - pad) * c..], &mut to[from * c..until * c]);
+            let (source, to) = (&line[(from * stride - pad) * c..], &mut to[from * c..until * c]);
             match shape.kernel[1] {
+                2 if stride > 1 => apart::<S, 2>(s, source, [step, stride * c, c], to),
+                3 if stride > 1 => apart::<S, 3>(s, source, [step, stride * c, c], to),
                 2 => along_taps::<S, 2>(s, source, step, to),
                 3 => along_taps::<S, 3>(s, source, step, to),
                 taps => along_any(s, source, step, taps, to),
@@ -132,6 +134,30 @@ fn along<S: Simd>(pool: &PoolU8<'_>, s: S, line: &[u8; LINE], to: &mut [u8]) {
             edge::store_over(s, largest, c, &mut to[column * c + first..]);
         }
         column += 1;
+    }
+}
+
+/// The largest of `T` bytes, `step` apart, of each channel of each window: pixels of `c` channels, from windows that are `pitch`
+/// apart.
+#[inline(always)]
+fn apart<S: Simd, const T: usize>(s: S, from: &[u8], [step, pitch, c]: [usize; 3], to: &mut [u8]) {
+    for channel in (0..c).step_by(64) {
+        let first = edge::block(channel, c);
+        let (mut from, mut to) = (&from[first..], &mut to[first..]);
+        loop {
+            let window = &from[..step * (T - 1) + 64];
+            let mut largest = edge::load(s, window, 0);
+            for k in 1..T {
+                largest = s.max_b(largest, edge::load(s, window, k * step));
+            }
+            edge::store_over(s, largest, c, to);
+            // The last window has no other behind it.
+            let Some(rest) = to.get_mut(c..) else { break };
+            if rest.is_empty() {
+                break;
+            }
+            (from, to) = (&from[pitch..], rest);
+        }
     }
 }
 

@@ -171,23 +171,21 @@ impl QuantizeTransposed<'_> {
         if self.pitch == 1 {
             return edge::store(s, v.plane(s, &self.x[plane(0)..][..count]), to);
         }
-        let mut rows = [s.splat_b(self.pad); 4];
-        let mut quads = [[0u8; 4]; 64];
         for first in (0..self.pitch).step_by(4) {
-            for (k, row) in rows.iter_mut().enumerate() {
-                let channel = first + k;
-                *row = match channel < self.channels {
-                    true => v.plane(s, &self.x[plane(channel)..][..count]),
-                    false => s.splat_b(self.pad),
-                };
+            let mut rows = [s.splat_b(self.pad); 4];
+            for (row, channel) in rows.iter_mut().zip(first..self.channels) {
+                *row = v.plane_shuffled(s, &self.x[plane(channel)..][..count]);
             }
-            edge::store_quads(s, s.interleave(rows), &mut quads);
-            let width = (self.pitch - first).min(4);
+            let quads = s.interleave(rows);
             if self.pitch == 3 {
-                triples(s, &quads[..count], to);
-            } else {
-                scatter(&quads[..count], width, &mut to[first..], self.pitch);
+                return triples(s, quads, to);
             }
+            let mut pixels = [[0u8; 64]; 4];
+            for (pixels, quads) in pixels.iter_mut().zip(quads) {
+                s.store_b(quads, pixels);
+            }
+            let (pixels, _) = pixels.as_flattened().as_chunks::<4>();
+            scatter(&pixels[..count], (self.pitch - first).min(4), &mut to[first..], self.pitch);
         }
     }
 }
@@ -210,23 +208,21 @@ fn scatter(quads: &[[u8; 4]], width: usize, to: &mut [u8], pitch: usize) {
     }
 }
 
-/// Writes the first three bytes of each quad, without a gap.
+/// Writes the first three bytes of as many quads as there is room for, without a gap.
 #[inline(always)]
-fn triples<S: Simd>(s: S, quads: &[[u8; 4]], to: &mut [u8]) {
+fn triples<S: Simd>(s: S, quads: [S::B; 4], to: &mut [u8]) {
     const WIDTH: usize = 3 * 16;
-    let (whole, rest) = quads.as_chunks::<16>();
-    for (i, quads) in whole.iter().enumerate() {
-        if let Some(quads) = quads.as_flattened().first_chunk() {
-            let bytes = s.triples(s.load_b(quads));
-            // What is stored behind them is overwritten by those that follow, unless there are none.
-            match to[WIDTH * i..].first_chunk_mut::<64>() {
-                Some(to) => s.store_b(bytes, to),
-                None => s.store_first(bytes, &mut to[WIDTH * i..][..WIDTH]),
+    for (i, quads) in quads.into_iter().enumerate() {
+        let Some(to) = to.get_mut(WIDTH * i..) else { return };
+        let bytes = s.triples(quads);
+        // What is stored behind them is overwritten by those that follow, unless there are none.
+        match to.first_chunk_mut::<64>() {
+            Some(to) => s.store_b(bytes, to),
+            None => {
+                let len = to.len().min(WIDTH);
+                s.store_first(bytes, &mut to[..len]);
             }
         }
-    }
-    for (quad, to) in rest.iter().zip(to[WIDTH * whole.len()..].chunks_exact_mut(3)) {
-        to.copy_from_slice(&quad[..3]);
     }
 }
 
@@ -249,11 +245,16 @@ impl<S: Simd> Steps<S> {
 
     #[inline(always)]
     fn quantize(&self, s: S, x: &[f32; 64]) -> S::B {
+        s.narrow(self.round(s, x), self.limits)
+    }
+
+    #[inline(always)]
+    fn round(&self, s: S, x: &[f32; 64]) -> [S::I; 4] {
         let mut y = [s.splat_i32(0); 4];
         for (y, x) in y.iter_mut().zip(x.as_chunks::<16>().0) {
             *y = s.round_below(s.div(s.load_f32(x), self.scale), self.top);
         }
-        s.narrow(y, self.limits)
+        y
     }
 
     /// Of up to 64.
@@ -263,6 +264,16 @@ impl<S: Simd> Steps<S> {
             Some(whole) => self.quantize(s, whole),
             None => self.quantize(s, &padded(x)),
         }
+    }
+
+    /// Of up to 64, those that [`Simd::interleave`] puts into their order: byte 16l + 4v + i is of x[16v + 4l + i].
+    #[inline(always)]
+    fn plane_shuffled(&self, s: S, x: &[f32]) -> S::B {
+        let rounded = match x.first_chunk::<64>() {
+            Some(whole) => self.round(s, whole),
+            None => self.round(s, &padded(x)),
+        };
+        s.narrow_interleaved(rounded, self.limits)
     }
 }
 
