@@ -1,9 +1,12 @@
 //! `cargo xtask wasm`: the WebAssembly modules and the npm package. The module is built twice: for every engine with SIMD, and
-//! with relaxed SIMD for engines that have that too.
+//! with relaxed SIMD for engines that have that too; and each of these with two interfaces: functions of integers, and what
+//! wasm-bindgen makes for JavaScript.
 //!
-//! * `target/wasm/quaver_abi.wasm`, `quaver_abi_relaxed.wasm`: the modules, for wasmtime and other hosts
-//! * `wasm/npm/dist/`: the npm package's code: the same modules, their list, and its TypeScript, compiled
+//! * `target/wasm/quaver_abi.wasm`, `quaver_abi_relaxed.wasm`: the modules for wasmtime and other hosts
+//! * `wasm/npm/dist/`: the npm package's code: the modules for JavaScript, their list and their glue, and its TypeScript, compiled
 //! * `target/npm/quaver-VERSION.tgz`: the package as a registry would have it
+
+mod glue;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,6 +20,7 @@ use flate2::{Compression, write::GzEncoder};
 use crate::process::{output, root, run as run_program};
 use crate::toolchain::{TARGET, Toolchain};
 use crate::{setup, table};
+use glue::Glue;
 
 const PROFILE: &str = "wasm-release";
 
@@ -64,7 +68,8 @@ const INSTRUCTIONS: [&str; 7] = [
 ];
 
 /// What TypeScript needs to know of [`list_of_builds`].
-const LIST_TYPES: &str = "export declare const BUILDS: readonly {
+const LIST_TYPES: &str = "export declare const VERSION: string;
+export declare const BUILDS: readonly {
   readonly name: string;
   readonly file: string;
   readonly threads: boolean;
@@ -88,11 +93,22 @@ pub fn run() -> Result<()> {
     fs::create_dir_all(&folder)?;
     fs::create_dir_all(dist.join("wasm"))?;
     let mut files = Vec::new();
+    let mut glue = None;
     for build in BUILDS {
         let module = folder.join(format!("quaver_abi{}.wasm", build.suffix));
-        optimize(build, &compile(&toolchain, build)?, &module)?;
-        copy(&module, &dist.join("wasm").join(build.file()))?;
+        optimize(build, &compile(&toolchain, build, &[])?, &module)?;
         files.push(module);
+
+        let module = dist.join("wasm").join(build.file());
+        let bound = Glue::bind(&compile(&toolchain, build, &["js"])?, &target().join("bindgen"))?;
+        optimize(build, bound.module(), &module)?;
+        files.push(module);
+        // One glue for all, so that it fits a module that the package's user brings.
+        let glue = glue.get_or_insert_with(|| bound.clone());
+        ensure!(glue.fits(&bound), "wasm-bindgen's glue of the build '{}' differs from that of another", build.name);
+    }
+    if let Some(glue) = glue {
+        files.push(glue.write(&dist)?);
     }
     fs::write(dist.join("builds.js"), list_of_builds())?;
     fs::write(dist.join("builds.d.ts"), LIST_TYPES)?;
@@ -111,7 +127,7 @@ impl Build {
     }
 }
 
-/// The package's list of its modules. Their addresses are literal, as bundlers look for them.
+/// The package's list of its modules, and their version. Their addresses are literal, as bundlers look for them.
 fn list_of_builds() -> String {
     let entry = |build: &Build| {
         let (name, file, threads) = (build.name, build.file(), build.threads);
@@ -119,7 +135,8 @@ fn list_of_builds() -> String {
         format!("  {{ name: \"{name}\", file: \"{file}\", threads: {threads}, url: {url} }},\n")
     };
     let entries: String = BUILDS.iter().map(entry).collect();
-    format!("// Written by `cargo xtask wasm`.\nexport const BUILDS = [\n{entries}];\n")
+    let version = env!("CARGO_PKG_VERSION");
+    format!("// Written by `cargo xtask wasm`.\nexport const VERSION = \"{version}\";\nexport const BUILDS = [\n{entries}];\n")
 }
 
 /// Packs the package.
@@ -155,13 +172,17 @@ fn check_relaxed(module: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiles `quaver-wasm` and returns the module's path, which the next build overwrites.
-fn compile(toolchain: &Toolchain, build: Build) -> Result<PathBuf> {
-    // Apart from the other builds, whose locks and outputs it would fight over.
-    let target = root().join("target/wasm-build");
+/// Where modules are compiled: apart from the other builds, whose locks and outputs these would fight over.
+fn target() -> PathBuf {
+    root().join("target/wasm-build")
+}
+
+/// Compiles `quaver-wasm` with the build's features and some more, and returns the module's path, which the next build overwrites.
+fn compile(toolchain: &Toolchain, build: Build, more: &[&str]) -> Result<PathBuf> {
+    let target = target();
     let mut command = toolchain.build();
     command.args(["--quiet", "--locked", "--package", "quaver-wasm", "--lib", "--profile", PROFILE]);
-    command.args(["--features", &build.features.join(",")]).arg("--target-dir").arg(&target);
+    command.args(["--features", &[build.features, more].concat().join(",")]).arg("--target-dir").arg(&target);
     let flags = [flags(), build.flags.iter().map(|&flag| flag.to_owned()).collect()].concat();
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     run_program(&mut command)?;

@@ -1,5 +1,5 @@
 /** Who runs a session's model: this thread, or a worker of the session's own. */
-import { type Description, type Elements, Engine } from "./engine.js";
+import { type Description, type Elements, Engine, type Model } from "./engine.js";
 import { fromPlain, InternalError, type PlainError, reason, StateError, toPlain, UnsupportedError } from "./error.js";
 import { host, type Thread } from "./host.js";
 
@@ -32,12 +32,12 @@ export interface Opening {
 export class LocalRunner implements Runner {
   readonly opened: Opened;
   readonly #engine: Engine;
-  readonly #handle: number;
+  readonly #model: Model;
 
-  private constructor(engine: Engine, handle: number) {
+  private constructor(engine: Engine, model: Model) {
     this.#engine = engine;
-    this.#handle = handle;
-    this.opened = { description: engine.describe(handle), instructions: engine.instructions };
+    this.#model = model;
+    this.opened = { description: engine.describe(model), instructions: engine.instructions };
   }
 
   static async open({ module, parts, instructions }: Opening): Promise<LocalRunner> {
@@ -49,12 +49,12 @@ export class LocalRunner implements Runner {
   }
 
   async run(inputs: readonly Elements[], outputs: readonly number[]): Promise<Elements[]> {
-    return this.#engine.run(this.#handle, inputs, outputs);
+    return this.#engine.run(this.#model, inputs, outputs);
   }
 
   async release(): Promise<void> {
     // The instance goes with its session; this is for as long as the host doesn't collect it.
-    this.#engine.close(this.#handle);
+    this.#engine.close(this.#model);
   }
 }
 
