@@ -1,6 +1,7 @@
 // The packed package in a plain Node script.
 import { deepEqual, ok } from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
@@ -19,8 +20,10 @@ after(() => {
 let bench;
 before(async () => {
   const quaver = await import(pathToFileURL(join(user.folder, "quaver.js")).href);
+  // Not every toolchain makes the build for threads.
+  const threaded = existsSync(join(user.dist, "wasm/quaver_threads.wasm"));
   const relaxed = Number.parseInt(process.versions.node, 10) >= 22;
-  bench = { quaver, base: server.base, relaxed, files: await fixtures(server.base) };
+  bench = { quaver, base: server.base, relaxed, shares: relaxed && threaded, files: await fixtures(server.base) };
 });
 
 for (const [name, run] of Object.entries(cases)) {

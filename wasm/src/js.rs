@@ -110,6 +110,27 @@ pub fn image_tensor(rgba: Uint8Array, width: u32, height: u32, options: &str) ->
     Ok(Uint8Array::new_from_slice(&image::tensor(&pixels, (width, height), &options).map_err(thrown)?))
 }
 
+/// See [`threads::expect`](crate::threads::expect).
+#[cfg(feature = "threads")]
+#[wasm_bindgen(js_name = expectThreads)]
+pub fn expect_threads(threads: usize) -> bool {
+    crate::threads::expect(threads)
+}
+
+/// See [`threads::serve`](crate::threads::serve).
+#[cfg(feature = "threads")]
+#[wasm_bindgen]
+pub fn serve(index: usize) {
+    crate::threads::serve(index);
+}
+
+/// See [`threads::lose`](crate::threads::lose).
+#[cfg(feature = "threads")]
+#[wasm_bindgen]
+pub fn lose() {
+    crate::threads::lose();
+}
+
 /// The host's bytes, straight to where they stay.
 fn taken(parts: &[Uint8Array]) -> Result<AlignedBytes, SessionError> {
     let sum = |sum: usize, part: &Uint8Array| sum.checked_add(part.length() as usize);

@@ -6,8 +6,9 @@
 //! * [`error`] what can go wrong in all of these
 //! * `abi` functions of integers, for hosts of every language
 //! * `js` (a feature, instead of `abi`) the same for JavaScript, through wasm-bindgen: what the npm package in `npm` calls
+//! * [`threads`] what a host's threads do for a session
 //!
-//! One thread, no I/O: the host brings the file's bytes and takes the results' bytes. Everything that a host passes is
+//! No I/O: the host brings the file's bytes and takes the results' bytes. Everything that a host passes is
 //! checked, so a wrong call is an error and never undefined behaviour.
 
 #[cfg(not(feature = "js"))]
@@ -20,3 +21,4 @@ mod isa;
 #[cfg(feature = "js")]
 pub mod js;
 pub mod session;
+pub mod threads;

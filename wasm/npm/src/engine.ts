@@ -1,7 +1,7 @@
 /** An instance of the WebAssembly module, bound by wasm-bindgen's glue: what `wasm/src/js.rs` offers, with this package's exceptions. */
-import { VERSION } from "./builds.js";
+import { type Glue, VERSION } from "./builds.js";
+import { Crew, glueOf } from "./crew.js";
 import { fromPlain, InternalError, MemoryError, QuaverError, reason, UnsupportedError } from "./error.js";
-import { bind } from "./glue.js";
 import type { Pixels } from "./image.js";
 
 /** Most bytes of one block: what an allocation may have where addresses have 32 bits, with room to align it. */
@@ -30,29 +30,31 @@ export interface Elements {
 }
 
 /** The module's functions and classes, and its memory. */
-type Bound = ReturnType<typeof bind> & { readonly memory: WebAssembly.Memory };
+type Bound = Glue & { readonly memory: WebAssembly.Memory };
 
 /** A model within an instance. */
 export type Model = InstanceType<Bound["Session"]>;
 
 /** One instance, with a memory of its own, which the host collects together with it. */
 export class Engine {
+  readonly #module: WebAssembly.Module;
   readonly #bound: Bound;
   #broken = false;
 
-  private constructor(bound: Bound) {
+  private constructor(module: WebAssembly.Module, bound: Bound) {
+    this.#module = module;
     this.#bound = bound;
   }
 
   /** Makes an instance. */
   static async start(module: WebAssembly.Module): Promise<Engine> {
-    const glue = bind();
     let version: string;
     try {
+      const glue = glueOf(module);
       const { memory } = await glue({ module_or_path: module });
       version = glue.version();
       if (version === VERSION) {
-        return new Engine(Object.assign(glue, { memory }));
+        return new Engine(module, Object.assign(glue, { memory }));
       }
     } catch (cause) {
       if (cause instanceof RangeError) {
@@ -61,6 +63,12 @@ export class Engine {
       throw new UnsupportedError(`the WebAssembly module can't be started: ${reason(cause)}`, {}, { cause });
     }
     throw new UnsupportedError(`the WebAssembly module is of version ${version}, and this code of ${VERSION}`);
+  }
+
+  /** Lets runs use so many threads, before any has begun, and gives those that help; none, where the module knows no threads. */
+  async threads(count: number): Promise<Crew | undefined> {
+    const expects = this.#guarded(({ expectThreads }) => count > 1 && expectThreads?.(count));
+    return expects ? Crew.gather(this.#module, this.#bound.memory, count - 1) : undefined;
   }
 
   /** Bytes of the instance's memory. It never shrinks. */

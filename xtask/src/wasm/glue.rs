@@ -11,8 +11,6 @@ use wasm_bindgen_cli_support::Bindgen;
 
 /// What wasm-bindgen calls its files, and the modules that they import from each other.
 const STEM: &str = "quaver";
-/// The package's file of the glue.
-const FILE: &str = "glue";
 
 /// A module's glue.
 #[derive(Clone)]
@@ -50,9 +48,9 @@ impl Glue {
         self.script == other.script
     }
 
-    /// Writes it as an ES module with types, and returns the path of the code.
-    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
-        let (script, types) = (folder.join(FILE).with_extension("js"), folder.join(FILE).with_extension("d.ts"));
+    /// Writes it as an ES module of that name, with types, and returns the path of the code.
+    pub fn write(&self, folder: &Path, name: &str) -> Result<PathBuf> {
+        let (script, types) = (folder.join(format!("{name}.js")), folder.join(format!("{name}.d.ts")));
         let Self { script: glue, types: declared, .. } = self;
         let head = "// wasm-bindgen's glue, in a function by `cargo xtask wasm`: each call binds an instance of its own.\n";
         fs::write(&script, format!("{head}export function bind() {{\n{glue}\nreturn wasm_bindgen;\n}}\n"))?;

@@ -1,0 +1,58 @@
+//! The threads of this instance. Rust can't start any on the web: the host does, each with an instance of the same module over the
+//! same memory, and lets them come to [`serve`].
+//!
+//! The thread that opens sessions never waits but by looking: browsers don't let a page's thread sleep. What it waits for are the
+//! last moments of parts that others have begun; parts that nobody has begun it does itself.
+
+use std::sync::OnceLock;
+
+use quaver_pool::Pool;
+
+static POOL: OnceLock<Pool> = OnceLock::new();
+
+/// The threads that runs use: one, unless [`expect`] was called before.
+pub fn pool() -> &'static Pool {
+    POOL.get_or_init(|| Pool::unmanned(1))
+}
+
+/// Makes runs use so many threads, that of the caller included; `false` where it is too late for that. Until the others come to
+/// [`serve`], their work is the caller's.
+pub fn expect(threads: usize) -> bool {
+    POOL.set(Pool::unmanned(threads)).is_ok()
+}
+
+/// Works for runs of other threads as thread `index`, from 1 on, and doesn't return.
+pub fn serve(index: usize) {
+    pool().serve(index);
+}
+
+/// Says that a thread that came to [`serve`] has broken down. A run that waits for it breaks down, too.
+pub fn lose() {
+    pool().lose();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::session::Session;
+    use crate::session::tests::{bytes, file};
+
+    #[test]
+    fn others_can_come_late_or_never() {
+        assert!(expect(3));
+        assert!(!expect(2), "it is decided once");
+        // One of the two comes.
+        thread::spawn(|| serve(1));
+        let rows = 4000;
+        let values: Vec<f32> = (0..2 * rows).map(|i| i as f32).collect();
+        let expected: Vec<f32> = values.iter().enumerate().map(|(i, x)| x + [10.0, 20.0][i % 2]).collect();
+        let mut session = Session::open(file()).expect("valid");
+        session.set_input(0, &bytes(&values), vec![rows, 2]).expect("fits");
+        for _ in 0..1000 {
+            session.run().expect("runs");
+            assert_eq!(session.output(0).expect("ran").as_slice::<f32>(), Some(expected.as_slice()));
+        }
+    }
+}
