@@ -196,11 +196,11 @@ describe("a page built by Vite", () => {
 
 test("a page of Vite's development server", async () => {
   const files = await serve({ files: FIXTURES, pages: user.folder, dist: user.dist });
-  const server = await createServer({ root: user.folder, logLevel: "warn", server: { port: 0, host: "127.0.0.1" } });
+  const server = await createServer({ root: user.folder, logLevel: "warn", server: { port: 0, host: "127.0.0.1", headers: ISOLATED } });
   try {
     await server.listen();
     const { port } = server.httpServer.address();
-    await visit(`http://127.0.0.1:${port}`, (page) => run(page, files.base, ...ESSENTIAL));
+    await visit(`http://127.0.0.1:${port}`, (page) => run(page, files.base, ...ESSENTIAL, ...THREADS));
   } finally {
     await server.close();
     files.end();
@@ -223,9 +223,9 @@ test("a page built by webpack", async () => {
   const stats = await new Promise((resolve, reject) => compiler.run((error, stats) => (error ? reject(error) : resolve(stats))));
   ok(!stats.hasErrors() && !stats.hasWarnings(), stats.toString("errors-warnings"));
   write(output, { "index.html": '<!doctype html><link rel="icon" href="data:,"><script src="main.js"></script>' });
-  const server = await serve({ files: FIXTURES, pages: output, dist: user.dist });
+  const server = await serve({ files: FIXTURES, pages: output, dist: user.dist, headers: ISOLATED });
   try {
-    await visit(server.base, (page) => run(page, server.base, ...ESSENTIAL));
+    await visit(server.base, (page) => run(page, server.base, ...ESSENTIAL, ...THREADS));
   } finally {
     server.end();
   }
