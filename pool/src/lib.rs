@@ -109,8 +109,8 @@ impl Pool {
         Self { shared: Arc::new(shared), workers: Vec::new(), busy: AtomicBool::new(false) }
     }
 
-    /// Makes the calling thread worker `index` of a pool that starts none itself: 1 to `threads` − 1. It returns when the pool is
-    /// dropped, which somebody else has to do.
+    /// Makes the calling thread worker `index` of a pool that starts none itself: 1 to `threads` − 1. It doesn't return, as nobody
+    /// can drop the pool meanwhile: whoever started the thread has to end it, between runs.
     ///
     /// # Panics
     /// If there are not so many threads, or with the panic of a part that was not caught.

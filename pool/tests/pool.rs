@@ -45,6 +45,28 @@ fn each_part_runs_once() {
 }
 
 #[test]
+fn threads_that_others_start_come_late_or_never() {
+    let pool: &Pool = Box::leak(Box::new(Pool::unmanned(4)));
+    assert_eq!(pool.threads(), 4);
+    for index in 0..3 {
+        let calls = counters(100);
+        for run in 0..200 {
+            pool.run(100, &|part| {
+                calls[part].fetch_add(1, Relaxed);
+            });
+            if run % 50 == 0 {
+                let_sleep();
+            }
+        }
+        assert_each(&calls, 200, &format!("{index} have come"));
+        // The last one never comes.
+        if index > 0 {
+            thread::spawn(move || pool.serve(index));
+        }
+    }
+}
+
+#[test]
 fn no_threads_are_one() {
     let pool = Pool::new(0).expect("threads");
     assert_eq!(pool.threads(), 1);

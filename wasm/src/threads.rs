@@ -30,29 +30,3 @@ pub fn serve(index: usize) {
 pub fn lose() {
     pool().lose();
 }
-
-#[cfg(test)]
-mod tests {
-    use std::thread;
-
-    use super::*;
-    use crate::session::Session;
-    use crate::session::tests::{bytes, file};
-
-    #[test]
-    fn others_can_come_late_or_never() {
-        assert!(expect(3));
-        assert!(!expect(2), "it is decided once");
-        // One of the two comes.
-        thread::spawn(|| serve(1));
-        let rows = 4000;
-        let values: Vec<f32> = (0..2 * rows).map(|i| i as f32).collect();
-        let expected: Vec<f32> = values.iter().enumerate().map(|(i, x)| x + [10.0, 20.0][i % 2]).collect();
-        let mut session = Session::open(file()).expect("valid");
-        session.set_input(0, &bytes(&values), vec![rows, 2]).expect("fits");
-        for _ in 0..1000 {
-            session.run().expect("runs");
-            assert_eq!(session.output(0).expect("ran").as_slice::<f32>(), Some(expected.as_slice()));
-        }
-    }
-}
