@@ -27,12 +27,10 @@
 //! | [`dispatch`] | which kernel runs a node, and why |
 //! | `backend` | from an operation to its kernel |
 //! | `isa`, `amx` | instructions |
-//! | `pool` | threads that share the parts of an operation |
 //! | `profile` | [`Profile`]: where the time of runs goes |
 //! | `error` | [`Error`] |
 //!
-//! `unsafe` occurs in the mapping in `model`, in `pool`, which lends borrowed work to threads, and where instructions are: `isa`
-//! and `amx`.
+//! `unsafe` occurs in the mapping in `model`, and where instructions are: `isa` and `amx`. Threads are `quaver_pool`'s.
 
 #[doc(hidden)]
 pub mod amx;
@@ -44,11 +42,12 @@ mod error;
 pub mod isa;
 mod model;
 mod options;
-#[doc(hidden)]
-pub mod pool;
 mod profile;
 mod session;
 mod tensor;
+
+#[doc(hidden)]
+pub use quaver_pool as pool;
 
 pub use cpu::Isa;
 pub use dispatch::explain::Explained;

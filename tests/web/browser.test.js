@@ -1,7 +1,7 @@
 // The packed package in pages that Chromium shows: built by Vite and by webpack, served by Vite's development server, and with no
 // bundler at all.
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { readFileSync, readdirSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
@@ -16,6 +16,8 @@ import { serve } from "./server.js";
 const args = ["--no-sandbox", "--js-flags=--expose-gc", "--enable-precise-memory-info"];
 const browser = await chromium.launch({ executablePath: process.env.QUAVER_CHROMIUM, args });
 const user = project("vite");
+/** Whether the package has a build for threads, which not every toolchain makes. */
+const threaded = existsSync(join(user.dist, "wasm/quaver_threads.wasm"));
 after(async () => {
   await browser.close();
   user.remove();
@@ -41,25 +43,31 @@ async function visit(url, work, expected = []) {
 
 /** Runs cases within a page. */
 function run(page, base, ...names) {
-  const work = async ({ base, names }) => {
-    globalThis.bench ??= { quaver: globalThis.quaver, base, relaxed: true, files: await globalThis.fixtures(base) };
+  const work = async ({ base, names, threaded }) => {
+    const shares = threaded && globalThis.crossOriginIsolated;
+    globalThis.bench ??= { quaver: globalThis.quaver, base, relaxed: true, shares, files: await globalThis.fixtures(base) };
     for (const name of names) {
       await globalThis.cases[name](globalThis.bench);
     }
   };
-  return page.evaluate(work, { base, names });
+  return page.evaluate(work, { base, names, threaded });
 }
 
+/** What a server says for pages that may share memory between threads. */
+const ISOLATED = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
+const THREADS = ["gives native's bytes on any number of threads", "runs without threads that can't be started"];
 const ESSENTIAL = ["gives native's bytes, from bytes", "runs in a worker, and leaves the caller's buffers alone"];
 
 describe("a page built by Vite", () => {
   const pages = join(user.folder, "dist");
   let server;
+  let isolated;
   before(async () => {
     await build({ root: user.folder, logLevel: "warn", build: { assetsDir: "assets" } });
     server = await serve({ files: FIXTURES, pages, dist: user.dist });
+    isolated = await serve({ files: FIXTURES, pages, dist: user.dist, headers: ISOLATED });
   });
-  after(() => server.end());
+  after(() => [server, isolated].forEach(({ end }) => end()));
 
   test("type-checks, and carries the builds of the module and one worker", () => {
     compile(user.folder);
@@ -72,6 +80,38 @@ describe("a page built by Vite", () => {
   for (const name of Object.keys(cases)) {
     // The browser itself complains about what the server is told to refuse.
     test(name, () => visit(server.base, (page) => run(page, server.base, name), ["Failed to load resource"]));
+  }
+
+  for (const name of [...THREADS, ...ESSENTIAL, "has several sessions at once", "survives hostile models", "can be aborted"]) {
+    test(`${name}, isolated from other origins`, () => visit(isolated.base, (page) => run(page, isolated.base, name)));
+  }
+
+  for (const worker of [false, true]) {
+    test(`leaves no thread behind${worker ? " in workers" : ""}`, { skip: !threaded }, () =>
+      visit(isolated.base, async (page) => {
+        const cdp = await browser.newBrowserCDPSession();
+        // Counts workers within workers, too.
+        const threads = async () => {
+          const { targetInfos } = await cdp.send("Target.getTargets", { filter: [{ type: "worker" }] });
+          return targetInfos.length;
+        };
+        const work = async ({ base, worker, cycles }) => {
+          globalThis.bench ??= { quaver: globalThis.quaver, base, files: await globalThis.fixtures(base) };
+          globalThis.kept = await globalThis.quaver.InferenceSession.create(globalThis.bench.files.model, { worker, threads: 4 });
+          await globalThis.cycles(globalThis.bench, cycles, worker, 4);
+        };
+        await page.evaluate(work, { base: isolated.base, worker, cycles: 50 });
+        const ofOne = worker ? 4 : 3;
+        const left = async (count) => {
+          for (let i = 0; i < 100 && (await threads()) !== count; i++) {
+            await new Promise((resolve) => setTimeout(resolve, 50));
+          }
+          equal(await threads(), count);
+        };
+        await left(ofOne);
+        await page.evaluate(() => globalThis.kept.release());
+        await left(0);
+      }));
   }
 
   test("takes what a page has of pictures", () =>
@@ -156,11 +196,11 @@ describe("a page built by Vite", () => {
 
 test("a page of Vite's development server", async () => {
   const files = await serve({ files: FIXTURES, pages: user.folder, dist: user.dist });
-  const server = await createServer({ root: user.folder, logLevel: "warn", server: { port: 0, host: "127.0.0.1" } });
+  const server = await createServer({ root: user.folder, logLevel: "warn", server: { port: 0, host: "127.0.0.1", headers: ISOLATED } });
   try {
     await server.listen();
     const { port } = server.httpServer.address();
-    await visit(`http://127.0.0.1:${port}`, (page) => run(page, files.base, ...ESSENTIAL));
+    await visit(`http://127.0.0.1:${port}`, (page) => run(page, files.base, ...ESSENTIAL, ...THREADS));
   } finally {
     await server.close();
     files.end();
@@ -183,9 +223,9 @@ test("a page built by webpack", async () => {
   const stats = await new Promise((resolve, reject) => compiler.run((error, stats) => (error ? reject(error) : resolve(stats))));
   ok(!stats.hasErrors() && !stats.hasWarnings(), stats.toString("errors-warnings"));
   write(output, { "index.html": '<!doctype html><link rel="icon" href="data:,"><script src="main.js"></script>' });
-  const server = await serve({ files: FIXTURES, pages: output, dist: user.dist });
+  const server = await serve({ files: FIXTURES, pages: output, dist: user.dist, headers: ISOLATED });
   try {
-    await visit(server.base, (page) => run(page, server.base, ...ESSENTIAL));
+    await visit(server.base, (page) => run(page, server.base, ...ESSENTIAL, ...THREADS));
   } finally {
     server.end();
   }
@@ -197,12 +237,11 @@ test("a page without a bundler, isolated from other origins", async () => {
     import * as bench from "/cases.js";
     Object.assign(globalThis, { quaver, ...bench });`;
   write(user.folder, { "plain.html": `<!doctype html><link rel="icon" href="data:,"><script type="module">${script}</script>` });
-  const headers = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
-  const server = await serve({ files: FIXTURES, pages: user.folder, dist: user.dist, headers });
+  const server = await serve({ files: FIXTURES, pages: user.folder, dist: user.dist, headers: ISOLATED });
   try {
     await visit(`${server.base}/plain.html`, async (page) => {
       equal(await page.evaluate(() => globalThis.crossOriginIsolated), true);
-      await run(page, server.base, ...ESSENTIAL, "describes a model");
+      await run(page, server.base, ...ESSENTIAL, ...THREADS, "describes a model");
     });
   } finally {
     server.end();

@@ -1,8 +1,8 @@
 // What the npm package promises, for every host alike: each case takes the package and a `Bench`, and throws where a promise is
 // broken. `files` are the fixtures that tests/all/npm.rs makes (see `fixtures` below), `base` is where server.js serves them, and
-// `relaxed` says whether the host has relaxed SIMD that can be relied on.
+// `relaxed` says whether the host has relaxed SIMD that can be relied on; `shares`, whether it has memory that threads share, too.
 
-/** @typedef {{ quaver: any, base: string, relaxed: boolean, files: any }} Bench */
+/** @typedef {{ quaver: any, base: string, relaxed: boolean, shares: boolean, files: any }} Bench */
 
 function check(holds, message) {
   if (!holds) {
@@ -154,10 +154,45 @@ export const cases = {
         check(error.code === "input" && error.message.includes(`'${instructions}'`) && /dot/.test(instructions), error.message);
       }
     }
-    await withSession(bench, bench.files.model, {}, ({ backend }) => {
+    await withSession(bench, bench.files.model, { threads: 1 }, ({ backend }) => {
       check(backend.build === (bench.relaxed ? "relaxed" : "base"), JSON.stringify(backend));
       check(backend.instructions === seen.at(-1), `${backend.instructions} of ${seen}`);
     });
+  },
+
+  async "gives native's bytes on any number of threads"(bench) {
+    for (const worker of [false, true]) {
+      for (const threads of [1, 2, 4]) {
+        await withSession(bench, bench.files.model, { threads, worker }, async (session) => {
+          check(session.backend.threads === (bench.shares ? threads : 1), JSON.stringify(session.backend));
+          check((session.backend.build === "threads") === (bench.shares && threads > 1), JSON.stringify(session.backend));
+          await runs(bench, session);
+          // Threads that fell asleep are woken.
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          await runs(bench, session);
+        });
+      }
+    }
+  },
+
+  async "runs without threads that can't be started"(bench) {
+    const { Worker } = globalThis;
+    if (Worker === undefined) {
+      return;
+    }
+    globalThis.Worker = class {
+      constructor() {
+        throw new Error("the page's policy forbids it");
+      }
+    };
+    try {
+      await withSession(bench, bench.files.model, { threads: 4 }, async (session) => {
+        check(session.backend.threads === 1, JSON.stringify(session.backend));
+        await runs(bench, session);
+      });
+    } finally {
+      globalThis.Worker = Worker;
+    }
   },
 
   async "describes a model"(bench) {
@@ -246,7 +281,7 @@ export const cases = {
       await refusal(quaver, () => session.create(42, { worker }), "InputError", ["number"]);
       await refusal(quaver, () => session.create(files.model, { worker, threads: 0 }), "InputError", ["threads"]);
       await refusal(quaver, () => session.create(files.model, { worker, build: "nix" }), "InputError", ["nix", "base"]);
-      const wasmPaths = { base: `${base}/page`, relaxed: `${base}/page` };
+      const wasmPaths = { base: `${base}/page`, relaxed: `${base}/page`, threads: `${base}/page` };
       await refusal(quaver, () => session.create(files.model, { worker, wasmPaths }), "FetchError", ["wasmPaths"]);
     }
   },
@@ -411,10 +446,10 @@ export const cases = {
 };
 
 /** Creates, runs and releases a session so many times. */
-export async function cycles(bench, count, worker) {
+export async function cycles(bench, count, worker, threads) {
   const inputs = zeros(bench);
   for (let i = 0; i < count; i++) {
-    await withSession(bench, bench.files.model, { worker }, (session) => session.run(inputs));
+    await withSession(bench, bench.files.model, { worker, threads }, (session) => session.run(inputs));
   }
 }
 

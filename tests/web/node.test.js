@@ -1,6 +1,7 @@
 // The packed package in a plain Node script.
 import { deepEqual, ok } from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
@@ -9,6 +10,8 @@ import { cases, cycles, fixtures } from "./cases.js";
 import { compile, FIXTURES, project, write } from "./project.js";
 import { serve } from "./server.js";
 
+/** Where Linux lists the threads of this process. */
+const TASKS = "/proc/self/task";
 const user = project();
 write(user.folder, { "quaver.js": 'export * from "quaver";\n' });
 const server = await serve({ files: FIXTURES, pages: user.folder, dist: user.dist });
@@ -19,8 +22,10 @@ after(() => {
 let bench;
 before(async () => {
   const quaver = await import(pathToFileURL(join(user.folder, "quaver.js")).href);
+  // Not every toolchain makes the build for threads.
+  const threaded = existsSync(join(user.dist, "wasm/quaver_threads.wasm"));
   const relaxed = Number.parseInt(process.versions.node, 10) >= 22;
-  bench = { quaver, base: server.base, relaxed, files: await fixtures(server.base) };
+  bench = { quaver, base: server.base, relaxed, shares: relaxed && threaded, files: await fixtures(server.base) };
 });
 
 for (const [name, run] of Object.entries(cases)) {
@@ -51,6 +56,22 @@ test("lets a script end, whose sessions are not released", () => {
   const args = ["--input-type=module", "--eval", script, join(FIXTURES, "model.qvr")];
   const printed = execFileSync("node", args, { cwd: user.folder, encoding: "utf8", timeout: 20_000 });
   deepEqual(printed, `${bench.files.manifest.inputs.length}\n`);
+});
+
+test("leaves no thread behind", async (context) => {
+  if (!bench.shares || !existsSync(TASKS)) {
+    return context.skip("there are no threads, or no way to count them");
+  }
+  const threads = () => readdirSync(TASKS).length;
+  for (const worker of [false, true]) {
+    await cycles(bench, 5, worker, 4);
+    const before = threads();
+    await cycles(bench, 50, worker, 4);
+    for (let i = 0; i < 100 && threads() > before; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    ok(threads() <= before, `${threads()} threads, and ${before} before`);
+  }
 });
 
 test("has types for projects without a browser's", () => {

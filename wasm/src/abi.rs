@@ -18,18 +18,15 @@ use quaver_core::tensor::AlignedBytes;
 use serde_json::json;
 use thiserror::Error;
 
-use crate::class::{Class, ClassError};
-use crate::image::{self, ImageError};
+use crate::class::Class;
+use crate::error::Failure;
+use crate::image;
 use crate::session::{Session, SessionError};
 
 #[derive(Debug, Error)]
 enum AbiError {
     #[error(transparent)]
-    Session(#[from] SessionError),
-    #[error(transparent)]
-    Class(#[from] ClassError),
-    #[error(transparent)]
-    Image(#[from] ImageError),
+    Work(Failure),
     #[error("there is no session {0}; it was never opened, or is closed")]
     Handle(u32),
     #[error("no block from quaver_alloc holds the {len} bytes at {address:#x}")]
@@ -40,22 +37,23 @@ enum AbiError {
     Exhausted,
 }
 
-impl AbiError {
-    /// What the error is about, for programs: as [`SessionError::kind`], or `host` where the host misuses this interface.
-    fn kind(&self) -> &'static str {
-        match self {
-            Self::Session(error) => error.kind(),
-            Self::Image(_) | Self::Class(_) => "input",
-            Self::Handle(_) | Self::Block { .. } | Self::Dims(_) | Self::Exhausted => "host",
-        }
+impl<E> From<E> for AbiError
+where
+    Failure: From<E>,
+{
+    fn from(error: E) -> Self {
+        Self::Work(error.into())
     }
+}
 
+impl AbiError {
+    /// As JSON; the kind is that of [`Failure::kind`], or `host` where the host misuses this interface.
     fn details(&self) -> String {
-        let session = match self {
-            Self::Session(error) => error.about(),
-            _ => Default::default(),
+        let (kind, about) = match self {
+            Self::Work(failure) => (failure.kind(), failure.about()),
+            Self::Handle(_) | Self::Block { .. } | Self::Dims(_) | Self::Exhausted => ("host", Default::default()),
         };
-        json!({ "kind": self.kind(), "message": self.to_string(), "about": session }).to_string()
+        json!({ "kind": kind, "message": self.to_string(), "about": about }).to_string()
     }
 }
 
@@ -107,7 +105,7 @@ pub extern "C" fn quaver_free(address: usize, len: usize) {
 #[unsafe(no_mangle)]
 pub extern "C" fn quaver_classes() -> u32 {
     with(|state| {
-        let names: Vec<&str> = Class::ALL.into_iter().filter(|class| class.is_available()).map(Class::name).collect();
+        let names: Vec<&str> = Class::available().map(Class::name).collect();
         state.give(names.join(",").as_bytes())
     })
 }
@@ -220,10 +218,9 @@ pub extern "C" fn quaver_output_len(handle: u32, index: u32) -> usize {
 #[unsafe(no_mangle)]
 pub extern "C" fn quaver_output_dims(handle: u32, index: u32) -> u32 {
     with(|state| {
-        let shape = state.session(handle)?.output(index as usize)?.shape();
-        // An extent above 32 bits would need an arena above the session's limit.
-        let dims: Vec<u8> = shape.iter().flat_map(|&extent| (extent as u32).to_le_bytes()).collect();
-        state.give(&dims)
+        let dims = state.session(handle)?.output_dims(index as usize)?;
+        let bytes: Vec<u8> = dims.into_iter().flat_map(u32::to_le_bytes).collect();
+        state.give(&bytes)
     })
 }
 
@@ -261,7 +258,7 @@ pub extern "C" fn quaver_last_error() -> u32 {
 }
 
 /// Makes the last error the result, as JSON: `{"kind":"input","message":…,"about":{"name":"x","expected":…,"got":…}}`. The kind is
-/// that of [`SessionError::kind`], or `host`; `about` has what is known. 1, or 0 if no call has failed yet.
+/// that of [`Failure::kind`], or `host`; `about` has what is known. 1, or 0 if no call has failed yet.
 #[unsafe(no_mangle)]
 pub extern "C" fn quaver_last_error_details() -> u32 {
     with(|state| match state.error.as_ref().map(AbiError::details) {

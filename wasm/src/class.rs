@@ -69,9 +69,14 @@ impl Class {
         }
     }
 
+    /// Those that this build and this engine have, ascending.
+    pub fn available() -> impl DoubleEndedIterator<Item = Self> {
+        Self::ALL.into_iter().filter(|class| class.is_available())
+    }
+
     /// The fastest that there is.
     pub fn best() -> Self {
-        Self::ALL.into_iter().rev().find(|class| class.is_available()).unwrap_or(Self::Scalar)
+        Self::available().next_back().unwrap_or(Self::Scalar)
     }
 
     /// The one that sessions opened now use: [`Class::best`], or the one forced.

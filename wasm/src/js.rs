@@ -1,11 +1,19 @@
-//! Classes through wasm-bindgen, for web programs in Rust that bind this crate into a module of their own. The npm package takes
-//! [`crate::abi`] instead: a module that wasm-bindgen binds is one instance, and the package has one for each session.
+//! The interface for JavaScript, through wasm-bindgen: what the npm package calls.
+//!
+//! The glue that wasm-bindgen writes is one instance. `cargo xtask wasm` wraps it into a function, so that the package can have an
+//! instance for each session: its memory goes with it, and what a hostile model does to it, it does to no other.
+//!
+//! Bytes come and go as typed arrays of the host, each copied once, to or from where it stays. An error is an `Error` whose `name`
+//! is [`Failure::kind`] and whose `cause` is [`Failure::about`] as JSON; whatever else is thrown is a bug, after which the instance
+//! is in no state to go on.
 
 use js_sys::{Error, Uint8Array};
 use quaver_core::tensor::AlignedBytes;
-use wasm_bindgen::prelude::wasm_bindgen;
+use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
 use crate::class::Class;
+use crate::error::Failure;
+use crate::image;
 use crate::session::{Session, SessionError};
 
 /// A model and its runs.
@@ -17,13 +25,14 @@ pub struct JsSession {
 
 #[wasm_bindgen(js_class = Session)]
 impl JsSession {
-    /// Opens the bytes of a `.qvr` file.
+    /// Opens a `.qvr` file, given in parts that follow each other.
     ///
     /// # Errors
-    /// An `Error` whose `name` is [`SessionError::kind`], as of all methods here.
+    /// See [`Session::open`]; where there is no memory.
     #[wasm_bindgen(constructor)]
-    pub fn new(file: &Uint8Array) -> Result<JsSession, Error> {
-        Ok(Self { inner: Session::open(take(file)?).map_err(thrown)? })
+    pub fn new(parts: Vec<Uint8Array>) -> Result<JsSession, Error> {
+        let file = taken(&parts).map_err(thrown)?;
+        Ok(Self { inner: Session::open(file).map_err(thrown)? })
     }
 
     /// The model's description, see [`Session::describe`].
@@ -31,14 +40,14 @@ impl JsSession {
         self.inner.describe()
     }
 
-    /// Sets an input to little-endian elements.
+    /// Sets an input to little-endian elements in row-major order.
     ///
     /// # Errors
-    /// See [`Session::set_input`].
+    /// See [`Session::fill_input`].
     #[wasm_bindgen(js_name = setInput)]
     pub fn set_input(&mut self, index: usize, bytes: &Uint8Array, dims: &[u32]) -> Result<(), Error> {
         let shape = dims.iter().map(|&extent| extent as usize).collect();
-        self.inner.set_input(index, &bytes.to_vec(), shape).map_err(thrown)
+        self.inner.fill_input(index, bytes.length() as usize, shape, |to| bytes.copy_to(to)).map_err(thrown)
     }
 
     /// Runs the model.
@@ -54,57 +63,92 @@ impl JsSession {
     /// # Errors
     /// See [`Session::output`].
     pub fn output(&self, index: usize) -> Result<Uint8Array, Error> {
-        Ok(Uint8Array::from(self.inner.output(index).map_err(thrown)?.bytes()))
+        Ok(Uint8Array::new_from_slice(self.inner.output(index).map_err(thrown)?.bytes()))
     }
 
     /// An output's extents.
     ///
     /// # Errors
-    /// See [`Session::output`].
+    /// See [`Session::output_dims`].
     #[wasm_bindgen(js_name = outputDims)]
     pub fn output_dims(&self, index: usize) -> Result<Vec<u32>, Error> {
-        // An extent above 32 bits would need an arena above the session's limit.
-        Ok(self.inner.output(index).map_err(thrown)?.shape().iter().map(|&extent| extent as u32).collect())
+        self.inner.output_dims(index).map_err(thrown)
     }
 }
 
-/// The names of the classes of instructions that this build and engine have, ascending: the last one is what sessions use if
-/// none is forced.
+/// The version of this interface, for code that may meet a module of another release.
 #[wasm_bindgen]
-pub fn classes() -> Vec<String> {
-    Class::ALL.into_iter().filter(|class| class.is_available()).map(|class| class.name().to_owned()).collect()
+pub fn version() -> String {
+    env!("CARGO_PKG_VERSION").to_owned()
 }
 
-/// The name of the class that sessions opened now use.
+/// The name of the class of instructions that sessions opened now use.
 #[wasm_bindgen(js_name = currentClass)]
 pub fn current_class() -> String {
     Class::current().name().to_owned()
 }
 
-/// Makes sessions that are opened from now on use the class of that name; of an empty name, the last of [`classes`]. All
-/// classes give the same bytes.
+/// Makes sessions that are opened from now on use the class of that name; of an empty name, the best. All classes give the same
+/// bytes.
 ///
 /// # Errors
-/// An `Error` whose `name` is `input`, where there is no such class here.
+/// See [`Class::force`].
 #[wasm_bindgen(js_name = forceClass)]
 pub fn force_class(name: &str) -> Result<(), Error> {
-    Class::force(name).map_err(|error| {
-        let thrown = Error::new(&error.to_string());
-        thrown.set_name("input");
-        thrown
-    })
+    Class::force(name).map_err(thrown)
 }
 
-/// The host's bytes, copied once, straight to where they stay.
-fn take(bytes: &Uint8Array) -> Result<AlignedBytes, Error> {
-    let len = bytes.length() as usize;
-    let mut copy = AlignedBytes::zeroed(len).ok_or_else(|| thrown(SessionError::Memory { bytes: len }))?;
-    bytes.copy_to(&mut copy);
-    Ok(copy)
+/// Makes a picture an input: `width` times `height` pixels of red, green, blue and alpha, a byte each. The options are JSON, see
+/// [`image::ImageOptions`].
+///
+/// # Errors
+/// See [`image::tensor`] and [`image::ImageOptions::parse`]; where there is no memory.
+#[wasm_bindgen(js_name = image)]
+pub fn image_tensor(rgba: Uint8Array, width: u32, height: u32, options: &str) -> Result<Uint8Array, Error> {
+    let options = image::ImageOptions::parse(options.as_bytes()).map_err(thrown)?;
+    let pixels = taken(&[rgba]).map_err(thrown)?;
+    Ok(Uint8Array::new_from_slice(&image::tensor(&pixels, (width, height), &options).map_err(thrown)?))
 }
 
-fn thrown(error: SessionError) -> Error {
-    let thrown = Error::new(&error.to_string());
-    thrown.set_name(error.kind());
+/// See [`threads::expect`](crate::threads::expect).
+#[cfg(feature = "threads")]
+#[wasm_bindgen(js_name = expectThreads)]
+pub fn expect_threads(threads: usize) -> bool {
+    crate::threads::expect(threads)
+}
+
+/// See [`threads::serve`](crate::threads::serve).
+#[cfg(feature = "threads")]
+#[wasm_bindgen]
+pub fn serve(index: usize) {
+    crate::threads::serve(index);
+}
+
+/// See [`threads::lose`](crate::threads::lose).
+#[cfg(feature = "threads")]
+#[wasm_bindgen]
+pub fn lose() {
+    crate::threads::lose();
+}
+
+/// The host's bytes, straight to where they stay.
+fn taken(parts: &[Uint8Array]) -> Result<AlignedBytes, SessionError> {
+    let sum = |sum: usize, part: &Uint8Array| sum.checked_add(part.length() as usize);
+    let bytes = parts.iter().try_fold(0, sum).ok_or(SessionError::Memory { bytes: usize::MAX })?;
+    let mut all = AlignedBytes::zeroed(bytes).ok_or(SessionError::Memory { bytes })?;
+    let mut rest = &mut all[..];
+    for part in parts {
+        let (place, behind) = rest.split_at_mut(part.length() as usize);
+        part.copy_to(place);
+        rest = behind;
+    }
+    Ok(all)
+}
+
+fn thrown(failure: impl Into<Failure>) -> Error {
+    let failure = failure.into();
+    let thrown = Error::new(&failure.to_string());
+    thrown.set_name(failure.kind());
+    thrown.set_cause(&JsValue::from_str(&serde_json::json!(failure.about()).to_string()));
     thrown
 }

@@ -57,7 +57,7 @@ pub enum SessionError {
         dtype: DType,
         /// The shape given.
         shape: Vec<usize>,
-        /// Bytes of that shape (`usize::MAX` where they can't be counted).
+        /// Bytes of that shape.
         expected: usize,
         /// Bytes given.
         got: usize,
@@ -194,16 +194,23 @@ impl Session {
     /// Sets the input `index` to little-endian elements, row-major, of extents `shape`. It stays set for later runs.
     ///
     /// # Errors
-    /// [`SessionError`], naming the input, where there is none, or the shape or the number of bytes is wrong.
+    /// Those of [`Session::fill_input`].
     pub fn set_input(&mut self, index: usize, bytes: &[u8], shape: Vec<usize>) -> Result<(), SessionError> {
+        self.fill_input(index, bytes.len(), shape, |to| to.copy_from_slice(bytes))
+    }
+
+    /// As [`Session::set_input`], for elements of `len` bytes that `fill` writes where they belong.
+    ///
+    /// # Errors
+    /// [`SessionError`], naming the input, where there is none, or the shape or the number of bytes is wrong.
+    pub fn fill_input(&mut self, index: usize, len: usize, shape: Vec<usize>, fill: impl FnOnce(&mut [u8])) -> Result<(), SessionError> {
         let value = self.input_value(index)?;
         own_batch(value, &shape)?;
-        let expected = byte_count(value.dtype, &shape);
-        if expected != Some(bytes.len()) {
-            let (name, dtype, got) = (value.name.clone(), value.dtype, bytes.len());
-            return Err(SessionError::Bytes { name, dtype, shape, expected: expected.unwrap_or(usize::MAX), got });
+        let expected = byte_count(value.dtype, &shape).ok_or(SessionError::Memory { bytes: usize::MAX })?;
+        if expected != len {
+            return Err(SessionError::Bytes { name: value.name.clone(), dtype: value.dtype, shape, expected, got: len });
         }
-        self.input_mut(index, shape)?.copy_from_slice(bytes);
+        fill(self.input_mut(index, shape)?);
         Ok(())
     }
 
@@ -282,6 +289,14 @@ impl Session {
         }
         let (executor, _) = self.ready.as_ref().filter(|_| self.ran).ok_or(SessionError::NotRun)?;
         executor.output(graph, index).ok_or(SessionError::NotRun)
+    }
+
+    /// The extents of the output `index`, each of 32 bits: a larger one would need more than [`Session::MAX_MEMORY`].
+    ///
+    /// # Errors
+    /// Those of [`Session::output`].
+    pub fn output_dims(&self, index: usize) -> Result<Vec<u32>, SessionError> {
+        Ok(self.output(index)?.shape().iter().map(|&extent| extent as u32).collect())
     }
 }
 

@@ -21,6 +21,7 @@ const ONNX_TESTS_PACKAGE: &str = "libonnx-testdata";
 /// Everything.
 pub fn run() -> Result<()> {
     let toolchain = Toolchain::install()?;
+    toolchain.install_source();
     println!("setup: wasm toolchain: {}", toolchain.describe());
     println!("setup: {}", npm()?);
     println!("setup: {}", browser());

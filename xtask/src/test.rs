@@ -18,8 +18,8 @@ const STEPS: [Step; 7] = [
     ("format", |_| run_program(cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", |_| tidy::run()),
     ("clippy", |_| run_program(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))),
-    ("clippy of wasm-bindgen's classes", |_| {
-        run_program(cargo().args(["clippy", "--package", "quaver-wasm", "--features", "js", "--locked", "--", "-D", "warnings"]))
+    ("clippy of the interface for JavaScript", |_| {
+        run_program(cargo().args(["clippy", "--package", "quaver-wasm", "--features", "js,threads", "--locked", "--", "-D", "warnings"]))
     }),
     ("wasm", |_| wasm::run()),
     ("tests", tests),

@@ -73,21 +73,43 @@ impl Toolchain {
         }
     }
 
-    /// A `cargo rustc` for the target, without a package or features yet.
-    pub fn build(&self) -> Command {
+    /// Whether it can build the standard library, too, for instructions that the installed one is not built for.
+    pub fn rebuilds(&self) -> bool {
+        match self {
+            Self::Debian { .. } => true,
+            Self::Installed => {
+                let sysroot = output(process::rustc().args(["--print", "sysroot"])).unwrap_or_default();
+                has_source(&sysroot)
+            }
+        }
+    }
+
+    /// Installs what [`Toolchain::rebuilds`] needs, where that can be had.
+    pub fn install_source(&self) {
+        if !self.rebuilds() {
+            println!("setup: rustup component add rust-src");
+            if let Err(error) = output(Command::new("rustup").current_dir(process::root()).args(["component", "add", "rust-src"])) {
+                println!("setup: {error:#}");
+            }
+        }
+    }
+
+    /// A `cargo rustc` for the target, without a package or features yet; with a standard library of its own where it
+    /// `rebuilds` that.
+    pub fn build(&self, rebuilds: bool) -> Command {
         let mut command = match self {
             Self::Installed => process::cargo(),
             Self::Debian { linker } => {
                 let mut command = Command::new(DEBIAN_CARGO);
                 command.current_dir(process::root()).env("RUSTC", DEBIAN_RUSTC);
-                // A compiler of the stable channel builds its own standard library only if it is told to.
-                command.env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+                command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
                 command
             }
         };
         command.args(["rustc", "--target", TARGET]);
-        if let Self::Debian { .. } = self {
-            command.arg("-Zbuild-std=std,panic_abort");
+        if rebuilds || *self != Self::Installed {
+            // A compiler of the stable channel builds its own standard library only if it is told to.
+            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
         }
         command
     }
@@ -107,9 +129,13 @@ fn debian_is_complete() -> bool {
         return false;
     }
     let query = |what: &[&str]| output(Command::new(DEBIAN_RUSTC).args(what)).unwrap_or_default();
-    let source = Path::new(&query(&["--print", "sysroot"])).join("lib/rustlib/src/rust/library/std/Cargo.toml");
     let recent = version(&query(&["--version"])) >= version(concat!("rustc ", env!("CARGO_PKG_RUST_VERSION")));
-    source.is_file() && recent
+    has_source(&query(&["--print", "sysroot"])) && recent
+}
+
+/// Whether a toolchain has the standard library's source.
+fn has_source(sysroot: &str) -> bool {
+    Path::new(sysroot).join("lib/rustlib/src/rust/library/std/Cargo.toml").is_file()
 }
 
 /// Major and minor number in a line such as `rustc 1.95.0 (…)`.

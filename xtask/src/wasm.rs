@@ -1,9 +1,13 @@
 //! `cargo xtask wasm`: the WebAssembly modules and the npm package. The module is built twice: for every engine with SIMD, and
-//! with relaxed SIMD for engines that have that too.
+//! with relaxed SIMD for engines that have that too; and each of these with two interfaces: functions of integers, and what
+//! wasm-bindgen makes for JavaScript. For the latter there is a third build with relaxed SIMD and shared memory, for threads, which
+//! needs a standard library built for that; where the toolchain can't build one, the package does without.
 //!
-//! * `target/wasm/quaver_abi.wasm`, `quaver_abi_relaxed.wasm`: the modules, for wasmtime and other hosts
-//! * `wasm/npm/dist/`: the npm package's code: the same modules, their list, and its TypeScript, compiled
+//! * `target/wasm/quaver_abi.wasm`, `quaver_abi_relaxed.wasm`: the modules for wasmtime and other hosts
+//! * `wasm/npm/dist/`: the npm package's code: the modules for JavaScript, their list and their glue, and its TypeScript, compiled
 //! * `target/npm/quaver-VERSION.tgz`: the package as a registry would have it
+
+mod glue;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,6 +21,7 @@ use flate2::{Compression, write::GzEncoder};
 use crate::process::{output, root, run as run_program};
 use crate::toolchain::{TARGET, Toolchain};
 use crate::{setup, table};
+use glue::Glue;
 
 const PROFILE: &str = "wasm-release";
 
@@ -38,7 +43,27 @@ struct Build {
 }
 
 /// Every build, best first: the package takes the first that its host can run.
-const BUILDS: [Build; 2] = [
+const BUILDS: [Build; 3] = [
+    Build {
+        name: "threads",
+        suffix: "_threads",
+        features: &["relaxed", "threads"],
+        flags: &[
+            "-C",
+            "no-vectorize-loops",
+            "-C",
+            "no-vectorize-slp",
+            "-C",
+            "target-feature=+atomics,+bulk-memory",
+            "-C",
+            "link-args=--shared-memory --import-memory --max-memory=4294967296",
+            // What wasm-bindgen gives each thread its own stack and variables with.
+            "-C",
+            "link-args=--export=__wasm_init_tls --export=__tls_size --export=__tls_align --export=__tls_base --export=__heap_base",
+        ],
+        instructions: &["--enable-relaxed-simd", "--enable-threads"],
+        threads: true,
+    },
     // Comparisons and selections of vectors that the compiler makes of plain code would become relaxed instructions, which
     // differ for NaN and zeros; so it makes no vectors.
     Build {
@@ -52,6 +77,9 @@ const BUILDS: [Build; 2] = [
     Build { name: "base", suffix: "", features: &[], flags: &[], instructions: &[], threads: false },
 ];
 
+/// The package's files of glue: for a memory of one thread, and for shared ones.
+const GLUE: [&str; 2] = ["glue", "glue.threads"];
+
 /// Instructions of every build. An optimizer that meets others refuses the module.
 const INSTRUCTIONS: [&str; 7] = [
     "--enable-simd",
@@ -64,11 +92,21 @@ const INSTRUCTIONS: [&str; 7] = [
 ];
 
 /// What TypeScript needs to know of [`list_of_builds`].
-const LIST_TYPES: &str = "export declare const BUILDS: readonly {
+const LIST_TYPES: &str = "import type { bind } from \"./glue.js\";
+/** What only builds with threads have; see `wasm/src/threads.rs`. */
+export interface Threads {
+  expectThreads(threads: number): boolean;
+  serve(index: number): void;
+  lose(): void;
+}
+export type Glue = ReturnType<typeof bind> & Partial<Threads>;
+export declare const VERSION: string;
+export declare const BUILDS: readonly {
   readonly name: string;
   readonly file: string;
   readonly threads: boolean;
   readonly url: () => URL;
+  readonly bind: () => Glue;
 }[];
 ";
 
@@ -87,14 +125,34 @@ pub fn run() -> Result<()> {
     }
     fs::create_dir_all(&folder)?;
     fs::create_dir_all(dist.join("wasm"))?;
-    let mut files = Vec::new();
-    for build in BUILDS {
-        let module = folder.join(format!("quaver_abi{}.wasm", build.suffix));
-        optimize(build, &compile(&toolchain, build)?, &module)?;
-        copy(&module, &dist.join("wasm").join(build.file()))?;
-        files.push(module);
+    let mut builds = BUILDS.to_vec();
+    toolchain.install_source();
+    if !toolchain.rebuilds() {
+        println!("wasm: without the build for threads, as the standard library's source is missing: `rustup component add rust-src`");
+        builds.retain(|build| !build.threads);
     }
-    fs::write(dist.join("builds.js"), list_of_builds())?;
+    let mut files = Vec::new();
+    // One glue for all, so that it fits a module that the package's user brings; where memory is shared, glue is of another kind.
+    let mut glues: [Option<Glue>; 2] = [None, None];
+    for &build in &builds {
+        if !build.threads {
+            let module = folder.join(format!("quaver_abi{}.wasm", build.suffix));
+            optimize(build, &compile(&toolchain, build, &[])?, &module)?;
+            files.push(module);
+        }
+        let module = dist.join("wasm").join(build.file());
+        let bound = Glue::bind(&compile(&toolchain, build, &["js"])?, &target().join("bindgen"))?;
+        optimize(build, bound.module(), &module)?;
+        files.push(module);
+        let glue = glues[usize::from(build.threads)].get_or_insert_with(|| bound.clone());
+        ensure!(glue.fits(&bound), "wasm-bindgen's glue of the build '{}' differs from that of another", build.name);
+    }
+    for (glue, name) in glues.iter().zip(GLUE) {
+        if let Some(glue) = glue {
+            files.push(glue.write(&dist, name)?);
+        }
+    }
+    fs::write(dist.join("builds.js"), list_of_builds(&builds))?;
     fs::write(dist.join("builds.d.ts"), LIST_TYPES)?;
     run_program(Command::new("npm").current_dir(&package).args(["run", "--silent", "build"]))?;
     for licence in ["LICENSE-MIT", "LICENSE-APACHE"] {
@@ -111,15 +169,22 @@ impl Build {
     }
 }
 
-/// The package's list of its modules. Their addresses are literal, as bundlers look for them.
-fn list_of_builds() -> String {
+/// The package's list of its modules, and their version. Their addresses are literal, as bundlers look for them.
+fn list_of_builds(builds: &[Build]) -> String {
     let entry = |build: &Build| {
         let (name, file, threads) = (build.name, build.file(), build.threads);
         let url = format!("() => new URL(\"./wasm/{file}\", import.meta.url)");
-        format!("  {{ name: \"{name}\", file: \"{file}\", threads: {threads}, url: {url} }},\n")
+        let bind = if threads { "shared" } else { "bind" };
+        format!("  {{ name: \"{name}\", file: \"{file}\", threads: {threads}, url: {url}, bind: {bind} }},\n")
     };
-    let entries: String = BUILDS.iter().map(entry).collect();
-    format!("// Written by `cargo xtask wasm`.\nexport const BUILDS = [\n{entries}];\n")
+    let entries: String = builds.iter().map(entry).collect();
+    let [one, several] = GLUE;
+    let mut imports = format!("import {{ bind }} from \"./{one}.js\";\n");
+    if builds.iter().any(|build| build.threads) {
+        imports += &format!("import {{ bind as shared }} from \"./{several}.js\";\n");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    format!("// Written by `cargo xtask wasm`.\n{imports}export const VERSION = \"{version}\";\nexport const BUILDS = [\n{entries}];\n")
 }
 
 /// Packs the package.
@@ -155,13 +220,17 @@ fn check_relaxed(module: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Compiles `quaver-wasm` and returns the module's path, which the next build overwrites.
-fn compile(toolchain: &Toolchain, build: Build) -> Result<PathBuf> {
-    // Apart from the other builds, whose locks and outputs it would fight over.
-    let target = root().join("target/wasm-build");
-    let mut command = toolchain.build();
+/// Where modules are compiled: apart from the other builds, whose locks and outputs these would fight over.
+fn target() -> PathBuf {
+    root().join("target/wasm-build")
+}
+
+/// Compiles `quaver-wasm` with the build's features and some more, and returns the module's path, which the next build overwrites.
+fn compile(toolchain: &Toolchain, build: Build, more: &[&str]) -> Result<PathBuf> {
+    let target = target();
+    let mut command = toolchain.build(build.threads);
     command.args(["--quiet", "--locked", "--package", "quaver-wasm", "--lib", "--profile", PROFILE]);
-    command.args(["--features", &build.features.join(",")]).arg("--target-dir").arg(&target);
+    command.args(["--features", &[build.features, more].concat().join(",")]).arg("--target-dir").arg(&target);
     let flags = [flags(), build.flags.iter().map(|&flag| flag.to_owned()).collect()].concat();
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     run_program(&mut command)?;

@@ -64,14 +64,6 @@ enum State {
     Framed(Frame),
 }
 
-/// Bytes, or 64 multiply-accumulates, below which a job is not worth a second thread.
-const SMALL: usize = 1 << 12;
-
-/// Parts to cut a job into.
-fn parts(pool: &Pool, work: usize) -> usize {
-    if work < SMALL { 1 } else { pool.threads() }
-}
-
 impl Bindings {
     /// Plans `model` at that batch size in the way that is fastest, and binds its nodes, as [`Bindings::new`].
     ///

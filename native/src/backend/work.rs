@@ -6,14 +6,13 @@ use quaver_core::graph::Op;
 use quaver_core::kernel::bind::work::{Visitor, visit};
 use quaver_core::kernel::conv::Frame;
 use quaver_core::kernel::quantize::framed::QuantizeFramed;
-use quaver_core::kernel::split::{Part, Split};
+use quaver_core::kernel::split::Split;
 use quaver_core::tensor::{TensorView, TensorViewMut, byte_count};
+use quaver_pool::Pool;
 
-use super::parts;
 use crate::dispatch::kernel::Kind;
 use crate::dispatch::query::{Query, Value};
 use crate::isa::Token;
-use crate::pool::Pool;
 
 /// Whether a kernel of that kind takes a node.
 pub(crate) fn takes(kind: Kind, query: &Query<'_>) -> bool {
@@ -56,14 +55,7 @@ struct Run<'a> {
 
 impl Visitor for Run<'_> {
     fn visit<W: Split>(self, work: W, output: &mut OutputMut<'_>) {
-        let Self { pool, token } = self;
-        let (unit, to) = (work.unit_bytes().max(1), output.view.bytes_mut());
-        match parts(pool, to.len()) {
-            1 => token.vectorize(Part::whole(work, to)),
-            parts => pool.run_slices(to, parts, unit * work.grain(), &|range, to| {
-                token.vectorize(Part::new(work, range.start / unit..range.end / unit, to));
-            }),
-        }
+        quaver_pool::work::run(self.pool, work, output.view.bytes_mut(), |part| self.token.vectorize(part));
     }
 }
 

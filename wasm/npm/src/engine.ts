@@ -1,4 +1,6 @@
-/** An instance of the WebAssembly module: its functions over bytes instead of addresses. */
+/** An instance of the WebAssembly module, bound by wasm-bindgen's glue: what `wasm/src/js.rs` offers, with this package's exceptions. */
+import { type Glue, VERSION } from "./builds.js";
+import { Crew, glueOf } from "./crew.js";
 import { fromPlain, InternalError, MemoryError, QuaverError, reason, UnsupportedError } from "./error.js";
 import type { Pixels } from "./image.js";
 
@@ -27,214 +29,141 @@ export interface Elements {
   readonly dims: readonly number[];
 }
 
-/** The functions of `wasm/src/abi.rs`; every number is of 32 bits. */
-interface Functions {
-  readonly memory: WebAssembly.Memory;
-  quaver_abi_version(): number;
-  quaver_class(): number;
-  quaver_force_class(address: number, len: number): number;
-  quaver_alloc(len: number): number;
-  quaver_free(address: number, len: number): void;
-  quaver_open(address: number, len: number): number;
-  quaver_close(handle: number): void;
-  quaver_describe(handle: number): number;
-  quaver_input(handle: number, index: number, dims: number, rank: number): number;
-  quaver_run(handle: number): number;
-  quaver_output_ptr(handle: number, index: number): number;
-  quaver_output_len(handle: number, index: number): number;
-  quaver_output_dims(handle: number, index: number): number;
-  quaver_image(address: number, len: number, width: number, height: number, options: number, optionsLen: number): number;
-  quaver_result_ptr(): number;
-  quaver_result_len(): number;
-  quaver_last_error_details(): number;
-}
+/** The module's functions and classes, and its memory. */
+type Bound = Glue & { readonly memory: WebAssembly.Memory };
 
-/** The version of these functions. */
-const ABI_VERSION = 2;
+/** A model within an instance. */
+export type Model = InstanceType<Bound["Session"]>;
 
 /** One instance, with a memory of its own, which the host collects together with it. */
 export class Engine {
-  readonly #wasm: Functions;
+  readonly #module: WebAssembly.Module;
+  readonly #bound: Bound;
   #broken = false;
 
-  private constructor(wasm: Functions) {
-    this.#wasm = wasm;
+  private constructor(module: WebAssembly.Module, bound: Bound) {
+    this.#module = module;
+    this.#bound = bound;
   }
 
   /** Makes an instance. */
   static async start(module: WebAssembly.Module): Promise<Engine> {
-    let instance: WebAssembly.Instance;
+    let version: string;
     try {
-      instance = await WebAssembly.instantiate(module, {});
+      const glue = glueOf(module);
+      const { memory } = await glue({ module_or_path: module });
+      version = glue.version();
+      if (version === VERSION) {
+        return new Engine(module, Object.assign(glue, { memory }));
+      }
     } catch (cause) {
       if (cause instanceof RangeError) {
         throw new MemoryError(`the host has no memory for another session: ${cause.message}; release one`, {}, { cause });
       }
       throw new UnsupportedError(`the WebAssembly module can't be started: ${reason(cause)}`, {}, { cause });
     }
-    const wasm = instance.exports as unknown as Partial<Functions>;
-    const version = wasm.quaver_abi_version?.();
-    if (version !== ABI_VERSION) {
-      throw new UnsupportedError(`the WebAssembly module is of another version (${version ?? "none"}) than this code (${ABI_VERSION})`);
-    }
-    return new Engine(wasm as Functions);
+    throw new UnsupportedError(`the WebAssembly module is of version ${version}, and this code of ${VERSION}`);
+  }
+
+  /** Lets runs use so many threads, before any has begun, and gives those that help; none, where the module knows no threads. */
+  async threads(count: number): Promise<Crew | undefined> {
+    const expects = this.#guarded(({ expectThreads }) => count > 1 && expectThreads?.(count));
+    return expects ? Crew.gather(this.#module, this.#bound.memory, count - 1) : undefined;
   }
 
   /** Bytes of the instance's memory. It never shrinks. */
   get memoryBytes(): number {
-    return this.#wasm.memory.buffer.byteLength;
+    return this.#bound.memory.buffer.byteLength;
   }
 
   /** The class of instructions that sessions use. */
   get instructions(): string {
-    return this.#guarded((wasm) => {
-      this.#checked(wasm, wasm.quaver_class());
-      return text(result(wasm));
-    });
+    return this.#guarded(({ currentClass }) => currentClass());
   }
 
   /** Makes sessions that are opened from now on use this class of instructions. */
   force(instructions: string): void {
-    this.#guarded((wasm) => {
-      const name = new TextEncoder().encode(instructions);
-      const address = this.#put(wasm, name);
-      const done = wasm.quaver_force_class(address, name.byteLength);
-      wasm.quaver_free(address, name.byteLength);
-      this.#checked(wasm, done);
-    });
+    this.#guarded(({ forceClass }) => forceClass(instructions));
   }
 
-  /** Opens a file, given in parts, and returns the session's handle. */
-  open(parts: readonly Uint8Array[]): number {
-    return this.#guarded((wasm) => {
+  /** Opens a file, given in parts. */
+  open(parts: readonly Uint8Array[]): Model {
+    return this.#guarded(({ Session }) => {
       const len = parts.reduce((sum, part) => sum + part.byteLength, 0);
-      const address = this.#alloc(wasm, len);
-      let at = address;
-      for (const part of parts) {
-        new Uint8Array(wasm.memory.buffer, at, part.byteLength).set(part);
-        at += part.byteLength;
+      if (len > MAX_BLOCK) {
+        throw tooLarge(len);
       }
-      return this.#checked(wasm, wasm.quaver_open(address, len));
+      return new Session([...parts]);
     });
   }
 
-  /** What a session's model is. */
-  describe(handle: number): Description {
-    return this.#guarded((wasm) => {
-      this.#checked(wasm, wasm.quaver_describe(handle));
-      return JSON.parse(text(result(wasm))) as Description;
-    });
+  /** What a model is. */
+  describe(model: Model): Description {
+    return this.#guarded(() => JSON.parse(model.describe()) as Description);
   }
 
-  /** Runs a session, and copies the outputs of these indices. */
-  run(handle: number, inputs: readonly Elements[], outputs: readonly number[]): Elements[] {
-    return this.#guarded((wasm) => {
-      inputs.forEach(({ bytes, dims }, index) => {
-        const extents = this.#put(wasm, new Uint8Array(Uint32Array.from(dims).buffer));
-        const address = this.#checked(wasm, wasm.quaver_input(handle, index, extents, dims.length));
-        wasm.quaver_free(extents, dims.length * 4);
-        new Uint8Array(wasm.memory.buffer, address, bytes.byteLength).set(bytes);
-      });
-      this.#checked(wasm, wasm.quaver_run(handle));
-      return outputs.map((index) => {
-        this.#checked(wasm, wasm.quaver_output_dims(handle, index));
-        const dims = [...new Uint32Array(result(wasm).buffer)];
-        const address = this.#checked(wasm, wasm.quaver_output_ptr(handle, index));
-        return { bytes: copied(wasm, address, wasm.quaver_output_len(handle, index)), dims };
-      });
+  /** Runs a model, and copies the outputs of these indices. */
+  run(model: Model, inputs: readonly Elements[], outputs: readonly number[]): Elements[] {
+    return this.#guarded(() => {
+      inputs.forEach(({ bytes, dims }, index) => model.setInput(index, bytes, Uint32Array.from(dims)));
+      model.run();
+      return outputs.map((index) => ({ bytes: model.output(index), dims: [...model.outputDims(index)] }));
     });
   }
 
   /** Makes a picture an input; see `wasm/src/image.rs`, whose options these are. */
   image({ data, width, height }: Pixels, options: object): Uint8Array<ArrayBuffer> {
-    return this.#guarded((wasm) => {
-      const json = new TextEncoder().encode(JSON.stringify(options));
-      const pixels = this.#put(wasm, data);
-      const settings = this.#put(wasm, json);
-      const done = wasm.quaver_image(pixels, data.byteLength, width, height, settings, json.byteLength);
-      wasm.quaver_free(pixels, data.byteLength);
-      wasm.quaver_free(settings, json.byteLength);
-      this.#checked(wasm, done);
-      return result(wasm);
+    return this.#guarded(({ image }) => {
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+      return image(bytes, width, height, JSON.stringify(options)) as Uint8Array<ArrayBuffer>;
     });
   }
 
-  /** Frees a session's memory for others of this instance. */
-  close(handle: number): void {
-    this.#guarded((wasm) => wasm.quaver_close(handle));
+  /** Frees a model's memory for others of this instance. */
+  close(model: Model): void {
+    this.#guarded(() => model.free());
   }
 
   /** Calls `work`. What stops the module itself leaves it in no state to go on. */
-  #guarded<T>(work: (wasm: Functions) => T): T {
+  #guarded<T>(work: (bound: Bound) => T): T {
     if (this.#broken) {
       throw new InternalError("the session broke down in an earlier call; create another one");
     }
     try {
-      return work(this.#wasm);
+      return work(this.#bound);
     } catch (cause) {
       if (cause instanceof QuaverError) {
         throw cause;
+      }
+      // What the module throws on purpose says in its cause what is known; see `wasm/src/js.rs`.
+      if (cause instanceof Error && typeof cause.cause === "string") {
+        throw told(cause.name, cause.message, JSON.parse(cause.cause) as About);
       }
       this.#broken = true;
       throw new InternalError(`the WebAssembly module broke down: ${reason(cause)}`, {}, { cause });
     }
   }
-
-  #alloc(wasm: Functions, len: number): number {
-    if (len > MAX_BLOCK) {
-      throw tooLarge(len);
-    }
-    return this.#checked(wasm, wasm.quaver_alloc(len));
-  }
-
-  #put(wasm: Functions, bytes: Uint8Array | Uint8ClampedArray): number {
-    const address = this.#alloc(wasm, bytes.byteLength);
-    new Uint8Array(wasm.memory.buffer, address, bytes.byteLength).set(bytes);
-    return address;
-  }
-
-  /** What a function returned, as the unsigned number that it is; throws where it is the sign of an error. */
-  #checked(wasm: Functions, returned: number): number {
-    if (returned !== 0) {
-      return returned >>> 0;
-    }
-    wasm.quaver_last_error_details();
-    const { kind, message, about } = JSON.parse(text(result(wasm))) as Details;
-    const { name, expected, got, needed, limit } = about;
-    throw fromPlain({
-      code: kind,
-      message,
-      details: {
-        ...(name === undefined ? {} : { input: name }),
-        ...(expected === undefined ? {} : { expected }),
-        ...(got === undefined ? {} : { got }),
-        ...(needed === undefined ? {} : { needed: Number(needed) }),
-        ...(limit === undefined ? {} : { limit: Number(limit) }),
-      },
-    });
-  }
 }
 
-interface Details {
-  readonly kind: string;
-  readonly message: string;
-  readonly about: Readonly<Partial<Record<"name" | "expected" | "got" | "needed" | "limit", string>>>;
+/** What is known of an error of the module. */
+type About = Readonly<Partial<Record<"name" | "expected" | "got" | "needed" | "limit", string>>>;
+
+function told(code: string, message: string, { name, expected, got, needed, limit }: About): QuaverError {
+  return fromPlain({
+    code,
+    message,
+    details: {
+      ...(name === undefined ? {} : { input: name }),
+      ...(expected === undefined ? {} : { expected }),
+      ...(got === undefined ? {} : { got }),
+      ...(needed === undefined ? {} : { needed: Number(needed) }),
+      ...(limit === undefined ? {} : { limit: Number(limit) }),
+    },
+  });
 }
 
 /** The exception for a file that no allocation could hold. */
 export function tooLarge(len: number): MemoryError {
   const message = `the model has ${len} bytes, but one of more than ${MAX_BLOCK} doesn't fit into WebAssembly's 32-bit addresses`;
   return new MemoryError(message, { needed: len, limit: MAX_BLOCK });
-}
-
-function result(wasm: Functions): Uint8Array<ArrayBuffer> {
-  return copied(wasm, wasm.quaver_result_ptr(), wasm.quaver_result_len());
-}
-
-function copied(wasm: Functions, address: number, len: number): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(wasm.memory.buffer, address >>> 0, len >>> 0).slice();
-}
-
-function text(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
 }

@@ -1,4 +1,5 @@
 import { open } from "node:fs/promises";
+import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { Host, Thread } from "./host.js";
 
@@ -8,6 +9,8 @@ const CHUNK = 4 << 20;
 
 /** Node, and hosts that do as it does. */
 export const node: Host = {
+  shares: true,
+  processors: availableParallelism(),
   relaxed: Number.parseInt(process.versions.node, 10) >= RELAXED_FROM,
 
   isAddress(source) {

@@ -16,6 +16,10 @@ export interface Thread {
 export interface Host {
   /** Whether it may run modules with relaxed SIMD, if it validates them. */
   readonly relaxed: boolean;
+  /** Whether memory can be shared with other threads. */
+  readonly shares: boolean;
+  /** How many processors there are. */
+  readonly processors: number;
   /** Whether a string is an address; else it is the path of a file. */
   isAddress(source: string): boolean;
   /** The file at a path or address. */

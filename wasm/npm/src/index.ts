@@ -2,6 +2,7 @@
 import { setHost } from "./host.js";
 import { web } from "./host.web.js";
 
-setHost(web);
+// Bundlers look for this very expression.
+setHost(web(() => new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "quaver" })));
 
 export * from "./api.js";

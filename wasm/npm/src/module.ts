@@ -10,7 +10,7 @@ export interface Loaded {
   readonly module: WebAssembly.Module;
   /** The build that it is; `custom` where the caller brought it. */
   readonly build: string;
-  /** How many threads it runs on. */
+  /** How many threads a run may use, if the module knows threads. */
   readonly threads: number;
 }
 
@@ -20,6 +20,10 @@ type Build = (typeof BUILDS)[number];
 const RELAXED = new Uint8Array([
   0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11,
 ]);
+/** As many pages as 32-bit addresses have. */
+const MOST_PAGES = 1 << 16;
+/** More threads than this are used only where someone asks for them. */
+const MOST_THREADS = 4;
 /** Memories above this are not kept for the next picture. */
 const KEPT_BYTES = 64 << 20;
 
@@ -31,7 +35,7 @@ let toolbox: Engine | undefined;
 
 /** Loads the best build that there is for the host, or the one asked for. */
 export function load(options: ModuleOptions): Promise<Loaded> {
-  const loading = options.wasmBinary === undefined ? best(options) : given(options.wasmBinary);
+  const loading = options.wasmBinary === undefined ? best(options) : given(options.wasmBinary, options);
   loading.then(
     () => (latest = loading),
     () => {},
@@ -48,15 +52,21 @@ export async function tools(): Promise<Engine> {
   return toolbox;
 }
 
-async function given(binary: BufferSource | WebAssembly.Module): Promise<Loaded> {
+async function given(binary: BufferSource | WebAssembly.Module, options: ModuleOptions): Promise<Loaded> {
   const module = binary instanceof WebAssembly.Module ? binary : await compile(async () => WebAssembly.compile(binary));
-  return { module, build: "custom", threads: 1 };
+  return { module, build: "custom", threads: wanted(options) };
+}
+
+/** How many threads a run may use, if module and host let it. */
+function wanted({ threads = Math.min(MOST_THREADS, host().processors) }: ModuleOptions): number {
+  return threads;
 }
 
 async function best(options: ModuleOptions): Promise<Loaded> {
-  const { build: wanted, threads = 1 } = options;
-  const candidates = wanted === undefined ? BUILDS.filter((build) => runs(build, threads)) : BUILDS.filter(({ name }) => name === wanted);
-  let failure: unknown = new InputError(`there is no build '${wanted}'; there are ${BUILDS.map(({ name }) => name).join(", ")}`);
+  const { build: name } = options;
+  const threads = wanted(options);
+  const candidates = BUILDS.filter((build) => (name === undefined ? runs(build, threads) : build.name === name));
+  let failure: unknown = new InputError(`there is no build '${name}'; there are ${BUILDS.map(({ name }) => name).join(", ")}`);
   for (const build of candidates) {
     try {
       const module = await cached(address(build, options.wasmPaths));
@@ -70,10 +80,19 @@ async function best(options: ModuleOptions): Promise<Loaded> {
 }
 
 function runs({ name, threads }: Build, wanted: number): boolean {
-  if (threads && !(wanted > 1 && globalThis.crossOriginIsolated === true)) {
+  if (threads && !(wanted > 1 && shares())) {
     return false;
   }
   return name === "base" || (host().relaxed && WebAssembly.validate(RELAXED));
+}
+
+/** Whether there is shared memory for a session, of which some hosts want to have all at hand that it may grow to. */
+function shares(): boolean {
+  try {
+    return host().shares && new WebAssembly.Memory({ initial: 1, maximum: MOST_PAGES, shared: true }).buffer.byteLength > 0;
+  } catch {
+    return false;
+  }
 }
 
 function address({ name, file, url }: Build, paths: ModuleOptions["wasmPaths"]): string | URL {

@@ -8,6 +8,10 @@ declare module "node:fs/promises" {
   export function open(path: string | URL): Promise<FileHandle>;
 }
 
+declare module "node:os" {
+  export function availableParallelism(): number;
+}
+
 declare module "node:worker_threads" {
   export class Worker {
     constructor(script: URL, options: { name: string; execArgv: string[] });

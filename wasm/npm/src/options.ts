@@ -18,8 +18,9 @@ export interface ModuleOptions {
   /** The build to use: `base` runs everywhere. Left out, it is the fastest one that the host can run. All give the same bytes. */
   readonly build?: string | undefined;
   /**
-   * How many threads a run may use. It runs on one where the package has no build for more, or where the page isn't
-   * cross-origin isolated.
+   * How many threads a run may use. Left out, it is as many as there are processors, but at most 4. It is one where the page
+   * isn't cross-origin isolated, the host lacks relaxed SIMD or starts no workers, or the package has no build for more. All
+   * give the same bytes.
    */
   readonly threads?: number | undefined;
 }

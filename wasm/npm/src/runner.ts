@@ -1,5 +1,6 @@
 /** Who runs a session's model: this thread, or a worker of the session's own. */
-import { type Description, type Elements, Engine } from "./engine.js";
+import { type Crew, type Help, help } from "./crew.js";
+import { type Description, type Elements, Engine, type Model } from "./engine.js";
 import { fromPlain, InternalError, type PlainError, reason, StateError, toPlain, UnsupportedError } from "./error.js";
 import { host, type Thread } from "./host.js";
 
@@ -8,6 +9,8 @@ export interface Opened {
   readonly description: Description;
   /** The class of instructions that runs it. */
   readonly instructions: string;
+  /** How many threads run it. */
+  readonly threads: number;
 }
 
 /** An open model. */
@@ -26,35 +29,42 @@ export interface Opening {
   readonly parts: readonly Uint8Array[];
   /** The class of instructions to use; the best one where left out. */
   readonly instructions: string | undefined;
+  /** How many threads a run may use. */
+  readonly threads: number;
 }
 
 /** Runs a model in this thread. */
 export class LocalRunner implements Runner {
   readonly opened: Opened;
   readonly #engine: Engine;
-  readonly #handle: number;
+  readonly #model: Model;
+  readonly #crew: Crew | undefined;
 
-  private constructor(engine: Engine, handle: number) {
+  private constructor(engine: Engine, model: Model, crew: Crew | undefined) {
     this.#engine = engine;
-    this.#handle = handle;
-    this.opened = { description: engine.describe(handle), instructions: engine.instructions };
+    this.#model = model;
+    this.#crew = crew;
+    this.opened = { description: engine.describe(model), instructions: engine.instructions, threads: 1 + (crew?.size ?? 0) };
+    crew?.goesWith(this);
   }
 
-  static async open({ module, parts, instructions }: Opening): Promise<LocalRunner> {
+  static async open({ module, parts, instructions, threads }: Opening): Promise<LocalRunner> {
     const engine = await Engine.start(module);
     if (instructions !== undefined) {
       engine.force(instructions);
     }
-    return new LocalRunner(engine, engine.open(parts));
+    const model = engine.open(parts);
+    return new LocalRunner(engine, model, await engine.threads(threads));
   }
 
   async run(inputs: readonly Elements[], outputs: readonly number[]): Promise<Elements[]> {
-    return this.#engine.run(this.#handle, inputs, outputs);
+    return this.#engine.run(this.#model, inputs, outputs);
   }
 
   async release(): Promise<void> {
     // The instance goes with its session; this is for as long as the host doesn't collect it.
-    this.#engine.close(this.#handle);
+    this.#engine.close(this.#model);
+    this.#crew?.end();
   }
 }
 
@@ -167,6 +177,10 @@ export function server(post: (message: unknown, transfer: Transferable[]) => voi
     return runner?.run(call.inputs, call.outputs);
   };
   return async (data) => {
+    if ("help" in (data as object)) {
+      await help((data as { help: Help }).help, (message) => post(message, []));
+      return;
+    }
     const { id, ...call } = data as { id: number } & Call;
     try {
       const value = await answer(call);

@@ -53,8 +53,8 @@ export class InferenceSession {
   readonly metadata: Readonly<Record<string, string>>;
   #runner: Runner | undefined;
 
-  private constructor(runner: Runner, { build, threads }: Loaded, worker: boolean) {
-    const { description, instructions } = runner.opened;
+  private constructor(runner: Runner, { build }: Loaded, worker: boolean) {
+    const { description, instructions, threads } = runner.opened;
     const { name, metadata, inputs, outputs } = description;
     this.#runner = runner;
     this.backend = { build, instructions, threads, worker };
@@ -81,7 +81,8 @@ export class InferenceSession {
       return await unlessAborted(signal, async () => {
         const [loaded, { parts, owned }] = await Promise.all([load(settings), download(model, settings)]);
         throwIfAborted(signal);
-        const opening = { module: loaded.module, parts, instructions: settings.instructions };
+        const { module, threads } = loaded;
+        const opening = { module, parts, instructions: settings.instructions, threads };
         if (remote === undefined) {
           return new InferenceSession(await LocalRunner.open(opening), loaded, worker);
         }

@@ -15,12 +15,13 @@ use quaver_core::graph::{Constants, Graph, Op};
 use quaver_core::kernel::bind::depthwise::{Average, takes};
 use quaver_core::kernel::bind::work::{Visitor, visit};
 use quaver_core::kernel::simd::Simd;
-use quaver_core::kernel::split::{Part, Split};
+use quaver_core::kernel::split::Split;
 use quaver_core::plan::{Location, Plan};
 use quaver_core::reference::Reference;
 
 use crate::class::Class;
 use crate::isa::{PLAIN, Token};
+use crate::threads::pool;
 
 /// A kernel for each node.
 #[derive(Debug)]
@@ -109,6 +110,6 @@ struct Run;
 
 impl Visitor for Run {
     fn visit<W: Split>(self, work: W, output: &mut OutputMut<'_>) {
-        PLAIN.vectorize(Part::whole(work, output.view.bytes_mut()));
+        quaver_pool::work::run(pool(), work, output.view.bytes_mut(), |part| PLAIN.vectorize(part));
     }
 }

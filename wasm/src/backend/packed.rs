@@ -3,12 +3,12 @@
 
 use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::graph::Op;
-use quaver_core::kernel::bind::{finish_of, offset, packed as bind};
-use quaver_core::kernel::epilogue::SliceRows;
-use quaver_core::kernel::gemm::Gemm;
+use quaver_core::kernel::bind::{offset, packed as bind};
 use quaver_core::tensor::Element;
+use quaver_pool::packed::Products;
 
 use crate::isa::Token;
+use crate::threads::pool;
 
 /// A bound node.
 #[derive(Debug)]
@@ -46,43 +46,8 @@ impl Packed {
 
     /// Runs the node.
     pub(super) fn run(&self, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]) {
-        let bind::Packed { shape, geometry, images, rows, .. } = &self.node;
-        let finish = finish_of(op, inputs);
-        let width = shape.groups * shape.output_channels;
-        let pitch = width * finish.size();
-        let image = inputs[0].view.bytes().len() / (*images).max(1);
-        for first in (0..*images).step_by(geometry.chunk()) {
-            let count = geometry.chunk().min(images - first);
-            let input = &inputs[0].with_slack[first * image..];
-            let (lines, line) = (geometry.lines(count), geometry.line());
-            let source = if lines > 0 {
-                let copy = &mut scratch[..lines * line];
-                geometry.copy(input, 0..lines, copy);
-                &*copy
-            } else {
-                input
-            };
-            let bytes = first * rows * pitch..(first + count) * rows * pitch;
-            let finish = finish.part(bytes.clone());
-            let to = &mut output.view.bytes_mut()[bytes];
-            for group in 0..shape.groups {
-                let mut weights = self.node.weights(inputs, group);
-                if let Some(bias) = &self.bias {
-                    weights.bias = &bias.as_chunks().0[group * shape.n_blocks()..][..shape.n_blocks()];
-                }
-                let gemm = Gemm {
-                    source: geometry.source(source, group),
-                    weights,
-                    finish,
-                    rows: 0..count * rows,
-                    blocks: 0..shape.n_blocks(),
-                    channel: group * shape.output_channels,
-                    width,
-                    to: SliceRows { bytes: &mut *to, pitch },
-                };
-                self.token.vectorize(gemm);
-            }
-        }
+        let products = Products { node: &self.node, within: None, bias: self.bias.as_deref() };
+        products.run(pool(), op, inputs, output, scratch, &|gemm, _| self.token.vectorize(gemm));
     }
 }
 

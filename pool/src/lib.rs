@@ -15,11 +15,23 @@
 //! between its opening and their claims, and [`Pool::run`] returns only when every part is finished. A thread that was
 //! stopped between reading a range and claiming from it, even for many runs, claims a part of the present run or fails; and
 //! it reads the job after the claim. So no generation counter is needed.
+//!
+//! On the web, Rust can't start threads. There a pool is made without ([`Pool::unmanned`]), and threads that the host starts come to
+//! [`Pool::serve`]. As nobody waits for a thread that isn't there, it works before they come.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`rectangles`] | an output cut along rows and columns |
+//! | [`split`] | a range cut into pieces |
+//! | [`packed`], [`depthwise`], [`work`] | how kinds of operations are cut, for every backend |
 
+pub mod depthwise;
 mod options;
+pub mod packed;
 mod rows;
 mod spin;
 mod split;
+pub mod work;
 
 use std::any::Any;
 use std::cell::UnsafeCell;
@@ -30,8 +42,8 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, fence};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle, Thread};
 
 pub use options::PoolOptions;
 pub use rows::{Rectangle, rectangles};
@@ -64,30 +76,57 @@ impl Pool {
     /// # Errors
     /// Where the system gives no more threads.
     pub fn with_options(options: &PoolOptions) -> io::Result<Self> {
-        let threads = options.threads.max(1);
         let cores = thread::available_parallelism().map_or(1, usize::from);
-        let shared = Arc::new(Shared {
-            slots: (0..threads).map(|_| Slot::default()).collect(),
-            pending: Pending(AtomicUsize::new(0)),
-            panicked: AtomicBool::new(false),
-            panic: Mutex::new(None),
-            crowded: threads > cores,
-        });
         // If a thread can't be had, dropping the pool ends those before it.
-        let mut pool = Self { shared, workers: Vec::with_capacity(threads - 1), busy: AtomicBool::new(false) };
-        for index in 1..threads {
+        let mut pool = Self::with_slots(options.threads, options.threads > cores);
+        for index in 1..pool.threads() {
             let (shared, on_start) = (Arc::clone(&pool.shared), options.on_start.clone());
             let body = move || {
                 if let Some(hook) = on_start {
                     hook(index);
                 }
-                while shared.wait_for_parts(index) {
-                    shared.work(index);
-                }
+                shared.serve(index);
             };
             pool.workers.push(thread::Builder::new().name(format!("quaver-{index}")).spawn(body)?);
         }
         Ok(pool)
+    }
+
+    /// A pool for `threads` threads, the caller's included, of which it starts none: see [`Pool::serve`].
+    pub fn unmanned(threads: usize) -> Self {
+        Self::with_slots(threads, false)
+    }
+
+    fn with_slots(threads: usize, crowded: bool) -> Self {
+        let shared = Shared {
+            slots: (0..threads.max(1)).map(|_| Slot::default()).collect(),
+            pending: Pending(AtomicUsize::new(0)),
+            lost: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+            panic: Mutex::new(None),
+            crowded,
+        };
+        Self { shared: Arc::new(shared), workers: Vec::new(), busy: AtomicBool::new(false) }
+    }
+
+    /// Makes the calling thread worker `index` of a pool that starts none itself: 1 to `threads` − 1. It doesn't return, as nobody
+    /// can drop the pool meanwhile: whoever started the thread has to end it, between runs.
+    ///
+    /// # Panics
+    /// If there are not so many threads, or with the panic of a part that was not caught.
+    pub fn serve(&self, index: usize) {
+        self.shared.serve(index);
+    }
+
+    /// Says that a thread that served has ended in the middle of a part, which will not be finished: a run that waits for it ends
+    /// the process, which on the web is the instance.
+    pub fn lose(&self) {
+        self.shared.lost.store(true, Release);
+    }
+
+    /// Parts to cut an operation into, by its bytes, or by 64 multiply-accumulates.
+    pub fn parts(&self, work: usize) -> usize {
+        if work < SMALL { 1 } else { self.threads() }
     }
 
     /// Number of threads, the caller's included.
@@ -107,22 +146,25 @@ impl Pool {
     /// With the panic of a part, once all parts that were begun have ended; it is unspecified which others were.
     pub fn run(&self, parts: usize, job: &Job<'_>) {
         // Acquire: what the run before did to the slots, from another thread perhaps, is done. It pairs with the Release below.
-        if self.workers.is_empty() || parts <= 1 || parts >= MOST_PARTS || self.busy.swap(true, Acquire) {
+        if self.threads() == 1 || parts <= 1 || parts >= MOST_PARTS || self.busy.swap(true, Acquire) {
             return (0..parts).for_each(job);
         }
         // From here to the end of the wait nothing may unwind, or `job` would be gone before its parts are. Nothing does:
         // parts are called under `catch_unwind`.
         self.shared.open(parts, job);
-        for (slot, worker) in self.shared.slots[1..].iter().zip(&self.workers).take(parts - 1) {
-            if slot.asleep.load(Relaxed) {
-                worker.thread().unpark();
-            }
+        // Acquire: pairs with the fence of `serve`, so that who sleeps is known.
+        for slot in self.shared.slots[1..].iter().take(parts - 1).filter(|slot| slot.asleep.load(Acquire)) {
+            slot.wake();
         }
         self.shared.work(0);
         let mut spin = Spin::new(self.shared.crowded);
         // Acquire: pairs with the Release of each thread's last subtraction, and so with everything its parts did.
         while self.shared.pending.0.load(Acquire) != 0 {
             spin.pause();
+            if self.shared.lost.load(Relaxed) {
+                // Nothing may unwind here.
+                std::process::abort();
+            }
         }
         let panic = self.shared.take_panic();
         self.busy.store(false, Release);
@@ -149,10 +191,12 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        for (slot, worker) in self.shared.slots[1..].iter().zip(&self.workers) {
+        for slot in &self.shared.slots[1..] {
             slot.range.store(CLOSED, Relaxed);
+            // Pairs with the one in `serve`: a worker that isn't seen to have come sees the store when it comes.
+            fence(SeqCst);
             // Its token makes a worker that is about to park return at once, after which it sees the store.
-            worker.thread().unpark();
+            slot.wake();
         }
         for worker in self.workers.drain(..) {
             // A worker ends by panic only in `on_start`, whose message has been printed.
@@ -171,6 +215,8 @@ impl fmt::Debug for Pool {
 struct Shared {
     slots: Box<[Slot]>,
     pending: Pending,
+    /// Whether a thread has ended in the middle of a part.
+    lost: AtomicBool,
     panicked: AtomicBool,
     /// The first panic of a run.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
@@ -202,6 +248,16 @@ impl Shared {
         }
         // Pairs with the one in `wait_for_parts`: whichever is second, its thread's loads see the other's stores before it.
         fence(SeqCst);
+    }
+
+    /// What a worker does.
+    fn serve(&self, index: usize) {
+        // Another that came before, which no caller of ours lets happen, would be woken instead.
+        let _ = self.slots[index].worker.set(thread::current());
+        fence(SeqCst);
+        while self.wait_for_parts(index) {
+            self.work(index);
+        }
     }
 
     /// Waits until the worker's slot holds parts; false when the pool is being dropped.
@@ -280,16 +336,25 @@ struct Slot {
     /// Whether the worker may be parked.
     asleep: AtomicBool,
     job: JobCell,
+    /// Who it is, once it has come.
+    worker: OnceLock<Thread>,
 }
 
 impl Default for Slot {
     fn default() -> Self {
         let job = JobCell(UnsafeCell::new(&|_: usize| {}));
-        Self { range: AtomicU64::new(0), asleep: AtomicBool::new(false), job }
+        Self { range: AtomicU64::new(0), asleep: AtomicBool::new(false), job, worker: OnceLock::new() }
     }
 }
 
 impl Slot {
+    /// Wakes the worker, if it sleeps.
+    fn wake(&self) {
+        if let Some(worker) = self.worker.get() {
+            worker.unpark();
+        }
+    }
+
     /// Takes the first part, or the last.
     fn claim(&self, first: bool) -> Option<usize> {
         // Relaxed: what matters comes with the exchange.
@@ -318,6 +383,8 @@ unsafe impl Send for JobCell {}
 const LOW: u64 = u32::MAX as u64;
 /// An empty range that tells a worker to end.
 const CLOSED: u64 = u64::MAX;
+/// Bytes, or 64 multiply-accumulates, below which a job is not worth a second thread.
+const SMALL: usize = 1 << 12;
 /// One more than can be packed without coming by [`CLOSED`].
 const MOST_PARTS: usize = u32::MAX as usize;
 

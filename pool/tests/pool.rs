@@ -7,7 +7,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use quaver::pool::{Pool, PoolOptions, split};
+use quaver_pool::{Pool, PoolOptions, split};
 
 fn counters(n: usize) -> Vec<AtomicUsize> {
     (0..n).map(|_| AtomicUsize::new(0)).collect()
@@ -40,6 +40,28 @@ fn each_part_runs_once() {
                 });
             }
             assert_each(&calls, 20, &format!("{threads} threads, {parts} parts"));
+        }
+    }
+}
+
+#[test]
+fn threads_that_others_start_come_late_or_never() {
+    let pool: &Pool = Box::leak(Box::new(Pool::unmanned(4)));
+    assert_eq!(pool.threads(), 4);
+    for index in 0..3 {
+        let calls = counters(100);
+        for run in 0..200 {
+            pool.run(100, &|part| {
+                calls[part].fetch_add(1, Relaxed);
+            });
+            if run % 50 == 0 {
+                let_sleep();
+            }
+        }
+        assert_each(&calls, 200, &format!("{index} have come"));
+        // The last one never comes.
+        if index > 0 {
+            thread::spawn(move || pool.serve(index));
         }
     }
 }

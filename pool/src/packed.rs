@@ -1,0 +1,104 @@
+//! Convolutions, transposed ones and matrix products with packed weights, all but depthwise, on the threads of a pool: rows of the
+//! output, or blocks of channels, for each.
+
+use std::ops::Range;
+
+use quaver_core::backend::{Operand, OutputMut};
+use quaver_core::format::weights::{N_BLOCK, PackedShape};
+use quaver_core::graph::Op;
+use quaver_core::kernel::bind::finish_of;
+use quaver_core::kernel::bind::packed::Packed;
+use quaver_core::kernel::epilogue::Finish;
+use quaver_core::kernel::gemm::Gemm;
+
+use crate::{Pool, Rectangle, rectangles, split};
+
+/// Rows of the output that are enough for a thread.
+const ROWS: usize = 64;
+
+/// A node, and what is special about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Products<'a> {
+    /// The node.
+    pub node: &'a Packed,
+    /// Where the result is part of a concatenation: elements of its rows, and those of them that come first.
+    pub within: Option<[usize; 2]>,
+    /// Biases instead of those that are an operand.
+    pub bias: Option<&'a [i32]>,
+}
+
+/// What computes a part of the products, with a piece of the scratch behind the copy of the images.
+pub type Compute<'a> = dyn Fn(Gemm<'_, &mut Rectangle<'_>>, &mut [u8]) + Sync + 'a;
+
+impl Products<'_> {
+    /// Runs the node. `scratch` begins with the copy of the images.
+    pub fn run(&self, pool: &Pool, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8], compute: &Compute<'_>) {
+        let node = self.node;
+        let finish = finish_of(op, inputs);
+        let [width, start] = self.within.unwrap_or([node.shape.groups * node.shape.output_channels, 0]);
+        let (pitch, start) = (width * finish.size(), start * finish.size());
+        let image = inputs[0].view.bytes().len() / node.images.max(1);
+        let (copy, scratch) = scratch.split_at_mut(node.geometry.scratch());
+        for first in (0..node.images).step_by(node.geometry.chunk()) {
+            let count = node.geometry.chunk().min(node.images - first);
+            let input = &inputs[0].with_slack[first * image..];
+            let (lines, line) = (node.geometry.lines(count), node.geometry.line());
+            let source = if lines > 0 {
+                let copy = &mut copy[..lines * line];
+                let parts = pool.parts(copy.len());
+                pool.run_slices(copy, parts, line, &|range, to| node.geometry.copy(input, range.start / line..range.end / line, to));
+                &*copy
+            } else {
+                input
+            };
+            let bytes = first * node.rows * pitch..(first + count) * node.rows * pitch;
+            let (finish, rows) = (finish.part(bytes.clone()), count * node.rows);
+            let to = &mut output.view.bytes_mut()[bytes];
+            let start = start.min(to.len());
+            self.multiply(pool, source, inputs, finish, (&mut to[start..], rows, pitch), scratch, compute);
+        }
+    }
+
+    /// The products of all groups, into so many rows that are whole images, and so many bytes apart.
+    #[expect(clippy::too_many_arguments, reason = "one caller; each is another thing")]
+    fn multiply(
+        &self,
+        pool: &Pool,
+        source: &[u8],
+        inputs: &[Operand<'_>],
+        finish: Finish<'_>,
+        (to, rows, pitch): (&mut [u8], usize, usize),
+        scratch: &mut [u8],
+        compute: &Compute<'_>,
+    ) {
+        let PackedShape { groups, output_channels, .. } = self.node.shape;
+        let (width, blocks) = (groups * output_channels, self.node.shape.n_blocks());
+        let gemm = |group: usize, rows: Range<usize>, range: Range<usize>| {
+            let mut weights = self.node.weights(inputs, group);
+            if let Some(bias) = self.bias {
+                weights.bias = &bias.as_chunks().0[group * blocks..][..blocks];
+            }
+            let source = self.node.geometry.source(source, group);
+            Gemm { source, weights, finish, rows, blocks: range, channel: group * output_channels, width, to: () }
+        };
+        let parts = pool.parts(rows * self.node.shape.k_blocks() * blocks * groups);
+        // Each thread reads all of what is not cut, so the smaller operand is left whole. But where there are rows enough for
+        // all, they are cut whatever the operands: then a thread finds in its cache what it has written itself.
+        if groups == 1 && blocks >= 2 * parts && blocks * N_BLOCK >= rows && rows < ROWS * parts {
+            // In bytes, so that the last one ends where this node's part of a row does.
+            let block = N_BLOCK * finish.size();
+            let cut = split(width * finish.size(), parts, 2 * block);
+            rectangles(pool, to, pitch, split(rows, 1, rows), (cut, 1), scratch, &|_, c, to, scratch| {
+                let bytes = cut.get(c);
+                compute(gemm(0, 0..rows, bytes.start / block..bytes.end.div_ceil(block)).onto(to), scratch);
+            });
+        } else {
+            let cut = split(rows, parts, 1);
+            rectangles(pool, to, pitch, cut, (split(1, 1, 1), width * finish.size()), scratch, &|r, _, to, scratch| {
+                for group in 0..groups {
+                    compute(gemm(group, cut.get(r), 0..blocks).onto(&mut *to), scratch);
+                }
+            });
+        }
+    }
+}
