@@ -119,8 +119,10 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
             self.walk_whole::<S, 14>(s);
         } else if const { matches!(S::TILE, Tile::Rows6Blocks1 | Tile::Rows6Halves) } {
             self.walk::<S, 6>(s);
-        } else if const { matches!(S::TILE, Tile::Rows4Blocks1 | Tile::Rows4HalvesStaged) } {
-            self.staged::<S, 4>(s);
+        } else if const { matches!(S::TILE, Tile::Rows4Blocks1) } {
+            self.staged::<S, 4, 32, 35>(s);
+        } else if const { matches!(S::TILE, Tile::Rows4HalvesStaged) } {
+            self.staged::<S, 4, 64, 64>(s);
         } else if const { matches!(S::TILE, Tile::Rows2Blocks1) } {
             self.walk::<S, 2>(s);
         } else {

@@ -350,10 +350,10 @@ pub trait Simd: Copy + Send + Sync {
         tile::products(self, acc, rows, panel);
     }
 
-    /// The same where operands are staged: the products of `N` rows of [`Simd::stage`]'s words, as many as there are weights.
+    /// Adds to sums, where operands are staged: the products of `N` rows of [`Simd::stage`]'s words, as many as there are weights.
     #[inline(always)]
-    fn staged_products<const N: usize>(self, acc: &mut [Self::I; N], even: [&[i32]; N], odd: [&[i32]; N], weights: &[Self::W]) {
-        staged::products(self, acc, even, odd, weights);
+    fn staged_products<const N: usize>(self, sums: &mut [[[i32; 16]; 1]; N], even: [&[i32]; N], odd: [&[i32]; N], weights: &[Self::W]) {
+        staged::products(self, sums, even, odd, weights);
     }
 
     /// Replaces each byte q by `table[q]`. The one method that is not inlined.

@@ -46,7 +46,7 @@ impl<D: Dot> V128<D> {
     #[inline(always)]
     pub(super) fn staged_halves<const N: usize>(
         self,
-        acc: &mut [[v128; 4]; N],
+        to: &mut [[[i32; 16]; 1]; N],
         even: [&[i32]; N],
         odd: [&[i32]; N],
         weights: &[[D::W; 4]],
@@ -59,7 +59,11 @@ impl<D: Dot> V128<D> {
         for v in [0, 2] {
             let mut sums = [[i32x4_splat(0); 2]; N];
             for m in 0..N {
-                sums[m] = [acc[m][v], acc[m][v + 1]];
+                // SAFETY: of four times 16 bytes, numbers `v` and `v` + 1; as below.
+                unsafe {
+                    let from = to[m][0].as_ptr().cast::<v128>().add(v);
+                    sums[m] = [v128_load(from), v128_load(from.add(1))];
+                }
             }
             let mut x = starts;
             for _ in 0..run {
@@ -71,7 +75,8 @@ impl<D: Dot> V128<D> {
             // SAFETY: back to the start, and two further.
             w = unsafe { w.sub(4 * run).add(2) };
             for m in 0..N {
-                [acc[m][v], acc[m][v + 1]] = sums[m];
+                // SAFETY: as above.
+                unsafe { store_pair(sums[m], &mut to[m][0], v) }
             }
         }
     }
@@ -119,5 +124,19 @@ impl<D: Dot> V128<D> {
             // SAFETY: see above.
             x[m] = unsafe { [x[m][0].add(1), x[m][1].add(1)] };
         }
+    }
+}
+
+/// Writes registers `v` and `v` + 1 of sixteen sums.
+///
+/// # Safety
+/// `v` is 0 or 2.
+#[inline(always)]
+pub(super) unsafe fn store_pair(sums: [v128; 2], to: &mut [i32; 16], v: usize) {
+    // SAFETY: by this function's own condition, they are within 64 bytes.
+    unsafe {
+        let to = to.as_mut_ptr().cast::<v128>().add(v);
+        v128_store(to, sums[0]);
+        v128_store(to.add(1), sums[1]);
     }
 }

@@ -12,6 +12,8 @@ use core::hint::black_box;
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
 use quaver_core::kernel::tile::{Panel, TileRows};
 
+use super::products::store_pair;
+
 /// The token of a class of instructions. Only the probe makes those that not every engine has, so that it is proof.
 #[derive(Debug, Clone, Copy)]
 pub struct V128<D>(pub(super) D);
@@ -367,20 +369,16 @@ impl<D: Dot> Simd for V128<D> {
                 let mut sums = [[start[n][v], start[n][v + 1]]; MR];
                 self.half(&mut sums, rows, panel, [n, v]);
                 for m in 0..MR {
-                    // SAFETY: of four times 16 bytes, numbers `v` and `v` + 1.
-                    unsafe {
-                        let to = to[m][n].as_mut_ptr().cast::<v128>().add(v);
-                        v128_store(to, sums[m][0]);
-                        v128_store(to.add(1), sums[m][1]);
-                    }
+                    // SAFETY: 0 or 2.
+                    unsafe { store_pair(sums[m], &mut to[m][n], v) }
                 }
             }
         }
     }
 
     #[inline(always)]
-    fn staged_products<const N: usize>(self, acc: &mut [[v128; 4]; N], even: [&[i32]; N], odd: [&[i32]; N], weights: &[[D::W; 4]]) {
-        self.staged_halves(acc, even, odd, weights);
+    fn staged_products<const N: usize>(self, sums: &mut [[[i32; 16]; 1]; N], even: [&[i32]; N], odd: [&[i32]; N], weights: &[[D::W; 4]]) {
+        self.staged_halves(sums, even, odd, weights);
     }
 
     #[inline(always)]
