@@ -9,9 +9,6 @@ use quaver_core::kernel::tile::{Panel, TileRows};
 
 use super::v128::{Dot, V128};
 
-/// Quads between two changes of addresses.
-const STEP: usize = 4;
-
 impl<D: Dot> V128<D> {
     /// Adds the products of registers `v` and `v` + 1 of block `n`.
     #[inline(always)]
@@ -30,14 +27,10 @@ impl<D: Dot> V128<D> {
             for m in 0..MR {
                 x[m] = bytes.wrapping_add(rows.base()[m] + segment);
             }
-            for _ in 0..run / STEP {
-                // SAFETY: `rows` names only quads that exist, `panel` as many weights as those are; this takes `STEP` of what
-                // is left of the segment's `run` quads.
-                unsafe { self.steps::<MR, STEP>(sums, &mut x, &mut w) }
-            }
-            for _ in 0..run % STEP {
-                // SAFETY: likewise, for the rest.
-                unsafe { self.steps::<MR, 1>(sums, &mut x, &mut w) }
+            for _ in 0..run {
+                // SAFETY: `rows` names only quads that exist, `panel` as many weights as those are; this takes one of what is left
+                // of the segment's `run` quads.
+                unsafe { self.step(sums, &mut x, &mut w) }
             }
         }
     }
@@ -81,30 +74,28 @@ impl<D: Dot> V128<D> {
         }
     }
 
-    /// Adds the products of `K` quads with two registers of weights, and steps over them.
+    /// Adds the products of a quad with two registers of weights, and steps over it.
+    ///
+    /// One quad a step: of several, a compiler for this target collects each sum's products, and then weights take the registers of
+    /// sums.
     ///
     /// # Safety
-    /// So many quads can be read at each of `x`, and as many times 64 bytes of weights at `w`, but for what their block has
-    /// before it.
+    /// A quad can be read at each of `x`, and 64 bytes of weights at `w`, but for what their block has before it.
     #[inline(always)]
-    unsafe fn steps<const MR: usize, const K: usize>(self, sums: &mut [[v128; 2]; MR], x: &mut [*const u8; MR], w: &mut *const v128) {
-        for k in 0..K {
-            // SAFETY: by this function's own condition, as all below.
-            let [w0, w1] = unsafe { [v128_load(w.add(4 * k)), v128_load(w.add(4 * k + 1))] };
-            let (w0, w1) = (self.0.weights(w0), self.0.weights(w1));
-            for m in 0..MR {
-                // SAFETY: see above.
-                let quad = self.0.activations(unsafe { v128_load32_splat(x[m].add(4 * k).cast()) });
-                sums[m][0] = self.0.dot4(sums[m][0], quad, w0);
-                sums[m][1] = self.0.dot4(sums[m][1], quad, w1);
-            }
-        }
-        for x in x.iter_mut() {
+    unsafe fn step<const MR: usize>(self, sums: &mut [[v128; 2]; MR], x: &mut [*const u8; MR], w: &mut *const v128) {
+        // SAFETY: by this function's own condition, as all below.
+        let [w0, w1] = unsafe { [v128_load(*w), v128_load(w.add(1))] };
+        let (w0, w1) = (self.0.weights(w0), self.0.weights(w1));
+        for m in 0..MR {
             // SAFETY: see above.
-            *x = unsafe { x.add(4 * K) };
+            let quad = self.0.activations(unsafe { v128_load32_splat(x[m].cast()) });
+            sums[m][0] = self.0.dot4(sums[m][0], quad, w0);
+            sums[m][1] = self.0.dot4(sums[m][1], quad, w1);
+            // SAFETY: see above.
+            x[m] = unsafe { x[m].add(4) };
         }
         // Behind the last weights this may point further than a block reaches.
-        *w = w.wrapping_add(4 * K);
+        *w = w.wrapping_add(4);
     }
 
     /// Adds the products of a staged quad with two registers of weights, and steps over it.
