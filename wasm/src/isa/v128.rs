@@ -66,6 +66,17 @@ pub struct Limits {
     unrounds: v128,
 }
 
+/// A zero point z. An integer below 2¹⁶ in the last bits of 2²³ is a number, without a conversion.
+#[derive(Debug, Clone, Copy)]
+pub struct Zero {
+    /// Zeros, of which the compiler does not know that: it would make what is slower of shuffles with them.
+    none: v128,
+    /// The first bits of 2²³.
+    lift: v128,
+    /// 2²³ + z.
+    lifted: v128,
+}
+
 /// Runs `$body` for each of the four registers `$i` of a vector.
 macro_rules! each {
     ($i:ident => $body:expr) => {{
@@ -93,6 +104,8 @@ macro_rules! each {
 
 /// 1.5·2²³: what is added to a number up to 2²² in magnitude becomes, in its last bits, the nearest integer, ties to even.
 const ROUNDS: f32 = 12_582_912.0;
+/// 2²³.
+const LIFT: f32 = 8_388_608.0;
 /// What signed bytes and unsigned ones differ by.
 const SIGN: u8 = 0x80;
 /// The most that [`ROUNDS`] takes.
@@ -104,8 +117,7 @@ impl<D: Dot> Simd for V128<D> {
     type B = [v128; 4];
     type Quad = D::X;
     type W = [D::W; 4];
-    /// −z.
-    type Zero = v128;
+    type Zero = Zero;
     type Limits = Limits;
 
     const TILE: Tile = D::TILE;
@@ -135,13 +147,18 @@ impl<D: Dot> Simd for V128<D> {
     }
 
     #[inline(always)]
-    fn zero(self, z: u8) -> v128 {
-        i32x4_splat(-i32::from(z))
+    fn zero(self, z: u8) -> Zero {
+        let lift = black_box(i16x8_splat((LIFT.to_bits() >> 16) as i16));
+        Zero { none: black_box(i8x16_splat(0)), lift, lifted: f32x4_splat(LIFT + f32::from(z)) }
     }
 
     #[inline(always)]
-    fn widen_from(self, x: &[u8; 16], minus_z: v128) -> [v128; 4] {
-        self.to_f32(self.add_i32(self.widen(x), [minus_z; 4]))
+    fn widen_from(self, x: &[u8; 16], z: Zero) -> [v128; 4] {
+        // SAFETY: the reference covers 16 bytes.
+        let x = unsafe { v128_load(x.as_ptr().cast()) };
+        let (lo, hi) = (low_bytes(x, z.none), high_bytes(x, z.none));
+        let lifted = [low_halves(lo, z.lift), high_halves(lo, z.lift), low_halves(hi, z.lift), high_halves(hi, z.lift)];
+        each!(i => f32x4_sub(lifted[i], z.lifted))
     }
 
     #[inline(always)]
@@ -300,11 +317,7 @@ impl<D: Dot> Simd for V128<D> {
 
     #[inline(always)]
     fn round_narrow(self, t: [[v128; 4]; 4], limits: Limits) -> [v128; 4] {
-        let v = each!(j => {
-            let t = t[j];
-            each!(i => i32x4_sub(f32x4_add(t[i], limits.rounds), limits.unrounds))
-        });
-        each!(j => limit(i8x16_narrow_i16x8(i16x8_narrow_i32x4(v[j][0], v[j][1]), i16x8_narrow_i32x4(v[j][2], v[j][3])), limits))
+        each!(j => round_pack(t[j], limits))
     }
 
     #[inline(always)]
@@ -415,6 +428,13 @@ fn pack([a, b, c, d]: [v128; 4], limits: Limits) -> v128 {
     let ab = i16x8_add_sat(i16x8_narrow_i32x4(a, b), limits.zero_point);
     let cd = i16x8_add_sat(i16x8_narrow_i32x4(c, d), limits.zero_point);
     limit(i8x16_narrow_i16x8(ab, cd), limits)
+}
+
+/// The integers nearest to sixteen numbers up to [`MOST`] as bytes.
+#[inline(always)]
+fn round_pack(t: [v128; 4], limits: Limits) -> v128 {
+    let [a, b, c, d] = each!(i => i32x4_sub(f32x4_add(t[i], limits.rounds), limits.unrounds));
+    limit(i8x16_narrow_i16x8(i16x8_narrow_i32x4(a, b), i16x8_narrow_i32x4(c, d)), limits)
 }
 
 /// Signed bytes within limits, as unsigned ones.
