@@ -457,7 +457,11 @@ fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUA
         let place = to.at(sums.row + i, sums.channel, sums.channels);
         match place.as_mut_array::<16>() {
             Some(place) => s.store_quarter(bytes, 0, place),
-            None => s.store_some(bytes, 0, place),
+            None => {
+                let mut row = [0; 16];
+                s.store_quarter(bytes, 0, &mut row);
+                edge::copy(&row[..place.len().min(16)], place);
+            }
         }
     }
 }

@@ -62,8 +62,6 @@ pub struct Limits {
     sign: v128,
     /// [`ROUNDS`].
     rounds: v128,
-    /// What that leaves to be subtracted from its bits for the integer, less z − 128.
-    unrounds: v128,
 }
 
 /// A zero point z. An integer below 2¹⁶ in the last bits of 2²³ is a number, without a conversion.
@@ -304,15 +302,8 @@ impl<D: Dot> Simd for V128<D> {
     fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Limits {
         // An engine makes a constant anew wherever it is used, but for those that it does not know.
         let (sign, rounds) = (black_box(u8x16_splat(SIGN)), black_box(f32x4_splat(ROUNDS)));
-        let z = i16::from(zero_point) - i16::from(SIGN);
-        Limits {
-            zero_point: i16x8_splat(z),
-            lo: u8x16_splat(lo ^ SIGN),
-            hi: u8x16_splat(hi ^ SIGN),
-            sign,
-            rounds,
-            unrounds: i32x4_splat(ROUNDS.to_bits().cast_signed() - i32::from(z)),
-        }
+        let zero_point = i16x8_splat(i16::from(zero_point) - i16::from(SIGN));
+        Limits { zero_point, lo: u8x16_splat(lo ^ SIGN), hi: u8x16_splat(hi ^ SIGN), sign, rounds }
     }
 
     #[inline(always)]
@@ -422,7 +413,7 @@ unsafe fn store(v: [v128; 4], to: *mut v128) {
     }
 }
 
-/// Sixteen integers as bytes.
+/// Sixteen integers as bytes. Two narrowings without a step between them would become one, which takes more instructions.
 #[inline(always)]
 fn pack([a, b, c, d]: [v128; 4], limits: Limits) -> v128 {
     let ab = i16x8_add_sat(i16x8_narrow_i32x4(a, b), limits.zero_point);
@@ -433,8 +424,7 @@ fn pack([a, b, c, d]: [v128; 4], limits: Limits) -> v128 {
 /// The integers nearest to sixteen numbers up to [`MOST`] as bytes.
 #[inline(always)]
 fn round_pack(t: [v128; 4], limits: Limits) -> v128 {
-    let [a, b, c, d] = each!(i => i32x4_sub(f32x4_add(t[i], limits.rounds), limits.unrounds));
-    limit(i8x16_narrow_i16x8(i16x8_narrow_i32x4(a, b), i16x8_narrow_i32x4(c, d)), limits)
+    pack(each!(i => i32x4_sub(f32x4_add(t[i], limits.rounds), limits.rounds)), limits)
 }
 
 /// Signed bytes within limits, as unsigned ones.
