@@ -397,11 +397,11 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
     residual: &Residual<'_>,
     to: &mut R,
 ) {
-    let fixed = Fixed::<S, NB>::new(s, sums.multiplier, how, residual);
     // Where registers hold only parts of a vector, rows are narrowed one by one as well as by four, without those in vain.
     if const { S::COMPACT && NB == 1 } {
-        return one_by_one::<S, R, NB, BOUNDS, RESIDUAL>(s, sums, &fixed, residual, to);
+        return one_by_one::<S, R, NB, BOUNDS, RESIDUAL>(s, sums, how, residual, to);
     }
+    let fixed = Fixed::<S, NB>::new(s, sums.multiplier, how, residual);
     let limits = limited(how);
     // Vectors are narrowed by four: two rows of two blocks, or four rows of one.
     let step = 4 / NB;
@@ -437,23 +437,25 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
 fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL: u8>(
     s: S,
     sums: &Sums<'_, NB>,
-    fixed: &Fixed<S, NB>,
+    how: &Requantize<'_>,
     residual: &Residual<'_>,
     to: &mut R,
 ) {
+    let (m, limits) = (s.load_f32(&sums.multiplier[0]), s.limits(how.zero_point, how.lo, how.hi));
+    let top = s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point));
+    let added = (RESIDUAL != ALONE).then(|| (s.zero(residual.zero_point), s.splat_f32(residual.multiplier)));
     for i in 0..sums.rows {
-        let mut t = s.mul(s.to_f32(s.load_i32(&sums.acc[i][0])), fixed.multiplier[0]);
-        if RESIDUAL != ALONE {
+        let mut t = s.mul(s.to_f32(s.load_i32(&sums.acc[i][0])), m);
+        if let Some((zero, by)) = added {
             let at = (sums.row + i) * sums.width + sums.channel;
-            let added = match residual.bytes[at..].first_chunk() {
-                Some(bytes) => s.widen_from(bytes, fixed.residual_zero),
-                None => s.widen_some_from(&residual.bytes[at..], fixed.residual_zero),
+            let bytes = match residual.bytes[at..].first_chunk() {
+                Some(bytes) => s.widen_from(bytes, zero),
+                None => s.widen_some_from(&residual.bytes[at..], zero),
             };
-            t = s.add(t, s.mul(added, fixed.residual_multiplier));
+            t = s.add(t, s.mul(bytes, by));
         }
         // Four times the same, of which one is stored.
-        let bytes =
-            if BOUNDS == NONE { s.narrow([s.round_below(t, fixed.top); 4], fixed.limits) } else { s.round_narrow([t; 4], fixed.limits) };
+        let bytes = if BOUNDS == NONE { s.narrow([s.round_below(t, top); 4], limits) } else { s.round_narrow([t; 4], limits) };
         let place = to.at(sums.row + i, sums.channel, sums.channels);
         match place.as_mut_array::<16>() {
             Some(place) => s.store_quarter(bytes, 0, place),

@@ -274,6 +274,12 @@ pub trait Simd: Copy + Send + Sync {
         self.narrow([self.round(t[0]), self.round(t[1]), self.round(t[2]), self.round(t[3])], limits)
     }
 
+    /// The same from interleaved order, as [`Simd::narrow_interleaved`].
+    #[inline(always)]
+    fn round_narrow_interleaved(self, t: [Self::F; 4], limits: Self::Limits) -> Self::B {
+        self.narrow_interleaved([self.round(t[0]), self.round(t[1]), self.round(t[2]), self.round(t[3])], limits)
+    }
+
     /// clamp(v + z, 0, 255), the sum saturating, in the order of [`Simd::narrow`], where these are the limits: less work.
     #[inline(always)]
     fn narrow_unlimited(self, v: [Self::I; 4], limits: Self::Limits) -> Self::B {

@@ -312,6 +312,11 @@ impl<D: Dot> Simd for V128<D> {
     }
 
     #[inline(always)]
+    fn round_narrow_interleaved(self, [a, b, c, d]: [[v128; 4]; 4], limits: Limits) -> [v128; 4] {
+        each!(l => round_pack([a[l], b[l], c[l], d[l]], limits))
+    }
+
+    #[inline(always)]
     fn narrow(self, v: [[v128; 4]; 4], limits: Limits) -> [v128; 4] {
         each!(j => pack(v[j], limits))
     }
