@@ -14,16 +14,14 @@ const RUN: usize = 32;
 const STEP: usize = 16;
 /// Most blocks of channels that share staged activations.
 const BLOCKS: usize = 4;
-/// Most rows that share widened weights.
-const ROWS: usize = 32;
-
 /// A run of a row's activations: even and odd bytes of quads.
 type Staged = [[i32; RUN + STEP]; 2];
 
 impl<R: Rows> Gemm<'_, R> {
-    /// All tiles, by `MR` rows.
+    /// All tiles, by `MR` rows, of which at most `ROWS` share widened weights; `SUMS` is as many, and three where rows are written
+    /// out by four vectors at a time.
     #[inline(always)]
-    pub(super) fn staged<S: Simd, const MR: usize>(&mut self, s: S) {
+    pub(super) fn staged<S: Simd, const MR: usize, const ROWS: usize, const SUMS: usize>(&mut self, s: S) {
         let bands = self.rows.len().div_ceil(ROWS);
         let panels = self.blocks.len().div_ceil(BLOCKS);
         let bounds = self.bounds().of_use::<S>();
@@ -32,8 +30,7 @@ impl<R: Rows> Gemm<'_, R> {
         let mut base = [0; ROWS];
         let mut weights = [[s.weights(&[0; 64]); RUN]; BLOCKS];
         let mut activations = [[[0; RUN + STEP]; 2]; MR];
-        // Rows are written out by four vectors at a time, so there is room for three more.
-        let mut sums = [[[[0; 16]; 1]; ROWS + 3]; BLOCKS];
+        let mut sums = [[[[0; 16]; 1]; SUMS]; BLOCKS];
         for o in 0..outer {
             for i in 0..inner {
                 let (band, panel) = if rows_first { (o, i) } else { (i, o) };
@@ -123,27 +120,35 @@ impl<R: Rows> Gemm<'_, R> {
 fn add_products<S: Simd, const N: usize>(s: S, weights: &[S::W], activations: &[Staged], sums: &mut [[[i32; 16]; 1]]) {
     let (Some(activations), Some(sums)) = (activations.first_chunk::<N>(), sums.first_chunk_mut::<N>()) else { return };
     let count = weights.len();
-    let mut acc = [s.splat_i32(0); N];
     let mut even: [&[i32]; N] = [&[]; N];
     let mut odd = even;
     for m in 0..N {
-        acc[m] = s.load_i32(&sums[m][0]);
         even[m] = &activations[m][0][..count];
         odd[m] = &activations[m][1][..count];
     }
-    s.staged_products(&mut acc, even, odd, weights);
-    for m in 0..N {
-        s.store_i32(acc[m], &mut sums[m][0]);
-    }
+    s.staged_products(sums, even, odd, weights);
 }
 
 /// [`Simd::staged_products`], where an instruction set has no better way.
 #[inline(always)]
-pub(super) fn products<S: Simd, const N: usize>(s: S, acc: &mut [S::I; N], even: [&[i32]; N], odd: [&[i32]; N], weights: &[S::W]) {
+pub(super) fn products<S: Simd, const N: usize>(
+    s: S,
+    sums: &mut [[[i32; 16]; 1]; N],
+    even: [&[i32]; N],
+    odd: [&[i32]; N],
+    weights: &[S::W],
+) {
+    let mut acc = [s.splat_i32(0); N];
+    for m in 0..N {
+        acc[m] = s.load_i32(&sums[m][0]);
+    }
     for (k, &w) in weights.iter().enumerate() {
         for m in 0..N {
             acc[m] = s.dot4(acc[m], s.staged(even[m][k], odd[m][k]), w);
         }
+    }
+    for m in 0..N {
+        s.store_i32(acc[m], &mut sums[m][0]);
     }
 }
 

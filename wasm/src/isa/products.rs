@@ -9,24 +9,17 @@ use quaver_core::kernel::tile::{Panel, TileRows};
 
 use super::v128::{Dot, V128};
 
-/// Quads between two changes of addresses.
-const STEP: usize = 4;
-
 impl<D: Dot> V128<D> {
-    /// The products of registers `v` and `v` + 1 of block `n`.
+    /// Adds the products of registers `v` and `v` + 1 of block `n`.
     #[inline(always)]
     pub(super) fn half<const MR: usize, const NB: usize>(
         self,
-        acc: &mut [[[v128; 4]; NB]; MR],
+        sums: &mut [[v128; 2]; MR],
         rows: &TileRows<'_, MR>,
         panel: &Panel<'_, NB>,
         [n, v]: [usize; 2],
     ) {
         let run = rows.run();
-        let mut sums = [[i32x4_splat(0); 2]; MR];
-        for m in 0..MR {
-            sums[m] = [acc[m][n][v], acc[m][n][v + 1]];
-        }
         let bytes = rows.bytes().as_ptr();
         let mut w = panel.weights()[n * panel.quads()..][..panel.quads()].as_ptr().cast::<v128>().wrapping_add(v);
         for &segment in rows.segments() {
@@ -34,18 +27,11 @@ impl<D: Dot> V128<D> {
             for m in 0..MR {
                 x[m] = bytes.wrapping_add(rows.base()[m] + segment);
             }
-            for _ in 0..run / STEP {
-                // SAFETY: `rows` names only quads that exist, `panel` as many weights as those are; this takes `STEP` of what
-                // is left of the segment's `run` quads.
-                unsafe { self.steps::<MR, STEP>(&mut sums, &mut x, &mut w) }
+            for _ in 0..run {
+                // SAFETY: `rows` names only quads that exist, `panel` as many weights as those are; this takes one of what is left
+                // of the segment's `run` quads.
+                unsafe { self.step(sums, &mut x, &mut w) }
             }
-            for _ in 0..run % STEP {
-                // SAFETY: likewise, for the rest.
-                unsafe { self.steps::<MR, 1>(&mut sums, &mut x, &mut w) }
-            }
-        }
-        for m in 0..MR {
-            [acc[m][n][v], acc[m][n][v + 1]] = sums[m];
         }
     }
 
@@ -53,7 +39,7 @@ impl<D: Dot> V128<D> {
     #[inline(always)]
     pub(super) fn staged_halves<const N: usize>(
         self,
-        acc: &mut [[v128; 4]; N],
+        to: &mut [[[i32; 16]; 1]; N],
         even: [&[i32]; N],
         odd: [&[i32]; N],
         weights: &[[D::W; 4]],
@@ -66,7 +52,11 @@ impl<D: Dot> V128<D> {
         for v in [0, 2] {
             let mut sums = [[i32x4_splat(0); 2]; N];
             for m in 0..N {
-                sums[m] = [acc[m][v], acc[m][v + 1]];
+                // SAFETY: of four times 16 bytes, numbers `v` and `v` + 1; as below.
+                unsafe {
+                    let from = to[m][0].as_ptr().cast::<v128>().add(v);
+                    sums[m] = [v128_load(from), v128_load(from.add(1))];
+                }
             }
             let mut x = starts;
             for _ in 0..run {
@@ -78,35 +68,34 @@ impl<D: Dot> V128<D> {
             // SAFETY: back to the start, and two further.
             w = unsafe { w.sub(4 * run).add(2) };
             for m in 0..N {
-                [acc[m][v], acc[m][v + 1]] = sums[m];
+                // SAFETY: as above.
+                unsafe { store_pair(sums[m], &mut to[m][0], v) }
             }
         }
     }
 
-    /// Adds the products of `K` quads with two registers of weights, and steps over them.
+    /// Adds the products of a quad with two registers of weights, and steps over it.
+    ///
+    /// One quad a step: of several, a compiler for this target collects each sum's products, and then weights take the registers of
+    /// sums.
     ///
     /// # Safety
-    /// So many quads can be read at each of `x`, and as many times 64 bytes of weights at `w`, but for what their block has
-    /// before it.
+    /// A quad can be read at each of `x`, and 64 bytes of weights at `w`, but for what their block has before it.
     #[inline(always)]
-    unsafe fn steps<const MR: usize, const K: usize>(self, sums: &mut [[v128; 2]; MR], x: &mut [*const u8; MR], w: &mut *const v128) {
-        for k in 0..K {
-            // SAFETY: by this function's own condition, as all below.
-            let [w0, w1] = unsafe { [v128_load(w.add(4 * k)), v128_load(w.add(4 * k + 1))] };
-            let (w0, w1) = (self.0.weights(w0), self.0.weights(w1));
-            for m in 0..MR {
-                // SAFETY: see above.
-                let quad = self.0.activations(unsafe { v128_load32_splat(x[m].add(4 * k).cast()) });
-                sums[m][0] = self.0.dot4(sums[m][0], quad, w0);
-                sums[m][1] = self.0.dot4(sums[m][1], quad, w1);
-            }
-        }
-        for x in x.iter_mut() {
+    unsafe fn step<const MR: usize>(self, sums: &mut [[v128; 2]; MR], x: &mut [*const u8; MR], w: &mut *const v128) {
+        // SAFETY: by this function's own condition, as all below.
+        let [w0, w1] = unsafe { [v128_load(*w), v128_load(w.add(1))] };
+        let (w0, w1) = (self.0.weights(w0), self.0.weights(w1));
+        for m in 0..MR {
             // SAFETY: see above.
-            *x = unsafe { x.add(4 * K) };
+            let quad = self.0.activations(unsafe { v128_load32_splat(x[m].cast()) });
+            sums[m][0] = self.0.dot4(sums[m][0], quad, w0);
+            sums[m][1] = self.0.dot4(sums[m][1], quad, w1);
+            // SAFETY: see above.
+            x[m] = unsafe { x[m].add(4) };
         }
         // Behind the last weights this may point further than a block reaches.
-        *w = w.wrapping_add(4 * K);
+        *w = w.wrapping_add(4);
     }
 
     /// Adds the products of a staged quad with two registers of weights, and steps over it.
@@ -126,5 +115,19 @@ impl<D: Dot> V128<D> {
             // SAFETY: see above.
             x[m] = unsafe { [x[m][0].add(1), x[m][1].add(1)] };
         }
+    }
+}
+
+/// Writes registers `v` and `v` + 1 of sixteen sums.
+///
+/// # Safety
+/// `v` is 0 or 2.
+#[inline(always)]
+pub(super) unsafe fn store_pair(sums: [v128; 2], to: &mut [i32; 16], v: usize) {
+    // SAFETY: by this function's own condition, they are within 64 bytes.
+    unsafe {
+        let to = to.as_mut_ptr().cast::<v128>().add(v);
+        v128_store(to, sums[0]);
+        v128_store(to.add(1), sums[1]);
     }
 }

@@ -7,9 +7,12 @@
 #![allow(clippy::needless_range_loop, reason = "loops over constants keep arrays of vectors in registers")]
 
 use core::arch::wasm32::*;
+use core::hint::black_box;
 
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
 use quaver_core::kernel::tile::{Panel, TileRows};
+
+use super::products::store_pair;
 
 /// The token of a class of instructions. Only the probe makes those that not every engine has, so that it is proof.
 #[derive(Debug, Clone, Copy)]
@@ -47,12 +50,29 @@ pub trait Dot: Copy + Send + Sync {
     fn dot4(self, acc: v128, x: Self::X, w: Self::W) -> v128;
 }
 
-/// Limits of a narrowing.
+/// Limits of a narrowing: bytes are signed until the last step, as the compiler knows the instruction that makes such ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// z − 128.
     zero_point: v128,
+    /// Limits − 128.
     lo: v128,
     hi: v128,
+    /// Signed bytes and unsigned ones differ by this.
+    sign: v128,
+    /// [`ROUNDS`].
+    rounds: v128,
+}
+
+/// A zero point z. An integer below 2¹⁶ in the last bits of 2²³ is a number, without a conversion.
+#[derive(Debug, Clone, Copy)]
+pub struct Zero {
+    /// Zeros, of which the compiler does not know that: it would make what is slower of shuffles with them.
+    none: v128,
+    /// The first bits of 2²³.
+    lift: v128,
+    /// 2²³ + z.
+    lifted: v128,
 }
 
 /// Runs `$body` for each of the four registers `$i` of a vector.
@@ -82,6 +102,10 @@ macro_rules! each {
 
 /// 1.5·2²³: what is added to a number up to 2²² in magnitude becomes, in its last bits, the nearest integer, ties to even.
 const ROUNDS: f32 = 12_582_912.0;
+/// 2²³.
+const LIFT: f32 = 8_388_608.0;
+/// What signed bytes and unsigned ones differ by.
+const SIGN: u8 = 0x80;
 /// The most that [`ROUNDS`] takes.
 const MOST: f32 = 4_194_304.0;
 
@@ -91,8 +115,7 @@ impl<D: Dot> Simd for V128<D> {
     type B = [v128; 4];
     type Quad = D::X;
     type W = [D::W; 4];
-    /// −z.
-    type Zero = v128;
+    type Zero = Zero;
     type Limits = Limits;
 
     const TILE: Tile = D::TILE;
@@ -122,13 +145,18 @@ impl<D: Dot> Simd for V128<D> {
     }
 
     #[inline(always)]
-    fn zero(self, z: u8) -> v128 {
-        i32x4_splat(-i32::from(z))
+    fn zero(self, z: u8) -> Zero {
+        let lift = black_box(i16x8_splat((LIFT.to_bits() >> 16) as i16));
+        Zero { none: black_box(i8x16_splat(0)), lift, lifted: f32x4_splat(LIFT + f32::from(z)) }
     }
 
     #[inline(always)]
-    fn widen_from(self, x: &[u8; 16], minus_z: v128) -> [v128; 4] {
-        self.to_f32(self.add_i32(self.widen(x), [minus_z; 4]))
+    fn widen_from(self, x: &[u8; 16], z: Zero) -> [v128; 4] {
+        // SAFETY: the reference covers 16 bytes.
+        let x = unsafe { v128_load(x.as_ptr().cast()) };
+        let (lo, hi) = (low_bytes(x, z.none), high_bytes(x, z.none));
+        let lifted = [low_halves(lo, z.lift), high_halves(lo, z.lift), low_halves(hi, z.lift), high_halves(hi, z.lift)];
+        each!(i => f32x4_sub(lifted[i], z.lifted))
     }
 
     #[inline(always)]
@@ -272,7 +300,20 @@ impl<D: Dot> Simd for V128<D> {
 
     #[inline(always)]
     fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Limits {
-        Limits { zero_point: i16x8_splat(i16::from(zero_point)), lo: u8x16_splat(lo), hi: u8x16_splat(hi) }
+        // An engine makes a constant anew wherever it is used, but for those that it does not know.
+        let (sign, rounds) = (black_box(u8x16_splat(SIGN)), black_box(f32x4_splat(ROUNDS)));
+        let zero_point = i16x8_splat(i16::from(zero_point) - i16::from(SIGN));
+        Limits { zero_point, lo: u8x16_splat(lo ^ SIGN), hi: u8x16_splat(hi ^ SIGN), sign, rounds }
+    }
+
+    #[inline(always)]
+    fn round_narrow(self, t: [[v128; 4]; 4], limits: Limits) -> [v128; 4] {
+        each!(j => round_pack(t[j], limits))
+    }
+
+    #[inline(always)]
+    fn round_narrow_interleaved(self, [a, b, c, d]: [[v128; 4]; 4], limits: Limits) -> [v128; 4] {
+        each!(l => round_pack([a[l], b[l], c[l], d[l]], limits))
     }
 
     #[inline(always)]
@@ -283,16 +324,6 @@ impl<D: Dot> Simd for V128<D> {
     #[inline(always)]
     fn narrow_interleaved(self, [a, b, c, d]: [[v128; 4]; 4], limits: Limits) -> [v128; 4] {
         each!(l => pack([a[l], b[l], c[l], d[l]], limits))
-    }
-
-    #[inline(always)]
-    fn saturate(self, v: [[v128; 4]; 4]) -> [v128; 4] {
-        each!(j => pack_alone(v[j]))
-    }
-
-    #[inline(always)]
-    fn saturate_interleaved(self, [a, b, c, d]: [[v128; 4]; 4]) -> [v128; 4] {
-        each!(l => pack_alone([a[l], b[l], c[l], d[l]]))
     }
 
     #[inline(always)]
@@ -335,17 +366,28 @@ impl<D: Dot> Simd for V128<D> {
     }
 
     #[inline(always)]
-    fn products<const MR: usize, const NB: usize>(self, acc: &mut [[[v128; 4]; NB]; MR], rows: &TileRows<'_, MR>, panel: &Panel<'_, NB>) {
+    fn sums<const MR: usize, const NB: usize>(
+        self,
+        start: [[v128; 4]; NB],
+        rows: &TileRows<'_, MR>,
+        panel: &Panel<'_, NB>,
+        to: &mut [[[i32; 16]; NB]; MR],
+    ) {
         for n in 0..NB {
             for v in [0, 2] {
-                self.half(acc, rows, panel, [n, v]);
+                let mut sums = [[start[n][v], start[n][v + 1]]; MR];
+                self.half(&mut sums, rows, panel, [n, v]);
+                for m in 0..MR {
+                    // SAFETY: 0 or 2.
+                    unsafe { store_pair(sums[m], &mut to[m][n], v) }
+                }
             }
         }
     }
 
     #[inline(always)]
-    fn staged_products<const N: usize>(self, acc: &mut [[v128; 4]; N], even: [&[i32]; N], odd: [&[i32]; N], weights: &[[D::W; 4]]) {
-        self.staged_halves(acc, even, odd, weights);
+    fn staged_products<const N: usize>(self, sums: &mut [[[i32; 16]; 1]; N], even: [&[i32]; N], odd: [&[i32]; N], weights: &[[D::W; 4]]) {
+        self.staged_halves(sums, even, odd, weights);
     }
 
     #[inline(always)]
@@ -376,18 +418,24 @@ unsafe fn store(v: [v128; 4], to: *mut v128) {
     }
 }
 
-/// Sixteen integers as bytes.
+/// Sixteen integers as bytes. Two narrowings without a step between them would become one, which takes more instructions.
 #[inline(always)]
 fn pack([a, b, c, d]: [v128; 4], limits: Limits) -> v128 {
     let ab = i16x8_add_sat(i16x8_narrow_i32x4(a, b), limits.zero_point);
     let cd = i16x8_add_sat(i16x8_narrow_i32x4(c, d), limits.zero_point);
-    u8x16_min(u8x16_max(u8x16_narrow_i16x8(ab, cd), limits.lo), limits.hi)
+    limit(i8x16_narrow_i16x8(ab, cd), limits)
 }
 
-/// Sixteen integers as bytes, without a zero point or limits.
+/// The integers nearest to sixteen numbers up to [`MOST`] as bytes.
 #[inline(always)]
-fn pack_alone([a, b, c, d]: [v128; 4]) -> v128 {
-    u8x16_narrow_i16x8(i16x8_narrow_i32x4(a, b), i16x8_narrow_i32x4(c, d))
+fn round_pack(t: [v128; 4], limits: Limits) -> v128 {
+    pack(each!(i => i32x4_sub(f32x4_add(t[i], limits.rounds), limits.rounds)), limits)
+}
+
+/// Signed bytes within limits, as unsigned ones.
+#[inline(always)]
+fn limit(q: v128, limits: Limits) -> v128 {
+    v128_xor(i8x16_min(i8x16_max(q, limits.lo), limits.hi), limits.sign)
 }
 
 #[inline(always)]

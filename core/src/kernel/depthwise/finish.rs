@@ -256,9 +256,11 @@ pub(super) fn requantize<S: Simd, R: Rows, const V: usize, const WAY: u8>(
             q[j] = s.round_below(t[j], ready.top);
         }
     } else if WAY == way::BOUNDED {
+        let mut t = [ready.top; 4];
         for j in 0..4 {
-            q[j] = s.round(s.mul(s.to_f32(acc[j]), ready.m[j]));
+            t[j] = s.mul(s.to_f32(acc[j]), ready.m[j]);
         }
+        return if V == 4 { s.round_narrow_interleaved(t, ready.limits) } else { s.round_narrow(t, ready.limits) };
     } else {
         for j in 0..4 {
             q[j] = s.round(s.scale_lifted(acc[j], ready.m[j], ready.lifted[j]));

@@ -21,6 +21,8 @@ use crate::reference::walk::Walk;
 const LONGEST: usize = 2048;
 /// Shortest run that is worth a call: below, the reference is as good.
 const SHORTEST: usize = 16;
+/// So far from 2²² that what the comparison's own steps round does not matter.
+const LARGE: f32 = 4e6;
 /// Elements from which on a table of all results is cheaper than the results.
 const MANY: usize = 1024;
 
@@ -185,9 +187,11 @@ impl BinaryU8<'_> {
 
 /// The constants in vectors.
 struct Vectors<S: Simd, const PRODUCT: bool> {
-    zeros: [S::I; 2],
+    zeros: [S::Zero; 2],
     multipliers: [S::F; 2],
     scalars: (f32, f32),
+    /// Whether no result before rounding is above 2²² in magnitude.
+    bounded: bool,
     top: S::F,
     limits: S::Limits,
 }
@@ -197,9 +201,11 @@ impl<S: Simd, const PRODUCT: bool> Vectors<S, PRODUCT> {
     fn new(s: S, steps: &Steps) -> Self {
         let Steps { zeros: [za, zb], multipliers: [ma, mb], y, .. } = *steps;
         Self {
-            zeros: [s.splat_i32(-i32::from(za)), s.splat_i32(-i32::from(zb))],
+            zeros: [s.zero(za), s.zero(zb)],
             multipliers: [s.splat_f32(ma), s.splat_f32(mb)],
             scalars: (f32::from(zb), mb),
+            // NaN is not below anything.
+            bounded: if PRODUCT { 65025.0 * ma.abs() < LARGE } else { 255.0 * ma.abs() + 255.0 * mb.abs() < LARGE },
             top: s.splat_f32(f32::from(y.q_max) - f32::from(y.zero_point)),
             limits: s.limits(y.zero_point, 0, y.q_max),
         }
@@ -215,42 +221,61 @@ impl<S: Simd, const PRODUCT: bool> Vectors<S, PRODUCT> {
     /// The terms of sixteen.
     #[inline(always)]
     fn terms(&self, s: S, b: &[u8; 16]) -> S::F {
-        let difference = s.to_f32(s.add_i32(s.widen(b), self.zeros[1]));
+        let difference = s.widen_from(b, self.zeros[1]);
         if PRODUCT { difference } else { s.mul(difference, self.multipliers[1]) }
     }
 
     /// Sixteen results before rounding.
     #[inline(always)]
-    fn join(&self, s: S, a: &[u8; 16], term: S::F) -> S::I {
-        let difference = s.to_f32(s.add_i32(s.widen(a), self.zeros[0]));
-        let t =
-            if PRODUCT { s.mul(s.mul(difference, term), self.multipliers[0]) } else { s.add(s.mul(difference, self.multipliers[0]), term) };
-        s.round_below(t, self.top)
+    fn join(&self, s: S, a: &[u8; 16], term: S::F) -> S::F {
+        let difference = s.widen_from(a, self.zeros[0]);
+        if PRODUCT { s.mul(s.mul(difference, term), self.multipliers[0]) } else { s.add(s.mul(difference, self.multipliers[0]), term) }
+    }
+
+    /// 64 results.
+    #[inline(always)]
+    fn round(&self, s: S, t: [S::F; 4]) -> S::B {
+        if const { S::COMPACT } && self.bounded {
+            return s.round_narrow(t, self.limits);
+        }
+        let below = |t| s.round_below(t, self.top);
+        s.narrow([below(t[0]), below(t[1]), below(t[2]), below(t[3])], self.limits)
     }
 
     /// 64 results of pairs.
     #[inline(always)]
     fn pair(&self, s: S, a: &[u8; 64], b: &[u8; 64]) -> S::B {
-        let mut y = [self.zeros[0]; 4];
-        for (j, y) in y.iter_mut().enumerate() {
-            *y = self.join(s, edge::quarter(a, j), self.terms(s, edge::quarter(b, j)));
+        let mut t = [self.top; 4];
+        for j in 0..4 {
+            t[j] = self.join(s, edge::quarter(a, j), self.terms(s, edge::quarter(b, j)));
         }
-        s.narrow(y, self.limits)
+        self.round(s, t)
     }
 
     /// 64 results of elements and terms.
     #[inline(always)]
     fn known(&self, s: S, a: &[u8; 64], terms: &[f32; 64]) -> S::B {
-        let mut y = [self.zeros[0]; 4];
-        for (j, y) in y.iter_mut().enumerate() {
-            *y = self.join(s, edge::quarter(a, j), s.load_f32(&terms.as_chunks::<16>().0[j]));
+        let mut t = [self.top; 4];
+        for j in 0..4 {
+            t[j] = self.join(s, edge::quarter(a, j), s.load_f32(&terms.as_chunks::<16>().0[j]));
         }
-        s.narrow(y, self.limits)
+        self.round(s, t)
     }
 
     /// Element by element.
     #[inline(always)]
     fn pairs(&self, s: S, a: &[u8], b: &[u8], to: &mut [u8]) {
+        if const { S::COMPACT } { self.pairs_apart(s, a, b, to) } else { self.pairs_here(s, a, b, to) }
+    }
+
+    /// For all shapes.
+    #[inline(never)]
+    fn pairs_apart(&self, s: S, a: &[u8], b: &[u8], to: &mut [u8]) {
+        self.pairs_here(s, a, b, to);
+    }
+
+    #[inline(always)]
+    fn pairs_here(&self, s: S, a: &[u8], b: &[u8], to: &mut [u8]) {
         let ((a, a_rest), (b, b_rest), (to, to_rest)) = (a.as_chunks::<64>(), b.as_chunks::<64>(), to.as_chunks_mut::<64>());
         let count = to.len();
         let (a, b) = (&a[..count], &b[..count]);
@@ -283,7 +308,18 @@ impl<S: Simd, const PRODUCT: bool> Vectors<S, PRODUCT> {
 
     /// Elements and the terms of a line that repeats, from its element `at` on.
     #[inline(always)]
-    fn repeat(&self, s: S, a: &[u8], line: &[f32], period: usize, mut at: usize, to: &mut [u8]) {
+    fn repeat(&self, s: S, a: &[u8], line: &[f32], period: usize, at: usize, to: &mut [u8]) {
+        if const { S::COMPACT } { self.repeat_apart(s, a, line, period, at, to) } else { self.repeat_here(s, a, line, period, at, to) }
+    }
+
+    /// For all shapes.
+    #[inline(never)]
+    fn repeat_apart(&self, s: S, a: &[u8], line: &[f32], period: usize, at: usize, to: &mut [u8]) {
+        self.repeat_here(s, a, line, period, at, to);
+    }
+
+    #[inline(always)]
+    fn repeat_here(&self, s: S, a: &[u8], line: &[f32], period: usize, mut at: usize, to: &mut [u8]) {
         let step = 64 % period;
         let ((a, a_rest), (to, to_rest)) = (a.as_chunks::<64>(), to.as_chunks_mut::<64>());
         let count = to.len();
