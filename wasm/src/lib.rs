@@ -16,4 +16,5 @@ pub mod image;
 mod isa;
 #[cfg(feature = "js")]
 pub mod js;
+mod map;
 pub mod session;

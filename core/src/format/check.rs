@@ -11,6 +11,7 @@ use super::{
 use crate::arith::exp;
 use crate::graph::op::{Epilogue, PadMode, UnaryFn};
 use crate::graph::{Constants, Dim, Graph, Node, Op, Value, ValueId, check};
+use crate::json;
 use crate::quant::Affine;
 use crate::tensor::{ALIGNMENT, DType, Element, byte_count};
 
@@ -25,7 +26,11 @@ pub(super) struct Strings {
 
 /// Reads the version before all else, so that a later version is called by its name.
 pub(super) fn strings(found: Option<header::Strings>) -> Result<Strings> {
-    let mut metadata: Metadata = found.ok_or(FormatError::MissingKey { key: header::METADATA })?.0.into_iter().collect();
+    let mut metadata = Metadata::new();
+    // One by one: a map that is collected sorts, which is code of its own.
+    for (key, value) in found.ok_or(FormatError::MissingKey { key: header::METADATA })?.0 {
+        metadata.insert(key, value);
+    }
     let mut take = |key: &'static str| metadata.remove(key).ok_or(FormatError::MissingKey { key });
     let version = take(KEY_FORMAT)?;
     if version != VERSION {
@@ -34,7 +39,7 @@ pub(super) fn strings(found: Option<header::Strings>) -> Result<Strings> {
     let producer = take(KEY_PRODUCER)?;
     let graph = take(KEY_GRAPH)?;
     keys(&metadata)?;
-    let graph = serde_json::from_str(&graph).map_err(|e| FormatError::GraphJson { message: e.to_string() })?;
+    let graph = json::from_str(&graph).map_err(|e| FormatError::GraphJson { message: e.to_string() })?;
     Ok(Strings { graph, metadata, producer })
 }
 
