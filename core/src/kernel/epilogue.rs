@@ -249,9 +249,7 @@ fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Req
         (None, Bounds::Lifts) if const { !S::COMPACT } => to_bytes::<S, R, NB, LIFTS, ALONE>(s, sums, how, &none, to),
         (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, ALONE>(s, sums, how, &none, to),
         (None, _) => to_bytes::<S, R, NB, NONE, ALONE>(s, sums, how, &none, to),
-        (Some(residual), Bounds::Rounds | Bounds::Lifts) if const { !S::COMPACT } => {
-            to_bytes::<S, R, NB, ROUNDS, ADDED>(s, sums, how, &residual, to);
-        }
+        (Some(residual), Bounds::Rounds | Bounds::Lifts) => to_bytes::<S, R, NB, ROUNDS, ADDED>(s, sums, how, &residual, to),
         (Some(residual), _) => to_bytes::<S, R, NB, NONE, ADDED>(s, sums, how, &residual, to),
     }
 }
@@ -400,15 +398,18 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
     to: &mut R,
 ) {
     let fixed = Fixed::<S, NB>::new(s, sums.multiplier, how, residual);
+    // Where registers hold only parts of a vector, rows are narrowed one by one as well as by four, without those in vain.
+    if const { S::COMPACT && NB == 1 } {
+        return one_by_one::<S, R, NB, BOUNDS, RESIDUAL>(s, sums, &fixed, residual, to);
+    }
     let limits = limited(how);
-    // Vectors are narrowed by four: two rows of two blocks, or four rows of one. Where registers hold only parts of a vector, that
-    // is as good as one by one, and then no row is computed in vain: those of one row stand for all, which is computed once.
-    let step = if const { S::COMPACT } { 1 } else { 4 / NB };
+    // Vectors are narrowed by four: two rows of two blocks, or four rows of one.
+    let step = 4 / NB;
     for first in (0..sums.rows).step_by(step) {
         let mut v = [s.splat_i32(0); 4];
         let mut added: [&[u8]; 4] = [&[]; 4];
         for j in 0..4 {
-            let (i, n) = (first + if step == 1 { 0 } else { j / NB }, j % NB);
+            let (i, n) = (first + j / NB, j % NB);
             v[j] = s.load_i32(&sums.acc[i][n]);
             if RESIDUAL != ALONE {
                 let at = (sums.row + i) * sums.width + sums.channel + n * 16;
@@ -427,6 +428,36 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
         for i in first..sums.rows.min(first + step) {
             let part = NB * (i - first);
             s.store_some(bytes, part, to.at(sums.row + i, sums.channel, sums.channels));
+        }
+    }
+}
+
+/// Rows of one block, each by itself.
+#[inline(always)]
+fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL: u8>(
+    s: S,
+    sums: &Sums<'_, NB>,
+    fixed: &Fixed<S, NB>,
+    residual: &Residual<'_>,
+    to: &mut R,
+) {
+    for i in 0..sums.rows {
+        let mut t = s.mul(s.to_f32(s.load_i32(&sums.acc[i][0])), fixed.multiplier[0]);
+        if RESIDUAL != ALONE {
+            let at = (sums.row + i) * sums.width + sums.channel;
+            let added = match residual.bytes[at..].first_chunk() {
+                Some(bytes) => s.widen_from(bytes, fixed.residual_zero),
+                None => s.widen_some_from(&residual.bytes[at..], fixed.residual_zero),
+            };
+            t = s.add(t, s.mul(added, fixed.residual_multiplier));
+        }
+        // Four times the same, of which one is stored.
+        let bytes =
+            if BOUNDS == NONE { s.narrow([s.round_below(t, fixed.top); 4], fixed.limits) } else { s.round_narrow([t; 4], fixed.limits) };
+        let place = to.at(sums.row + i, sums.channel, sums.channels);
+        match place.as_mut_array::<16>() {
+            Some(place) => s.store_quarter(bytes, 0, place),
+            None => s.store_some(bytes, 0, place),
         }
     }
 }

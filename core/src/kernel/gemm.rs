@@ -258,28 +258,27 @@ impl<'a, R: Rows> Gemm<'a, R> {
         base.copy_from_slice(&tiled.base[..MR]);
         let rows = TileRows::new(&self.source, base);
         let panel = Panel::new(&self.weights, tiled.block, rows.quads(), tiled.ahead);
-        let mut acc = self.biases::<S, MR, NB>(s, tiled.block, tiled.bounds);
-        s.products(&mut acc, &rows, &panel);
-        for m in 0..MR {
-            for n in 0..NB {
-                s.store_i32(acc[m][n], &mut to[m][n]);
-            }
+        if let Some(to) = to.first_chunk_mut() {
+            s.sums(self.starts::<S, NB>(s, tiled.block, tiled.bounds), &rows, &panel, to);
         }
     }
 
     /// What the sums of a tile start with.
     #[inline(always)]
     pub(super) fn biases<S: Simd, const MR: usize, const NB: usize>(&self, s: S, block: usize, bounds: Bounds) -> [[S::I; NB]; MR] {
+        [self.starts::<S, NB>(s, block, bounds); MR]
+    }
+
+    /// The same of any of its rows.
+    #[inline(always)]
+    fn starts<S: Simd, const NB: usize>(&self, s: S, block: usize, bounds: Bounds) -> [S::I; NB] {
         // Loops instead of `array::map`: closures in there are not reliably inlined, and a call costs all registers.
         let lift = s.splat_i32(if bounds == Bounds::Lifts { S::LIFT } else { 0 });
-        let mut acc = [[lift; NB]; MR];
+        let mut starts = [lift; NB];
         for n in 0..NB {
-            let bias = s.add_i32(s.load_i32(&self.weights.bias[block + n]), lift);
-            for row in &mut acc {
-                row[n] = bias;
-            }
+            starts[n] = s.add_i32(s.load_i32(&self.weights.bias[block + n]), lift);
         }
-        acc
+        starts
     }
 }
 

@@ -35,25 +35,48 @@ impl<R: Rows> Gemm<'_, R> {
                         pairs.0[n / 2][n % 2] = one.0[0][0];
                     }
                 }
-                for pair in 0..count.div_ceil(2) {
-                    let first = block + 2 * pair;
-                    let channel = first * 16;
-                    let sums = Sums::<2> {
-                        acc: &pairs.0[pair..],
-                        row,
-                        rows: 1,
-                        channel: self.channel + channel,
-                        channels: (self.weights.channels - channel).min((self.blocks.end - first).min(2) * 16),
-                        multiplier: &self.multipliers(first),
-                        width: self.width,
-                        bounds,
-                    };
-                    finish(s, &sums, &self.finish, &mut self.to);
+                if const { S::COMPACT } {
+                    // One by one, as tiles are written, so that there is one function for both.
+                    for (n, acc) in pairs.0.as_flattened()[..count].as_chunks().0.iter().enumerate() {
+                        let multiplier = &self.weights.multiplier[block + n..];
+                        let sums = self.sums_of::<1>(row, block + n, std::slice::from_ref(acc), multiplier, bounds);
+                        finish(s, &sums, &self.finish, &mut self.to);
+                    }
+                } else {
+                    for pair in 0..count.div_ceil(2) {
+                        let first = block + 2 * pair;
+                        let multipliers = self.multipliers(first);
+                        let sums = self.sums_of::<2>(row, first, &pairs.0[pair..], &multipliers, bounds);
+                        finish(s, &sums, &self.finish, &mut self.to);
+                    }
                 }
                 block += count;
             }
         }
         look_up(s, &self.finish, rows, self.channels(), &mut self.to);
+    }
+
+    /// Sums of `NB` blocks of a row, of which the last may not exist.
+    #[inline(always)]
+    fn sums_of<'s, const NB: usize>(
+        &self,
+        row: usize,
+        block: usize,
+        acc: &'s [[[i32; 16]; NB]],
+        multiplier: &'s [[f32; 16]],
+        bounds: Bounds,
+    ) -> Sums<'s, NB> {
+        let channel = block * 16;
+        Sums {
+            acc,
+            row,
+            rows: 1,
+            channel: self.channel + channel,
+            channels: (self.weights.channels - channel).min((self.blocks.end - block).min(NB) * 16),
+            multiplier,
+            width: self.width,
+            bounds,
+        }
     }
 
     /// The multipliers of two blocks, of which the second may not exist.

@@ -268,6 +268,12 @@ pub trait Simd: Copy + Send + Sync {
     /// As [`Simd::narrow`], from interleaved order: byte c is channel c.
     fn narrow_interleaved(self, v: [Self::I; 4], limits: Self::Limits) -> Self::B;
 
+    /// clamp(rne(t) + z, lo, hi) in the order of [`Simd::narrow`], where |t| ≤ 2²²: [`Simd::round`] and then that.
+    #[inline(always)]
+    fn round_narrow(self, t: [Self::F; 4], limits: Self::Limits) -> Self::B {
+        self.narrow([self.round(t[0]), self.round(t[1]), self.round(t[2]), self.round(t[3])], limits)
+    }
+
     /// clamp(v + z, 0, 255), the sum saturating, in the order of [`Simd::narrow`], where these are the limits: less work.
     #[inline(always)]
     fn narrow_unlimited(self, v: [Self::I; 4], limits: Self::Limits) -> Self::B {
@@ -318,6 +324,24 @@ pub trait Simd: Copy + Send + Sync {
     fn sum4_lanes(self, acc: Self::I, x: Self::B) -> Self::I {
         const { assert!(Self::OFFSET == 0, "a dot product with ones is no sum") }
         self.dot4_lanes(acc, x, self.weights(&[1; 64]))
+    }
+
+    /// Writes the sums of rows × blocks, the products of all their quads added to what each block's start with.
+    #[inline(always)]
+    fn sums<const MR: usize, const NB: usize>(
+        self,
+        start: [Self::I; NB],
+        rows: &TileRows<'_, MR>,
+        panel: &Panel<'_, NB>,
+        to: &mut [[[i32; 16]; NB]; MR],
+    ) {
+        let mut acc = [start; MR];
+        self.products(&mut acc, rows, panel);
+        for m in 0..MR {
+            for n in 0..NB {
+                self.store_i32(acc[m][n], &mut to[m][n]);
+            }
+        }
     }
 
     /// Adds to the sums of rows × blocks the products of all their quads: [`Simd::dot4`], over and over.

@@ -13,20 +13,16 @@ use super::v128::{Dot, V128};
 const STEP: usize = 4;
 
 impl<D: Dot> V128<D> {
-    /// The products of registers `v` and `v` + 1 of block `n`.
+    /// Adds the products of registers `v` and `v` + 1 of block `n`.
     #[inline(always)]
     pub(super) fn half<const MR: usize, const NB: usize>(
         self,
-        acc: &mut [[[v128; 4]; NB]; MR],
+        sums: &mut [[v128; 2]; MR],
         rows: &TileRows<'_, MR>,
         panel: &Panel<'_, NB>,
         [n, v]: [usize; 2],
     ) {
         let run = rows.run();
-        let mut sums = [[i32x4_splat(0); 2]; MR];
-        for m in 0..MR {
-            sums[m] = [acc[m][n][v], acc[m][n][v + 1]];
-        }
         let bytes = rows.bytes().as_ptr();
         let mut w = panel.weights()[n * panel.quads()..][..panel.quads()].as_ptr().cast::<v128>().wrapping_add(v);
         for &segment in rows.segments() {
@@ -37,15 +33,12 @@ impl<D: Dot> V128<D> {
             for _ in 0..run / STEP {
                 // SAFETY: `rows` names only quads that exist, `panel` as many weights as those are; this takes `STEP` of what
                 // is left of the segment's `run` quads.
-                unsafe { self.steps::<MR, STEP>(&mut sums, &mut x, &mut w) }
+                unsafe { self.steps::<MR, STEP>(sums, &mut x, &mut w) }
             }
             for _ in 0..run % STEP {
                 // SAFETY: likewise, for the rest.
-                unsafe { self.steps::<MR, 1>(&mut sums, &mut x, &mut w) }
+                unsafe { self.steps::<MR, 1>(sums, &mut x, &mut w) }
             }
-        }
-        for m in 0..MR {
-            [acc[m][n][v], acc[m][n][v + 1]] = sums[m];
         }
     }
 

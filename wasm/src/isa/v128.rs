@@ -7,6 +7,7 @@
 #![allow(clippy::needless_range_loop, reason = "loops over constants keep arrays of vectors in registers")]
 
 use core::arch::wasm32::*;
+use core::hint::black_box;
 
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
 use quaver_core::kernel::tile::{Panel, TileRows};
@@ -47,12 +48,20 @@ pub trait Dot: Copy + Send + Sync {
     fn dot4(self, acc: v128, x: Self::X, w: Self::W) -> v128;
 }
 
-/// Limits of a narrowing.
+/// Limits of a narrowing: bytes are signed until the last step, as the compiler knows the instruction that makes such ones.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
+    /// z − 128.
     zero_point: v128,
+    /// Limits − 128.
     lo: v128,
     hi: v128,
+    /// Signed bytes and unsigned ones differ by this.
+    sign: v128,
+    /// [`ROUNDS`].
+    rounds: v128,
+    /// What that leaves to be subtracted from its bits for the integer, less z − 128.
+    unrounds: v128,
 }
 
 /// Runs `$body` for each of the four registers `$i` of a vector.
@@ -82,6 +91,8 @@ macro_rules! each {
 
 /// 1.5·2²³: what is added to a number up to 2²² in magnitude becomes, in its last bits, the nearest integer, ties to even.
 const ROUNDS: f32 = 12_582_912.0;
+/// What signed bytes and unsigned ones differ by.
+const SIGN: u8 = 0x80;
 /// The most that [`ROUNDS`] takes.
 const MOST: f32 = 4_194_304.0;
 
@@ -272,7 +283,26 @@ impl<D: Dot> Simd for V128<D> {
 
     #[inline(always)]
     fn limits(self, zero_point: u8, lo: u8, hi: u8) -> Limits {
-        Limits { zero_point: i16x8_splat(i16::from(zero_point)), lo: u8x16_splat(lo), hi: u8x16_splat(hi) }
+        // An engine makes a constant anew wherever it is used, but for those that it does not know.
+        let (sign, rounds) = (black_box(u8x16_splat(SIGN)), black_box(f32x4_splat(ROUNDS)));
+        let z = i16::from(zero_point) - i16::from(SIGN);
+        Limits {
+            zero_point: i16x8_splat(z),
+            lo: u8x16_splat(lo ^ SIGN),
+            hi: u8x16_splat(hi ^ SIGN),
+            sign,
+            rounds,
+            unrounds: i32x4_splat(ROUNDS.to_bits().cast_signed() - i32::from(z)),
+        }
+    }
+
+    #[inline(always)]
+    fn round_narrow(self, t: [[v128; 4]; 4], limits: Limits) -> [v128; 4] {
+        let v = each!(j => {
+            let t = t[j];
+            each!(i => i32x4_sub(f32x4_add(t[i], limits.rounds), limits.unrounds))
+        });
+        each!(j => limit(i8x16_narrow_i16x8(i16x8_narrow_i32x4(v[j][0], v[j][1]), i16x8_narrow_i32x4(v[j][2], v[j][3])), limits))
     }
 
     #[inline(always)]
@@ -283,16 +313,6 @@ impl<D: Dot> Simd for V128<D> {
     #[inline(always)]
     fn narrow_interleaved(self, [a, b, c, d]: [[v128; 4]; 4], limits: Limits) -> [v128; 4] {
         each!(l => pack([a[l], b[l], c[l], d[l]], limits))
-    }
-
-    #[inline(always)]
-    fn saturate(self, v: [[v128; 4]; 4]) -> [v128; 4] {
-        each!(j => pack_alone(v[j]))
-    }
-
-    #[inline(always)]
-    fn saturate_interleaved(self, [a, b, c, d]: [[v128; 4]; 4]) -> [v128; 4] {
-        each!(l => pack_alone([a[l], b[l], c[l], d[l]]))
     }
 
     #[inline(always)]
@@ -335,10 +355,25 @@ impl<D: Dot> Simd for V128<D> {
     }
 
     #[inline(always)]
-    fn products<const MR: usize, const NB: usize>(self, acc: &mut [[[v128; 4]; NB]; MR], rows: &TileRows<'_, MR>, panel: &Panel<'_, NB>) {
+    fn sums<const MR: usize, const NB: usize>(
+        self,
+        start: [[v128; 4]; NB],
+        rows: &TileRows<'_, MR>,
+        panel: &Panel<'_, NB>,
+        to: &mut [[[i32; 16]; NB]; MR],
+    ) {
         for n in 0..NB {
             for v in [0, 2] {
-                self.half(acc, rows, panel, [n, v]);
+                let mut sums = [[start[n][v], start[n][v + 1]]; MR];
+                self.half(&mut sums, rows, panel, [n, v]);
+                for m in 0..MR {
+                    // SAFETY: of four times 16 bytes, numbers `v` and `v` + 1.
+                    unsafe {
+                        let to = to[m][n].as_mut_ptr().cast::<v128>().add(v);
+                        v128_store(to, sums[m][0]);
+                        v128_store(to.add(1), sums[m][1]);
+                    }
+                }
             }
         }
     }
@@ -381,13 +416,13 @@ unsafe fn store(v: [v128; 4], to: *mut v128) {
 fn pack([a, b, c, d]: [v128; 4], limits: Limits) -> v128 {
     let ab = i16x8_add_sat(i16x8_narrow_i32x4(a, b), limits.zero_point);
     let cd = i16x8_add_sat(i16x8_narrow_i32x4(c, d), limits.zero_point);
-    u8x16_min(u8x16_max(u8x16_narrow_i16x8(ab, cd), limits.lo), limits.hi)
+    limit(i8x16_narrow_i16x8(ab, cd), limits)
 }
 
-/// Sixteen integers as bytes, without a zero point or limits.
+/// Signed bytes within limits, as unsigned ones.
 #[inline(always)]
-fn pack_alone([a, b, c, d]: [v128; 4]) -> v128 {
-    u8x16_narrow_i16x8(i16x8_narrow_i32x4(a, b), i16x8_narrow_i32x4(c, d))
+fn limit(q: v128, limits: Limits) -> v128 {
+    v128_xor(i8x16_min(i8x16_max(q, limits.lo), limits.hi), limits.sign)
 }
 
 #[inline(always)]
