@@ -1,14 +1,14 @@
 //! Reading JSON, compiled small: a module of WebAssembly is loaded before it runs.
 //!
-//! `serde_json` checks the text and finds where its values begin and end ([`RawValue`]); [`Read`] makes numbers, names and structures
-//! of them. What serde derives instead is compiled for every type with every form that data may come in, which took more space in a
-//! reader than all of its kernels do. Types are written by serde, and their tests read what it wrote.
+//! `text` checks a text and finds where its values begin and end; [`Read`] makes numbers, names and structures of them. What serde
+//! derives instead is compiled for every type with every form that data may come in, which took more space in a reader than all
+//! products of matrices do. Types are written by serde, and tests read what it wrote.
+
+mod text;
 
 use std::fmt;
 
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
+use text::{Text, unescape};
 
 /// Why a text is no JSON, or none of the type that is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl<T: Structure> Read for T {
 /// # Errors
 /// [`Error`]
 pub fn from_str<T: Read>(text: &str) -> Result<T, Error> {
-    T::read(Json(parse::<&RawValue>(text)?.get()))
+    T::read(Json(Text::whole(text)?))
 }
 
 /// As [`from_str`], from bytes that should be UTF-8.
@@ -58,11 +58,6 @@ pub fn from_str<T: Read>(text: &str) -> Result<T, Error> {
 /// [`Error`]
 pub fn from_slice<T: Read>(bytes: &[u8]) -> Result<T, Error> {
     from_str(std::str::from_utf8(bytes).map_err(|error| Error::new(error.to_string()))?)
-}
-
-/// What `serde_json` reads: no more than a few types, each of which costs space.
-fn parse<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|error| Error::new(error.to_string()))
 }
 
 /// A value: valid JSON without white space around it.
@@ -75,7 +70,34 @@ impl<'a> Json<'a> {
     /// # Errors
     /// [`Error`], where it is none.
     pub fn object(self) -> Result<Object<'a>, Error> {
-        if self.0.starts_with('{') { parse(self.0) } else { Err(self.unlike("an object")) }
+        let mut text = Text::new(self.0);
+        if !text.take(b'{') {
+            return Err(self.unlike("an object"));
+        }
+        let mut fields = Vec::new();
+        while !text.take(b'}') {
+            if !fields.is_empty() {
+                text.comma()?;
+            }
+            let name = String::read(Json(text.key()?))?;
+            fields.push((name, Json(text.value()?)));
+        }
+        Ok(Object(fields))
+    }
+
+    fn items(self) -> Result<Vec<Json<'a>>, Error> {
+        let mut text = Text::new(self.0);
+        if !text.take(b'[') {
+            return Err(self.unlike("an array"));
+        }
+        let mut items = Vec::new();
+        while !text.take(b']') {
+            if !items.is_empty() {
+                text.comma()?;
+            }
+            items.push(Json(text.value()?));
+        }
+        Ok(items)
     }
 
     /// What the name stands for that this is, in a list of some.
@@ -128,7 +150,7 @@ impl<'a> Json<'a> {
 
 /// The fields of an object that are yet to be read, in order.
 #[derive(Debug)]
-pub struct Object<'a>(Vec<(String, &'a RawValue)>);
+pub struct Object<'a>(Vec<(String, Json<'a>)>);
 
 impl<'a> Object<'a> {
     /// Takes the field of that name.
@@ -155,7 +177,7 @@ impl<'a> Object<'a> {
 
     /// All of them.
     pub fn entries(self) -> impl Iterator<Item = (String, Json<'a>)> {
-        self.0.into_iter().map(|(name, value)| (name, Json(value.get())))
+        self.0.into_iter()
     }
 
     /// Makes sure that every field was taken.
@@ -171,27 +193,7 @@ impl<'a> Object<'a> {
 
     fn find(&mut self, name: &str) -> Option<Json<'a>> {
         let index = self.0.iter().position(|(field, _)| field == name)?;
-        Some(Json(self.0.remove(index).1.get()))
-    }
-}
-
-impl<'de> Deserialize<'de> for Object<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Fields;
-        impl<'de> Visitor<'de> for Fields {
-            type Value = Object<'de>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object<'de>, A::Error> {
-                let mut fields = Vec::new();
-                while let Some(name) = map.next_key()? {
-                    fields.push((name, map.next_value()?));
-                }
-                Ok(Object(fields))
-            }
-        }
-        deserializer.deserialize_map(Fields)
+        Some(self.0.remove(index).1)
     }
 }
 
@@ -243,16 +245,15 @@ impl Read for f32 {
 
 impl Read for String {
     fn read(value: Json<'_>) -> Result<Self, Error> {
-        if value.is_string() { parse(value.0) } else { Err(value.unlike("a string")) }
+        unescape(value.0).ok_or_else(|| value.unlike("a string"))
     }
 }
 
 impl<T: Read> Read for Vec<T> {
     fn read(value: Json<'_>) -> Result<Self, Error> {
-        let items: Vec<&RawValue> = if value.0.starts_with('[') { parse(value.0)? } else { return Err(value.unlike("an array")) };
-        let mut read = Vec::with_capacity(items.len());
-        for (index, item) in items.iter().enumerate() {
-            read.push(T::read(Json(item.get())).map_err(|error| error.within_element(index))?);
+        let mut read = Vec::new();
+        for (index, item) in value.items()?.into_iter().enumerate() {
+            read.push(T::read(item).map_err(|error| error.within_element(index))?);
         }
         Ok(read)
     }
@@ -311,6 +312,12 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+impl From<text::Fault> for Error {
+    fn from(text::Fault { at, expected }: text::Fault) -> Self {
+        Self::new(format!("no JSON: at byte {at} there should be {expected}"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -363,7 +370,7 @@ mod tests {
         assert_eq!(with(r#""n":"","shift":null"#), "shift: expected a signed integer that is an address, found null");
         assert_eq!(error(r#"{"n":""}"#), "missing field `pair`");
         assert_eq!(error("[]"), "expected an object, found []");
-        assert!(error(r#"{"n":"",}"#).contains("column"));
+        assert_eq!(error(r#"{"n":"",}"#), "no JSON: at byte 8 there should be a string");
         let nested = from_str::<Vec<All>>(r#"[{"n":"","pair":[1,"é"]}]"#).expect_err("no number");
         assert_eq!(nested.to_string(), "[0].pair[1]: expected an integer of 8 bits, found \"é\"");
     }

@@ -271,7 +271,7 @@ impl NodeCheck<'_> {
         }
         let multipliers = self.elements::<f32>(3);
         if let Some(position) = multipliers.iter().position(|m| !(m.is_finite() && *m >= 0.0)) {
-            return Err(FormatError::Multiplier { node: self.name(), position, value: multipliers[position].to_string() });
+            return Err(FormatError::Multiplier { node: self.name(), position, value: fault(multipliers[position]).to_owned() });
         }
         match epilogue {
             Some(e) if e.table => self.table(self.node.inputs.len() - 1),
@@ -281,6 +281,15 @@ impl NodeCheck<'_> {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// What is wrong with a multiplier: in words, as digits of floats are much code.
+fn fault(multiplier: f32) -> &'static str {
+    match multiplier {
+        m if m.is_nan() => "NaN",
+        m if m.is_infinite() => "infinite",
+        _ => "negative",
     }
 }
 
