@@ -41,7 +41,7 @@ pub(super) fn reduce_f32(function: ReduceFn, axes: &[usize], inputs: &[Operand<'
     let count = fold.reduced.len() as f32;
     let tree = LaneSum::tree;
     // One body for all functions, by pointers to their steps.
-    let (init, step, finish): (f32, fn(f32, f32) -> f32, &dyn Fn([f32; LANES]) -> f32) = match function {
+    let (init, step, finish): (f32, Step, &dyn Fn([f32; LANES]) -> f32) = match function {
         ReduceFn::Mean => (0.0, |s, x| s + x, &|lanes| tree(lanes) / count),
         ReduceFn::Sum => (0.0, |s, x| s + x, &tree),
         ReduceFn::L1 => (0.0, |s, x| s + x.abs(), &tree),
@@ -54,6 +54,9 @@ pub(super) fn reduce_f32(function: ReduceFn, axes: &[usize], inputs: &[Operand<'
     fold.run(from, to, init, step, finish);
 }
 
+/// From what a lane holds and the next element to what it then holds.
+type Step = fn(f32, f32) -> f32;
+
 fn larger(m: f32, x: f32) -> f32 {
     if m.is_nan() || x <= m { m } else { x }
 }
@@ -63,7 +66,7 @@ fn smaller(m: f32, x: f32) -> f32 {
 }
 
 /// The extreme of all lanes, with one bit pattern for every NaN and every zero.
-fn only(lanes: [f32; LANES], step: fn(f32, f32) -> f32) -> f32 {
+fn only(lanes: [f32; LANES], step: Step) -> f32 {
     let m = lanes.into_iter().fold(lanes[0], step);
     if m.is_nan() { f32::NAN } else { m + 0.0 }
 }
