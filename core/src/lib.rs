@@ -22,6 +22,7 @@ pub mod backend;
 pub mod exec;
 pub mod format;
 pub mod graph;
+pub mod json;
 pub mod kernel;
 pub mod plan;
 pub mod quant;

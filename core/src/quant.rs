@@ -1,12 +1,11 @@
 //! Affine quantization of activations: real = scale · (q − zero_point), q in 0 ..= q_max.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::arith::round::{clamp, rne};
 
 /// Per-tensor affine parameters of a u8 tensor.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Affine {
     /// Real distance of two neighbouring integers; finite and positive.
     #[serde(rename = "s")]
@@ -15,12 +14,8 @@ pub struct Affine {
     #[serde(rename = "z")]
     pub zero_point: u8,
     /// Largest integer in use: 255, or 127 in a model of reduced range.
-    #[serde(rename = "max", default = "full_range", skip_serializing_if = "is_full_range")]
+    #[serde(rename = "max", skip_serializing_if = "is_full_range")]
     pub q_max: u8,
-}
-
-fn full_range() -> u8 {
-    255
 }
 
 fn is_full_range(q_max: &u8) -> bool {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// Alignment in bytes of every tensor in a `.qvr` file and in the arena: one cache line, one AVX-512 register.
 pub const ALIGNMENT: usize = 64;
@@ -14,7 +14,7 @@ pub const ALIGNMENT: usize = 64;
 pub const MAX_RANK: usize = 8;
 
 /// The type of a tensor's elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DType {
     /// IEEE 754 single precision.

@@ -12,16 +12,16 @@
 //! not freed yet. So this module dereferences no pointer: `unsafe` stands only where a function's name is exported.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use quaver_core::tensor::AlignedBytes;
-use serde_json::json;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::class::Class;
 use crate::error::Failure;
 use crate::image;
-use crate::session::{Session, SessionError};
+use crate::map::Map;
+use crate::session::{About, Session, SessionError};
 
 #[derive(Debug, Error)]
 enum AbiError {
@@ -49,18 +49,25 @@ where
 impl AbiError {
     /// As JSON; the kind is that of [`Failure::kind`], or `host` where the host misuses this interface.
     fn details(&self) -> String {
+        #[derive(Serialize)]
+        struct Details {
+            kind: &'static str,
+            message: String,
+            about: About,
+        }
         let (kind, about) = match self {
             Self::Work(failure) => (failure.kind(), failure.about()),
-            Self::Handle(_) | Self::Block { .. } | Self::Dims(_) | Self::Exhausted => ("host", Default::default()),
+            Self::Handle(_) | Self::Block { .. } | Self::Dims(_) | Self::Exhausted => ("host", About::default()),
         };
-        json!({ "kind": kind, "message": self.to_string(), "about": about }).to_string()
+        // Writing strings into memory can't fail.
+        serde_json::to_string(&Details { kind, message: self.to_string(), about }).unwrap_or_default()
     }
 }
 
 #[derive(Default)]
 struct State {
-    blocks: BTreeMap<usize, AlignedBytes>,
-    sessions: BTreeMap<u32, Session>,
+    blocks: Map<usize, AlignedBytes>,
+    sessions: Map<u32, Session>,
     /// The handle given last. None is given twice, so one that is closed stays an error.
     last: u32,
     result: Option<AlignedBytes>,
@@ -288,13 +295,13 @@ impl State {
     }
 }
 
-fn session(sessions: &mut BTreeMap<u32, Session>, handle: u32) -> Result<&mut Session, AbiError> {
+fn session(sessions: &mut Map<u32, Session>, handle: u32) -> Result<&mut Session, AbiError> {
     sessions.get_mut(&handle).ok_or(AbiError::Handle(handle))
 }
 
 /// The `len` bytes at `address`, if they lie in one block.
-fn block(blocks: &BTreeMap<usize, AlignedBytes>, address: usize, len: usize) -> Result<&[u8], AbiError> {
-    let found = blocks.range(..=address).next_back().and_then(|(start, block)| {
+fn block(blocks: &Map<usize, AlignedBytes>, address: usize, len: usize) -> Result<&[u8], AbiError> {
+    let found = blocks.last_up_to(&address).and_then(|(start, block)| {
         let from = address - start;
         block.get(from..from.checked_add(len)?)
     });
@@ -314,6 +321,8 @@ fn with<T: Default>(work: impl FnOnce(&mut State) -> Result<T, AbiError>) -> T {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::session::tests::{bytes, file};
 

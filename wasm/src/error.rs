@@ -1,12 +1,10 @@
 //! What can go wrong in this crate, whichever host asks for it: a kind for programs, a message for people, and what is known.
 
-use std::collections::BTreeMap;
-
 use thiserror::Error;
 
 use crate::class::ClassError;
 use crate::image::ImageError;
-use crate::session::SessionError;
+use crate::session::{About, SessionError};
 
 /// An error of any part.
 #[derive(Debug, Error)]
@@ -33,10 +31,10 @@ impl Failure {
     }
 
     /// What is known of the error, for programs: as [`SessionError::about`].
-    pub fn about(&self) -> BTreeMap<&'static str, String> {
+    pub fn about(&self) -> About {
         match self {
             Self::Session(error) => error.about(),
-            Self::Class(_) | Self::Image(_) => BTreeMap::new(),
+            Self::Class(_) | Self::Image(_) => About::default(),
         }
     }
 }

@@ -5,8 +5,8 @@
 
 use ::image::imageops::{self, FilterType};
 use ::image::{Rgb, RgbImage};
+use quaver_core::json::{self, Json, Object, Read, Structure};
 use quaver_core::tensor::AlignedBytes;
-use serde::Deserialize;
 use thiserror::Error;
 
 /// Most pixels of a picture, before and after resizing, and between its two steps.
@@ -18,16 +18,14 @@ pub const MAX_PIXELS: u64 = 1 << 26;
 pub enum ImageError {
     /// The options are no JSON of [`ImageOptions`].
     #[error("the options of an image are not valid: {0}")]
-    Options(#[from] serde_json::Error),
+    Options(#[from] json::Error),
     /// A number that no pixel can be computed with.
-    #[error("an image's {name} should be {expected}, but is {got}")]
+    #[error("an image's {name} should be {expected}")]
     Number {
-        /// `mean`, `std` or `scale`.
+        /// `std`.
         name: &'static str,
         /// What it should be.
         expected: &'static str,
-        /// What it is.
-        got: f32,
     },
     /// The number of bytes.
     #[error("{width} x {height} pixels of 4 bytes are {expected} bytes, but {got} were given")]
@@ -58,8 +56,7 @@ pub enum ImageError {
 }
 
 /// How a picture becomes an input: value = (pixel · scale − mean) / std, for each channel as the network sees it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ImageOptions {
     /// Columns of the input.
     pub width: u32,
@@ -82,13 +79,11 @@ pub struct ImageOptions {
     /// Their place.
     pub layout: Layout,
     /// The type of an element.
-    #[serde(rename = "type")]
     pub element: Element,
 }
 
 /// How a picture is brought to the input's extents.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
     /// The shorter side to 256/224 of the input's, then the middle: how classifiers of photos are mostly evaluated.
     Crop,
@@ -101,8 +96,7 @@ pub enum Fit {
 }
 
 /// How pixels are interpolated. Where a picture shrinks, all that lies under a pixel counts, except for the nearest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Filter {
     /// The nearest pixel.
     Nearest,
@@ -113,22 +107,18 @@ pub enum Filter {
 }
 
 /// The channels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channels {
     /// Red, green, blue.
-    #[serde(rename = "RGB")]
     Rgb,
     /// Blue, green, red.
-    #[serde(rename = "BGR")]
     Bgr,
     /// Brightness alone.
-    #[serde(rename = "GRAY")]
     Gray,
 }
 
 /// Where channels lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Layout {
     /// One image a channel.
     Nchw,
@@ -137,8 +127,7 @@ pub enum Layout {
 }
 
 /// The type of an element.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Element {
     /// Normalised.
     Float32,
@@ -146,21 +135,52 @@ pub enum Element {
     Uint8,
 }
 
+impl Structure for ImageOptions {
+    fn take(object: &mut Object<'_>) -> Result<Self, json::Error> {
+        Ok(Self {
+            width: object.take("width")?,
+            height: object.take("height")?,
+            mean: object.take("mean")?,
+            std: object.take("std")?,
+            scale: object.take("scale")?,
+            fit: object.take("fit")?,
+            filter: object.take("filter")?,
+            background: object.take("background")?,
+            channels: object.take("channels")?,
+            layout: object.take("layout")?,
+            element: object.take("type")?,
+        })
+    }
+}
+
+/// Names of variants in JSON.
+macro_rules! names {
+    ($($of:ident { $($variant:ident = $name:literal),* })*) => {
+        $(impl Read for $of {
+            fn read(value: Json<'_>) -> Result<Self, json::Error> {
+                value.one_of(&[$(($name, Self::$variant)),*])
+            }
+        })*
+    };
+}
+
+names! {
+    Fit { Crop = "crop", Cover = "cover", Contain = "contain", Stretch = "stretch" }
+    Filter { Nearest = "nearest", Bilinear = "bilinear", Bicubic = "bicubic" }
+    Channels { Rgb = "RGB", Bgr = "BGR", Gray = "GRAY" }
+    Layout { Nchw = "NCHW", Nhwc = "NHWC" }
+    Element { Float32 = "float32", Uint8 = "uint8" }
+}
+
 impl ImageOptions {
     /// Reads and checks JSON, in which every field stands.
     ///
     /// # Errors
     /// [`ImageError::Options`]; [`ImageError::Number`]; [`ImageError::Size`].
-    pub fn parse(json: &[u8]) -> Result<Self, ImageError> {
-        let options: Self = serde_json::from_slice(json)?;
-        let finite = |name, value: &f32| match value.is_finite() {
-            true => Ok(()),
-            false => Err(ImageError::Number { name, expected: "a finite number", got: *value }),
-        };
-        options.mean.iter().try_for_each(|mean| finite("mean", mean))?;
-        finite("scale", &options.scale)?;
-        if let Some(&got) = options.std.iter().find(|std| !std.is_normal()) {
-            return Err(ImageError::Number { name: "std", expected: "a number other than 0", got });
+    pub fn parse(text: &[u8]) -> Result<Self, ImageError> {
+        let options: Self = json::from_slice(text)?;
+        if !options.std.iter().all(|std| std.is_normal()) {
+            return Err(ImageError::Number { name: "std", expected: "numbers other than 0" });
         }
         limit(options.width, options.height)?;
         Ok(options)

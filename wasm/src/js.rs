@@ -149,6 +149,7 @@ fn thrown(failure: impl Into<Failure>) -> Error {
     let failure = failure.into();
     let thrown = Error::new(&failure.to_string());
     thrown.set_name(failure.kind());
-    thrown.set_cause(&JsValue::from_str(&serde_json::json!(failure.about()).to_string()));
+    // Writing strings into memory can't fail.
+    thrown.set_cause(&JsValue::from_str(&serde_json::to_string(&failure.about()).unwrap_or_default()));
     thrown
 }

@@ -20,5 +20,6 @@ pub mod image;
 mod isa;
 #[cfg(feature = "js")]
 pub mod js;
+mod map;
 pub mod session;
 pub mod threads;

@@ -3,16 +3,14 @@
 //! Inputs are set one by one, then the model runs, then outputs are read: the steps that the interface consists of. The
 //! batch size follows from the inputs' shapes.
 
-use std::collections::BTreeMap;
-
 use quaver_core::exec::{ExecError, Executor};
-use quaver_core::format::{FormatError, QvrModel};
+use quaver_core::format::{FormatError, Metadata, QvrModel};
 use quaver_core::graph::check::GraphError;
 use quaver_core::graph::dim::display;
 use quaver_core::graph::{Dim, Value, ValueId};
 use quaver_core::plan::{Plan, PlanError};
 use quaver_core::tensor::{AlignedBytes, DType, TensorView, byte_count};
-use serde_json::json;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::backend::Bindings;
@@ -116,20 +114,49 @@ impl SessionError {
 }
 
 impl SessionError {
-    /// What is known of the error, for programs: which input it is about (`name`), and what was `expected` and `got`.
-    pub fn about(&self) -> BTreeMap<&'static str, String> {
-        let port = |name: &str, expected: String, got: String| [("name", name.to_owned()), ("expected", expected), ("got", got)].into();
+    /// What is known of the error, for programs.
+    pub fn about(&self) -> About {
+        let port = |name: &str, expected: String, got: String| About {
+            name: Some(name.to_owned()),
+            expected: Some(expected),
+            got: Some(got),
+            ..About::default()
+        };
         match self {
             Self::Shape { name, expected, got } => port(name, expected.clone(), brackets(got)),
             Self::Bytes { name, expected, got, .. } => port(name, format!("{expected} bytes"), format!("{got} bytes")),
             Self::Missing { name, expected } => port(name, expected.clone(), "nothing".to_owned()),
             Self::Batch { name, got, expected } => port(name, format!("batch size {expected}"), format!("batch size {got}")),
-            Self::Addresses(_) => [("limit", Self::ADDRESSES.to_string())].into(),
-            Self::Plan(PlanError::TooLarge { needed, limit, .. }) => [("needed", needed.to_string()), ("limit", limit.to_string())].into(),
-            Self::Run(ExecError::Memory { bytes }) | Self::Memory { bytes } => [("needed", bytes.to_string())].into(),
-            _ => BTreeMap::new(),
+            Self::Addresses(_) => About { limit: Some(Self::ADDRESSES.to_string()), ..About::default() },
+            Self::Plan(PlanError::TooLarge { needed, limit, .. }) => {
+                About { needed: Some(needed.to_string()), limit: Some(limit.to_string()), ..About::default() }
+            }
+            Self::Run(ExecError::Memory { bytes }) | Self::Memory { bytes } => {
+                About { needed: Some(bytes.to_string()), ..About::default() }
+            }
+            _ => About::default(),
         }
     }
+}
+
+/// What is known of an error; in JSON without what is not.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct About {
+    /// The input that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What the input should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected: Option<String>,
+    /// What it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub got: Option<String>,
+    /// Bytes that were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub needed: Option<String>,
+    /// Bytes that there may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
 }
 
 /// As `quaver_core::graph::dim::display` writes the shape that was expected.
@@ -180,15 +207,16 @@ impl Session {
     /// An extent is a number, or a string such as `"N"` or `"2N"`, N being the batch size.
     pub fn describe(&self) -> String {
         let graph = self.model.graph();
-        let ports = |ids: &[ValueId]| ids.iter().map(|&id| port(graph.value(id))).collect::<Vec<_>>();
-        let described = json!({
-            "name": graph.name,
-            "producer": self.model.producer(),
-            "inputs": ports(&graph.inputs),
-            "outputs": ports(&graph.outputs),
-            "metadata": self.model.metadata(),
-        });
-        described.to_string()
+        let ports = |ids: &[ValueId]| ids.iter().map(|&id| Port::of(graph.value(id))).collect();
+        let described = Description {
+            name: &graph.name,
+            producer: self.model.producer(),
+            inputs: ports(&graph.inputs),
+            outputs: ports(&graph.outputs),
+            metadata: self.model.metadata(),
+        };
+        // Writing numbers and strings into memory can't fail.
+        serde_json::to_string(&described).unwrap_or_default()
     }
 
     /// Sets the input `index` to little-endian elements, row-major, of extents `shape`. It stays set for later runs.
@@ -300,9 +328,35 @@ impl Session {
     }
 }
 
-fn port(value: &Value) -> serde_json::Value {
-    let dims = value.shape.iter().map(|dim| dim.fixed().map_or_else(|| json!(dim.to_string()), |n| json!(n)));
-    json!({ "name": value.name, "dtype": value.dtype.name(), "dims": dims.collect::<Vec<_>>() })
+/// What [`Session::describe`] writes.
+#[derive(Serialize)]
+struct Description<'a> {
+    name: &'a str,
+    producer: &'a str,
+    inputs: Vec<Port<'a>>,
+    outputs: Vec<Port<'a>>,
+    metadata: &'a Metadata,
+}
+
+#[derive(Serialize)]
+struct Port<'a> {
+    name: &'a str,
+    dtype: &'static str,
+    dims: Vec<Extent>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Extent {
+    Number(usize),
+    Batch(String),
+}
+
+impl<'a> Port<'a> {
+    fn of(value: &'a Value) -> Self {
+        let extent = |dim: &Dim| dim.fixed().map_or_else(|| Extent::Batch(dim.to_string()), Extent::Number);
+        Self { name: &value.name, dtype: value.dtype.name(), dims: value.shape.iter().map(extent).collect() }
+    }
 }
 
 /// The batch size that `shape` says, where `value` depends on it.
@@ -330,6 +384,7 @@ fn own_batch(value: &Value, shape: &[usize]) -> Result<Option<usize>, SessionErr
 pub(crate) mod tests {
     use quaver_core::graph::op::{BinaryFn, UnaryFn};
     use quaver_core::graph::{Network, Op};
+    use serde_json::json;
 
     use super::*;
 
@@ -341,7 +396,7 @@ pub(crate) mod tests {
         let y = net.push(Op::Binary { function: BinaryFn::Add }, &[x, c], "add", "y").expect("valid");
         net.output(y);
         net.output(x);
-        let bytes = quaver_core::format::write(&net, &BTreeMap::new()).expect("valid");
+        let bytes = quaver_core::format::write(&net, &Metadata::new()).expect("valid");
         AlignedBytes::copy_of(&bytes).expect("memory")
     }
 
@@ -370,10 +425,10 @@ pub(crate) mod tests {
         let x = net.input("x", DType::F32, vec![Dim::BATCH, 30_000.into(), 30_000.into()]);
         let y = net.push(Op::Unary { function: UnaryFn::Abs }, &[x], "abs", "y").expect("valid");
         net.output(y);
-        let file = quaver_core::format::write(&net, &BTreeMap::new()).expect("valid");
+        let file = quaver_core::format::write(&net, &Metadata::new()).expect("valid");
         let refused = Session::open(AlignedBytes::copy_of(&file).expect("memory")).expect_err("3.6 GB a value");
         assert_eq!(refused.kind(), "memory");
-        assert_eq!(refused.about()["limit"], Session::MAX_MEMORY.to_string());
+        assert_eq!(refused.about().limit, Some(Session::MAX_MEMORY.to_string()));
     }
 
     #[test]

@@ -242,6 +242,10 @@ fn flags() -> Vec<String> {
     // LLVM knows no number of registers for this target, so its order of instructions keeps more alive than processors have.
     // That of the source, in which kernels are written with care, does not.
     flags.extend(["-C".to_owned(), "llvm-args=-pre-RA-sched=source".to_owned()]);
+    // Kernels unroll their loops by hand where it pays.
+    flags.extend(["-C".to_owned(), "llvm-args=-unroll-runtime=false -unroll-allow-partial=false".to_owned()]);
+    // Names by which the linker finds functions that are the same.
+    flags.extend(["-C".to_owned(), "symbol-mangling-version=v0".to_owned()]);
     // Messages of panics name source files: the same ones on every machine.
     let registry = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| Some(std::env::home_dir()?.join(".cargo")));
     flags.extend(registry.map(|home| format!("--remap-path-prefix={}=cargo", home.display())));

@@ -11,6 +11,7 @@ use super::{
 use crate::arith::exp;
 use crate::graph::op::{Epilogue, PadMode, UnaryFn};
 use crate::graph::{Constants, Dim, Graph, Node, Op, Value, ValueId, check};
+use crate::json;
 use crate::quant::Affine;
 use crate::tensor::{ALIGNMENT, DType, Element, byte_count};
 
@@ -25,7 +26,11 @@ pub(super) struct Strings {
 
 /// Reads the version before all else, so that a later version is called by its name.
 pub(super) fn strings(found: Option<header::Strings>) -> Result<Strings> {
-    let mut metadata: Metadata = found.ok_or(FormatError::MissingKey { key: header::METADATA })?.0.into_iter().collect();
+    let mut metadata = Metadata::new();
+    // One by one: a map that is collected sorts, which is code of its own.
+    for (key, value) in found.ok_or(FormatError::MissingKey { key: header::METADATA })?.0 {
+        metadata.insert(key, value);
+    }
     let mut take = |key: &'static str| metadata.remove(key).ok_or(FormatError::MissingKey { key });
     let version = take(KEY_FORMAT)?;
     if version != VERSION {
@@ -34,7 +39,7 @@ pub(super) fn strings(found: Option<header::Strings>) -> Result<Strings> {
     let producer = take(KEY_PRODUCER)?;
     let graph = take(KEY_GRAPH)?;
     keys(&metadata)?;
-    let graph = serde_json::from_str(&graph).map_err(|e| FormatError::GraphJson { message: e.to_string() })?;
+    let graph = json::from_str(&graph).map_err(|e| FormatError::GraphJson { message: e.to_string() })?;
     Ok(Strings { graph, metadata, producer })
 }
 
@@ -266,7 +271,7 @@ impl NodeCheck<'_> {
         }
         let multipliers = self.elements::<f32>(3);
         if let Some(position) = multipliers.iter().position(|m| !(m.is_finite() && *m >= 0.0)) {
-            return Err(FormatError::Multiplier { node: self.name(), position, value: multipliers[position].to_string() });
+            return Err(FormatError::Multiplier { node: self.name(), position, value: fault(multipliers[position]).to_owned() });
         }
         match epilogue {
             Some(e) if e.table => self.table(self.node.inputs.len() - 1),
@@ -276,6 +281,15 @@ impl NodeCheck<'_> {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// What is wrong with a multiplier: in words, as digits of floats are much code.
+fn fault(multiplier: f32) -> &'static str {
+    match multiplier {
+        m if m.is_nan() => "NaN",
+        m if m.is_infinite() => "infinite",
+        _ => "negative",
     }
 }
 

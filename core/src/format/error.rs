@@ -226,7 +226,7 @@ pub enum FormatError {
         node: String,
         /// Where in the tensor.
         position: usize,
-        /// The number, as text (it may be NaN).
+        /// What it is: NaN, infinite or negative.
         value: String,
     },
     /// A table of exponentials that is none.

@@ -1,13 +1,11 @@
 //! The header: its length, its limits, its JSON, in the order in which the file has it.
 
-use std::collections::HashSet;
-use std::fmt;
-
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 
 use super::FormatError;
+use crate::json::{self, Json, Read};
 use crate::tensor::{ALIGNMENT, DType};
 
 /// Bytes of the header's length.
@@ -29,8 +27,7 @@ pub(super) struct Header {
 pub(super) struct Strings(pub(super) Vec<(String, String)>);
 
 /// What a safetensors header says about one tensor.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Serialize)]
 pub(super) struct TensorInfo {
     pub(super) dtype: String,
     pub(super) shape: Vec<usize>,
@@ -45,15 +42,15 @@ impl Header {
         let too_large = FormatError::HeaderTooLarge { len: length, limit: super::MAX_HEADER };
         let len = usize::try_from(length).ok().filter(|&n| n <= super::MAX_HEADER).ok_or(too_large)?;
         let start = LENGTH_BYTES + len;
-        let json = file.get(LENGTH_BYTES..start).ok_or(FormatError::HeaderOutside { len, file: file.len() })?;
+        let text = file.get(LENGTH_BYTES..start).ok_or(FormatError::HeaderOutside { len, file: file.len() })?;
         if !start.is_multiple_of(ALIGNMENT) {
             return Err(FormatError::HeaderAlignment { start });
         }
-        let end = json.iter().rposition(|&b| b != b' ').unwrap_or(0);
-        if json.first() != Some(&b'{') || json.get(end) != Some(&b'}') {
+        let end = text.iter().rposition(|&b| b != b' ').unwrap_or(0);
+        if text.first() != Some(&b'{') || text.get(end) != Some(&b'}') {
             return Err(FormatError::HeaderPadding);
         }
-        let header: Header = serde_json::from_slice(json).map_err(|e| FormatError::HeaderJson { message: e.to_string() })?;
+        let header: Header = json::from_slice(text).map_err(|e| FormatError::HeaderJson { message: e.to_string() })?;
         header.check_keys()?;
         Ok((header, start))
     }
@@ -131,48 +128,35 @@ impl Serialize for Strings {
     }
 }
 
-// Derived maps would keep the last of two equal keys and lose the order; both matter here.
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Header;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of tensors")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut header = Header::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    if key == METADATA {
-                        header.twice |= header.metadata.is_some();
-                        header.metadata = Some(map.next_value()?);
-                    } else {
-                        header.tensors.push((key, map.next_value()?));
-                    }
-                }
-                Ok(header)
+json::structures! {
+    TensorInfo { dtype, shape, data_offsets }
+}
+
+// Maps would keep the last of two equal keys and lose the order; both matter here.
+impl Read for Header {
+    fn read(value: Json<'_>) -> Result<Self, json::Error> {
+        let mut header = Header::default();
+        for (key, value) in value.object()?.entries() {
+            let within = |error: json::Error| error.within(&key);
+            if key == METADATA {
+                header.twice |= header.metadata.is_some();
+                header.metadata = Some(Strings::read(value).map_err(within)?);
+            } else {
+                let info = TensorInfo::read(value).map_err(within)?;
+                header.tensors.push((key, info));
             }
         }
-        deserializer.deserialize_map(Entries)
+        Ok(header)
     }
 }
 
-impl<'de> Deserialize<'de> for Strings {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Strings;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of strings")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Strings, A::Error> {
-                let mut entries = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    entries.push(entry);
-                }
-                Ok(Strings(entries))
-            }
+impl Read for Strings {
+    fn read(value: Json<'_>) -> Result<Self, json::Error> {
+        let mut strings = Vec::new();
+        for (key, value) in value.object()?.entries() {
+            let string = String::read(value).map_err(|error| error.within(&key))?;
+            strings.push((key, string));
         }
-        deserializer.deserialize_map(Entries)
+        Ok(Strings(strings))
     }
 }

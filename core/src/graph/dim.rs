@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// An extent; `k·N` where the batch size N is chosen at run time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(untagged)]
 pub enum Dim {
     /// A number known at conversion.
     Fixed(usize),
@@ -101,6 +101,6 @@ mod tests {
     fn json_is_a_number_or_a_factor() {
         let json = serde_json::to_string(&[Dim::BATCH, Dim::Fixed(3)]).expect("serializes");
         assert_eq!(json, r#"[{"N":1},3]"#);
-        assert_eq!(serde_json::from_str::<[Dim; 2]>(&json).expect("parses"), [Dim::BATCH, Dim::Fixed(3)]);
+        assert_eq!(crate::json::from_str::<[Dim; 2]>(&json).expect("parses"), [Dim::BATCH, Dim::Fixed(3)]);
     }
 }

@@ -13,19 +13,20 @@ pub mod largest;
 pub mod network;
 pub mod op;
 pub mod print;
+mod read;
 pub mod shape;
 
 pub use dim::Dim;
 pub use network::Network;
 pub use op::Op;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::quant::Affine;
 use crate::tensor::DType;
 
 /// Index of a value in [`Graph::values`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ValueId(pub u32);
 
@@ -37,7 +38,7 @@ impl ValueId {
 }
 
 /// Index of a constant's data, see [`Constants`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ConstantId(pub u32);
 
@@ -49,11 +50,10 @@ impl ConstantId {
 }
 
 /// A tensor that flows through the graph: an input, a constant, or a node's output.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Value {
     /// The name that the float model gave it; may be empty for a value that only the converter knows.
-    #[serde(rename = "n", default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "n", skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Element type.
     #[serde(rename = "t")]
@@ -62,19 +62,18 @@ pub struct Value {
     #[serde(rename = "d")]
     pub shape: Vec<Dim>,
     /// Affine parameters of a quantized activation (always u8).
-    #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "q", skip_serializing_if = "Option::is_none")]
     pub quant: Option<Affine>,
     /// Where a constant's elements are.
-    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "c", skip_serializing_if = "Option::is_none")]
     pub constant: Option<ConstantId>,
 }
 
 /// One operation applied to values.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Node {
     /// The name that the float model gave it.
-    #[serde(rename = "n", default, skip_serializing_if = "String::is_empty")]
+    #[serde(rename = "n", skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// The operation.
     #[serde(rename = "o")]
@@ -88,8 +87,7 @@ pub struct Node {
 }
 
 /// A network: nodes are in an order in which every operand exists before it is used.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Graph {
     /// The model's name.
     pub name: String,

@@ -5,13 +5,13 @@
 //! epilogue. What an operation computes is defined by `core::reference` and `ARITHMETIC.md`; which operands it takes is
 //! written at each variant, in order.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
 use super::dim::Dim;
 
 /// An operation and its attributes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, tag = "op")]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "op")]
 pub enum Op {
     // ---- any element type: data moves, values stay --------------------------------------------------------------
     /// `x → y`: the same elements in another shape; its product equals that of the input's.
@@ -95,10 +95,8 @@ pub enum Op {
     /// `x[N,H,W,C], w[kh,kw,C/groups,O] (, b[O]) → y[N,H′,W′,O]`; input channel c of group g meets `w[.., c − g·C/groups, ..]`.
     ConvTranspose(ConvTranspose),
     /// `x[…,K], w[K,N] (, b[N]) → y[…,N]`.
-    #[serde(deserialize_with = "no_attributes")]
     Gemm,
     /// `a[…,M,K], b[…,K,N] → y[…,M,N]`, leading dimensions broadcast.
-    #[serde(deserialize_with = "no_attributes")]
     MatMul,
     /// `x → y`, element by element.
     Unary {
@@ -115,16 +113,14 @@ pub enum Op {
     /// `x f32 → y u8` under y's affine parameters.
     Quantize {
         /// Whether x is `[N,C,H,W]` and y `[N,H,W,C]`, which is how many networks begin.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
         channels_last: bool,
     },
     /// `x u8 → y f32` under x's affine parameters.
-    #[serde(deserialize_with = "no_attributes")]
     Dequantize,
 
     // ---- u8 ---------------------------------------------------------------------------------------------------------
     /// `x u8, table u8[256] → y u8`: y = `table[x]`. Every unary function, and any change of affine parameters.
-    #[serde(deserialize_with = "no_attributes")]
     Table,
     /// `x u8[N,H,W,C], w i8 packed, bias i32, multiplier f32 (, residual u8) (, table u8[256]) → y u8 or f32 [N,H′,W′,O]`.
     QConv(QConv),
@@ -168,17 +164,8 @@ impl Op {
     }
 }
 
-/// What an operation without attributes takes. Of itself, serde lets any field pass beside the tag of a unit variant.
-fn no_attributes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(), D::Error> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Attributes {}
-    Attributes::deserialize(deserializer).map(|Attributes {}| ())
-}
-
 /// One axis of a [`Op::Slice`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Cut {
     /// The dimension.
     pub axis: usize,
@@ -191,8 +178,8 @@ pub struct Cut {
 }
 
 /// What a [`Op::Pad`] puts around its input.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum PadMode {
     /// This real number; on u8 its quantized value.
     Constant(f32),
@@ -205,7 +192,7 @@ pub enum PadMode {
 }
 
 /// Order of channels in [`Op::DepthToSpace`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub enum DepthOrder {
     /// Channel = (row, column, depth), ONNX's default.
     #[serde(rename = "DCR")]
@@ -216,7 +203,7 @@ pub enum DepthOrder {
 }
 
 /// Function of [`Op::Binary`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum BinaryFn {
     /// a + b
     Add,
@@ -250,7 +237,7 @@ impl BinaryFn {
 }
 
 /// Function of [`Op::Reduce`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum ReduceFn {
     /// Σx / n
     Mean,
@@ -287,8 +274,7 @@ impl ReduceFn {
 }
 
 /// A function of one real number; ONNX's operation of that name unless said otherwise.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub enum UnaryFn {
     /// max(x, 0)
     Relu,
@@ -453,8 +439,7 @@ impl UnaryFn {
 }
 
 /// The window that slides over an NHWC image: rows first, then columns.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub struct Window {
     /// Extents of the kernel.
     pub kernel: [usize; 2],
@@ -487,23 +472,22 @@ impl Window {
 }
 
 /// Attributes of [`Op::Pool`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Pool {
     /// What is computed over a window.
     pub function: PoolFn,
     /// The window; `pads_end` is as the model gives it, ceil mode adds to it.
     pub window: Window,
     /// Whether the output's extents are rounded up. A window that starts in the end padding is left out, as in PyTorch.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ceil_mode: bool,
     /// Average: whether padding counts as zeros. What ceil mode adds beyond the padding never counts.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub count_include_pad: bool,
 }
 
 /// Function of a [`Pool`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 pub enum PoolFn {
     /// The largest element inside the image.
     Max,
@@ -512,8 +496,7 @@ pub enum PoolFn {
 }
 
 /// Attributes of [`Op::Resize`]: one entry a dimension.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Resize {
     /// Interpolation.
     pub mode: ResizeMode,
@@ -526,7 +509,7 @@ pub struct Resize {
 }
 
 /// Interpolation of a [`Resize`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ResizeMode {
     /// Nearest input, halves rounded down.
@@ -542,7 +525,7 @@ pub enum ResizeMode {
 }
 
 /// ONNX's `coordinate_transformation_mode`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Coordinates {
     /// (x + ½)/scale − ½
@@ -556,8 +539,7 @@ pub enum Coordinates {
 }
 
 /// Attributes of [`Op::Conv`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Conv {
     /// The window.
     pub window: Window,
@@ -566,8 +548,7 @@ pub struct Conv {
 }
 
 /// Attributes of [`Op::ConvTranspose`]: `window` is that of the convolution whose gradient this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ConvTranspose {
     /// The window.
     pub window: Window,
@@ -578,8 +559,7 @@ pub struct ConvTranspose {
 }
 
 /// How an i32 accumulator becomes an output byte, see [`crate::arith::requant`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Epilogue {
     /// Zero point of what the accumulator is requantized to (before the table, where there is one).
     #[serde(rename = "z")]
@@ -589,16 +569,15 @@ pub struct Epilogue {
     /// Upper clamp.
     pub hi: u8,
     /// A u8 tensor of the output's shape is added before rounding.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub residual: Option<Residual>,
     /// A 256-byte table is applied to the requantized byte.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub table: bool,
 }
 
 /// The fused addition of an [`Epilogue`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Residual {
     /// Zero point of the added tensor.
     #[serde(rename = "z")]
@@ -611,8 +590,7 @@ pub struct Residual {
 /// Attributes of [`Op::QConv`].
 ///
 /// `epilogue` is `None` where the output is f32: y = f32(acc) · multiplier.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct QConv {
     /// The window.
     pub window: Window,
@@ -623,13 +601,12 @@ pub struct QConv {
     /// Zero point of x, what padding holds.
     pub pad_value: u8,
     /// Requantization, for a u8 output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub epilogue: Option<Epilogue>,
 }
 
 /// Attributes of [`Op::QConvTranspose`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct QConvTranspose {
     /// The window of the convolution whose gradient this is.
     pub window: Window,
@@ -642,17 +619,16 @@ pub struct QConvTranspose {
     /// Zero point of x, what taps without an input see.
     pub pad_value: u8,
     /// Requantization, for a u8 output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub epilogue: Option<Epilogue>,
 }
 
 /// Attributes of [`Op::QGemm`].
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct QGemm {
     /// Output columns N.
     pub channels: usize,
     /// Requantization, for a u8 output.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub epilogue: Option<Epilogue>,
 }

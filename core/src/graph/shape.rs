@@ -169,7 +169,7 @@ fn expect(got: &[Dim], wanted: &[Dim]) -> Result<()> {
     if got == wanted { Ok(()) } else { Err(ShapeError::Mismatch { a: display(got), b: display(wanted) }) }
 }
 
-fn attribute(what: &'static str, value: impl std::fmt::Debug, shape: &[Dim]) -> ShapeError {
+fn attribute(what: &'static str, value: &dyn std::fmt::Debug, shape: &[Dim]) -> ShapeError {
     ShapeError::Attribute { what, value: format!("{value:?}"), shape: display(shape) }
 }
 
@@ -192,10 +192,10 @@ fn check_window(window: &Window, shape: &[Dim]) -> Result<()> {
     const MOST: usize = 1 << 20;
     let fields = [window.kernel, window.strides, window.dilations];
     if fields.iter().flatten().any(|&v| v == 0 || v > MOST) || [window.pads_begin, window.pads_end].iter().flatten().any(|&v| v > MOST) {
-        return Err(attribute("a kernel, stride, dilation or pad", window, shape));
+        return Err(attribute("a kernel, stride, dilation or pad", &window, shape));
     }
     if (0..2).any(|d| window.kernel[d].checked_mul(window.dilations[d]).is_none_or(|reach| reach > MOST)) {
-        return Err(attribute("kernel times dilation", window, shape));
+        return Err(attribute("kernel times dilation", &window, shape));
     }
     Ok(())
 }
@@ -212,7 +212,7 @@ fn transpose(input: &[Dim], perm: &[usize]) -> Result<Shape> {
     let mut seen = vec![false; input.len()];
     let valid = perm.len() == input.len() && perm.iter().all(|&p| p < input.len() && !std::mem::replace(&mut seen[p], true));
     if !valid {
-        return Err(attribute("perm", perm, input));
+        return Err(attribute("perm", &perm, input));
     }
     Ok(perm.iter().map(|&p| input[p]).collect())
 }
@@ -221,7 +221,7 @@ fn concat(inputs: &[&[Dim]], axis: usize) -> Result<Shape> {
     arity(inputs, 1..=usize::MAX, "at least 1")?;
     let first = inputs[0];
     if axis >= first.len() {
-        return Err(attribute("axis", axis, first));
+        return Err(attribute("axis", &axis, first));
     }
     let mut total = 0usize;
     for input in inputs {
@@ -244,14 +244,14 @@ fn slice(input: &[Dim], cuts: &[super::op::Cut]) -> Result<Shape> {
     let mut seen = vec![false; input.len()];
     for cut in cuts {
         if cut.axis >= input.len() || std::mem::replace(&mut seen[cut.axis], true) {
-            return Err(attribute("axis", cut, input));
+            return Err(attribute("axis", &cut, input));
         }
         let extent = fixed(input, cut.axis, "Slice")?;
         let last = cut.len.checked_sub(1).and_then(|n| isize::try_from(n).ok()).and_then(|n| n.checked_mul(cut.step));
         let last = last.and_then(|n| n.checked_add(isize::try_from(cut.start).ok()?));
         let inside = cut.start < extent && last.is_some_and(|l| l >= 0 && (l as usize) < extent);
         if cut.step == 0 || !inside {
-            return Err(attribute("cut", cut, input));
+            return Err(attribute("cut", &cut, input));
         }
         shape[cut.axis] = Dim::Fixed(cut.len);
     }
@@ -260,7 +260,7 @@ fn slice(input: &[Dim], cuts: &[super::op::Cut]) -> Result<Shape> {
 
 fn pad(input: &[Dim], before: &[usize], after: &[usize], mode: PadMode) -> Result<Shape> {
     if before.len() != input.len() || after.len() != input.len() {
-        return Err(attribute("pads", (before, after), input));
+        return Err(attribute("pads", &(before, after), input));
     }
     let mut shape = input.to_vec();
     for axis in 0..input.len() {
@@ -281,7 +281,7 @@ fn pad(input: &[Dim], before: &[usize], after: &[usize], mode: PadMode) -> Resul
             PadMode::Wrap => extent,
         };
         if before[axis] > most || after[axis] > most {
-            return Err(attribute("pads", (before, after), input));
+            return Err(attribute("pads", &(before, after), input));
         }
         let total = extent.checked_add(before[axis]).and_then(|n| n.checked_add(after[axis]));
         shape[axis] = Dim::Fixed(total.ok_or_else(|| extent_error(input))?);
@@ -292,7 +292,7 @@ fn pad(input: &[Dim], before: &[usize], after: &[usize], mode: PadMode) -> Resul
 fn depth_to_space(input: &[Dim], block: usize) -> Result<Shape> {
     let (n, [h, w], c) = image(input, "DepthToSpace")?;
     let area = block.checked_mul(block).filter(|&a| a > 0 && c % a == 0);
-    let area = area.ok_or_else(|| attribute("block", block, input))?;
+    let area = area.ok_or_else(|| attribute("block", &block, input))?;
     let grown = |x: usize| x.checked_mul(block).ok_or_else(|| extent_error(input));
     Ok(vec![n, grown(h)?.into(), grown(w)?.into(), (c / area).into()])
 }
@@ -300,7 +300,7 @@ fn depth_to_space(input: &[Dim], block: usize) -> Result<Shape> {
 fn space_to_depth(input: &[Dim], block: usize) -> Result<Shape> {
     let (n, [h, w], c) = image(input, "SpaceToDepth")?;
     if block == 0 || h % block != 0 || w % block != 0 {
-        return Err(attribute("block", block, input));
+        return Err(attribute("block", &block, input));
     }
     let depth = block.checked_mul(block).and_then(|a| a.checked_mul(c)).ok_or_else(|| extent_error(input))?;
     Ok(vec![n, (h / block).into(), (w / block).into(), depth.into()])
@@ -308,10 +308,10 @@ fn space_to_depth(input: &[Dim], block: usize) -> Result<Shape> {
 
 fn channel_shuffle(input: &[Dim], axis: usize, groups: usize) -> Result<Shape> {
     if axis >= input.len() {
-        return Err(attribute("axis", axis, input));
+        return Err(attribute("axis", &axis, input));
     }
     if groups == 0 || fixed(input, axis, "ChannelShuffle")? % groups != 0 {
-        return Err(attribute("groups", groups, input));
+        return Err(attribute("groups", &groups, input));
     }
     Ok(input.to_vec())
 }
@@ -338,7 +338,7 @@ fn pool(input: &[Dim], pool: &Pool) -> Result<Shape> {
     check_window(&pool.window, input)?;
     // Every window must see at least one element of the image.
     if (0..2).any(|d| pool.window.pads_begin[d] >= pool.window.reach(d) || pool.window.pads_end[d] >= pool.window.reach(d)) {
-        return Err(attribute("pads (not less than the kernel)", pool.window, input));
+        return Err(attribute("pads (not less than the kernel)", &pool.window, input));
     }
     let out = |d: usize| window_extent(&pool.window, d, extents[d], pool.ceil_mode).ok_or_else(|| extent_error(input));
     Ok(vec![n, out(0)?.into(), out(1)?.into(), c.into()])
@@ -346,7 +346,7 @@ fn pool(input: &[Dim], pool: &Pool) -> Result<Shape> {
 
 fn reduce(input: &[Dim], axes: &[usize], keep_dims: bool) -> Result<Shape> {
     if axes.windows(2).any(|w| w[0] >= w[1]) || axes.iter().any(|&a| a >= input.len()) {
-        return Err(attribute("axes", axes, input));
+        return Err(attribute("axes", &axes, input));
     }
     for &axis in axes {
         if fixed(input, axis, "a reduction")? == 0 {
@@ -362,7 +362,7 @@ fn reduce(input: &[Dim], axes: &[usize], keep_dims: bool) -> Result<Shape> {
 
 fn axis_kept(input: &[Dim], axis: usize) -> Result<Shape> {
     if axis >= input.len() {
-        return Err(attribute("axis", axis, input));
+        return Err(attribute("axis", &axis, input));
     }
     fixed(input, axis, "Softmax")?;
     Ok(input.to_vec())
@@ -372,7 +372,7 @@ fn resize(input: &[Dim], resize: &Resize) -> Result<Shape> {
     let shape = &resize.shape;
     let sized = shape.len() == input.len() && resize.scales.len() == input.len();
     if !sized || resize.scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
-        return Err(attribute("scales", &resize.scales, input));
+        return Err(attribute("scales (a positive number a dimension)", &format_args!("a list of {}", resize.scales.len()), input));
     }
     for axis in 0..input.len() {
         if shape[axis] != input[axis] && (fixed(input, axis, "Resize")? == 0 || fixed(shape, axis, "Resize")? == 0) {
@@ -388,7 +388,7 @@ fn check_groups(groups: usize, input_channels: usize, output_channels: usize, sh
         && output_channels > 0
         && input_channels.is_multiple_of(groups)
         && output_channels.is_multiple_of(groups);
-    if valid { Ok(()) } else { Err(attribute("groups", groups, shape)) }
+    if valid { Ok(()) } else { Err(attribute("groups", &groups, shape)) }
 }
 
 fn check_bias(bias: Option<&&[Dim]>, channels: usize) -> Result<()> {
@@ -433,7 +433,7 @@ fn conv_transpose(inputs: &[&[Dim]], conv: &ConvTranspose) -> Result<Shape> {
 
 fn transposed_extents(window: &Window, extents: [usize; 2], output_padding: [usize; 2], shape: &[Dim]) -> Result<[usize; 2]> {
     if (0..2).any(|d| output_padding[d] >= window.strides[d].max(window.dilations[d])) {
-        return Err(attribute("output_padding", output_padding, shape));
+        return Err(attribute("output_padding", &output_padding, shape));
     }
     let out = |d: usize| transposed_extent(window, d, extents[d], output_padding[d]).ok_or_else(|| extent_error(shape));
     Ok([out(0)?, out(1)?])

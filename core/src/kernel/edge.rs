@@ -6,15 +6,26 @@ use super::simd::Simd;
 /// The 64 bytes from `at` on; zeros stand for those behind the end.
 #[inline(always)]
 pub fn load<S: Simd>(s: S, from: &[u8], at: usize) -> S::B {
-    let from = &from[at.min(from.len())..];
-    match from.first_chunk::<64>() {
+    match from.get(at..).and_then(|from| from.first_chunk::<64>()) {
         Some(whole) => s.load_b(whole),
-        None => s.load_b(&padded(from)),
+        None => s.load_b(&padded(from.get(at..).unwrap_or_default())),
     }
 }
 
-/// Up to 64 bytes, and zeros.
+/// The 64 bytes from `at` on; where there are fewer, they are put into `rest`, and zeros behind them.
 #[inline(always)]
+pub fn chunk<'a>(from: &'a [u8], at: usize, rest: &'a mut [u8; 64]) -> &'a [u8; 64] {
+    match from[at..].first_chunk() {
+        Some(whole) => whole,
+        None => {
+            *rest = padded(&from[at..]);
+            rest
+        }
+    }
+}
+
+/// Up to 64 bytes, and zeros. What is rare is no part of a kernel's loop.
+#[inline(never)]
 pub fn padded(from: &[u8]) -> [u8; 64] {
     let mut whole = [0; 64];
     let len = from.len().min(64);

@@ -21,7 +21,7 @@ pub(super) fn q_conv(conv: &QConv, inputs: &[Operand<'_>], output: &mut OutputMu
     let Some(shape) = PackedShape::conv(conv.window.kernel, c, conv.channels, conv.groups) else { return };
     let packed = Packed::new(shape, conv.epilogue.as_ref(), inputs);
     let input = Input::new(&inputs[0], conv.pad_value);
-    packed.run(&input, n * to_h * to_w, output, |row, tap| position(&conv.window, row, tap, [h, w], [to_h, to_w]));
+    packed.run(&input, n * to_h * to_w, output, &|row, tap| position(&conv.window, row, tap, [h, w], [to_h, to_w]));
 }
 
 /// f32: sums start at +0 and take their products in the order (kernel row, kernel column, input channel), without the taps
@@ -29,7 +29,7 @@ pub(super) fn q_conv(conv: &QConv, inputs: &[Operand<'_>], output: &mut OutputMu
 pub(super) fn conv_f32(conv: &Conv, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
     let [_, h, w, _] = *inputs[0].view.shape() else { return };
     let [_, to_h, to_w, _] = *output.view.shape() else { return };
-    real(&conv.window, conv.groups, inputs, output, |row, tap| position(&conv.window, row, tap, [h, w], [to_h, to_w]));
+    real(&conv.window, conv.groups, inputs, output, &|row, tap| position(&conv.window, row, tap, [h, w], [to_h, to_w]));
 }
 
 /// Any f32 convolution: tap t of output position r sees x's position `tap(r, t)`, or is skipped.
@@ -38,7 +38,7 @@ pub(super) fn real(
     groups: usize,
     inputs: &[Operand<'_>],
     output: &mut OutputMut<'_>,
-    tap: impl Fn(usize, usize) -> Option<usize>,
+    tap: &dyn Fn(usize, usize) -> Option<usize>,
 ) {
     let (x, w, bias) = (f32s(&inputs[0]), f32s(&inputs[1]), inputs.get(2).map(f32s));
     let c = inputs[0].view.shape()[3];

@@ -26,12 +26,12 @@ pub(super) fn q_conv_transpose(conv: &QConvTranspose, inputs: &[Operand<'_>], ou
     let Some(shape) = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups) else { return };
     let packed = Packed::new(shape, conv.epilogue.as_ref(), inputs);
     let input = Input::new(&inputs[0], conv.pad_value);
-    packed.run(&input, n * to_h * to_w, output, |row, tap| position(&conv.window, row, tap, [h, w], [to_h, to_w]));
+    packed.run(&input, n * to_h * to_w, output, &|row, tap| position(&conv.window, row, tap, [h, w], [to_h, to_w]));
 }
 
 /// f32: products in the order of [`super::conv::conv_f32`], the bias last.
 pub(super) fn conv_transpose_f32(conv: &ConvTranspose, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
     let [_, h, w, _] = *inputs[0].view.shape() else { return };
     let [_, to_h, to_w, _] = *output.view.shape() else { return };
-    real(&conv.window, conv.groups, inputs, output, |row, tap| position(&conv.window, row, tap, [h, w], [to_h, to_w]));
+    real(&conv.window, conv.groups, inputs, output, &|row, tap| position(&conv.window, row, tap, [h, w], [to_h, to_w]));
 }

@@ -12,7 +12,7 @@ pub(super) fn depthwise(
     input: &Input<'_>,
     rows: usize,
     output: &mut OutputMut<'_>,
-    tap: impl Fn(usize, usize) -> Option<usize>,
+    tap: &dyn Fn(usize, usize) -> Option<usize>,
 ) {
     let (channels, padded) = (packed.shape.output_channels, packed.shape.padded_channels());
     let mut seen: Vec<&[u8]> = Vec::new();

@@ -18,16 +18,16 @@ pub(super) fn binary_u8(function: BinaryFn, inputs: &[Operand<'_>], output: &mut
     match function {
         BinaryFn::Add => {
             let add = AddU8::new(a, b, y);
-            each(&walk, x0, x1, to, |a, b| add.apply(a, b));
+            each(&walk, x0, x1, to, &|a, b| add.apply(a, b));
         }
         BinaryFn::Sub => {
             let sub = AddU8::subtract(a, b, y);
-            each(&walk, x0, x1, to, |a, b| sub.apply(a, b));
+            each(&walk, x0, x1, to, &|a, b| sub.apply(a, b));
         }
         // The graph's check lets no other function onto u8.
         _ => {
             let mul = MulU8::new(a, b, y);
-            each(&walk, x0, x1, to, |a, b| mul.apply(a, b));
+            each(&walk, x0, x1, to, &|a, b| mul.apply(a, b));
         }
     }
 }
@@ -37,15 +37,16 @@ pub(super) fn binary_f32(function: BinaryFn, inputs: &[Operand<'_>], output: &mu
     let walk = broadcast(inputs, output);
     let (a, b) = (inputs[0].view.as_slice::<f32>(), inputs[1].view.as_slice::<f32>());
     let (Some(a), Some(b), Some(y)) = (a, b, output.view.as_slice_mut::<f32>()) else { return };
-    match function {
-        BinaryFn::Add => each(&walk, a, b, y, |a, b| a + b),
-        BinaryFn::Sub => each(&walk, a, b, y, |a, b| a - b),
-        BinaryFn::Mul => each(&walk, a, b, y, |a, b| a * b),
-        BinaryFn::Div => each(&walk, a, b, y, |a, b| a / b),
-        BinaryFn::Min => each(&walk, a, b, y, |a: f32, b| if a < b || a.is_nan() { a } else { b }),
-        BinaryFn::Max => each(&walk, a, b, y, |a: f32, b| if a > b || a.is_nan() { a } else { b }),
-        BinaryFn::Pow => each(&walk, a, b, y, pow),
-    }
+    let function: fn(f32, f32) -> f32 = match function {
+        BinaryFn::Add => |a, b| a + b,
+        BinaryFn::Sub => |a, b| a - b,
+        BinaryFn::Mul => |a, b| a * b,
+        BinaryFn::Div => |a, b| a / b,
+        BinaryFn::Min => |a, b| if a < b || a.is_nan() { a } else { b },
+        BinaryFn::Max => |a, b| if a > b || a.is_nan() { a } else { b },
+        BinaryFn::Pow => pow,
+    };
+    each(&walk, a, b, y, &function);
 }
 
 /// y = function(x).
@@ -82,13 +83,13 @@ fn broadcast(inputs: &[Operand<'_>], output: &OutputMut<'_>) -> Walk<2> {
 }
 
 /// Applies `f` in row-major order of the output. The innermost dimension of a broadcast walk has strides 0 or 1.
-fn each<T: Copy>(walk: &Walk<2>, a: &[T], b: &[T], to: &mut [T], f: impl Fn(T, T) -> T) {
+fn each<T: Copy>(walk: &Walk<2>, a: &[T], b: &[T], to: &mut [T], f: &dyn Fn(T, T) -> T) {
     if to.is_empty() {
         return;
     }
     let (run, inner) = walk.dim(0);
     let mut rows = to.chunks_exact_mut(run);
-    walk.outer(1, |[at_a, at_b]| {
+    walk.outer(1, &mut |[at_a, at_b]| {
         let (Some(row), a, b) = (rows.next(), &a[at_a as usize..], &b[at_b as usize..]) else { return };
         match inner {
             [1, 1] => row.iter_mut().zip(a).zip(b).for_each(|((y, &a), &b)| *y = f(a, b)),

@@ -13,7 +13,7 @@ pub(super) fn q_gemm(gemm: &QGemm, inputs: &[Operand<'_>], output: &mut OutputMu
     let Some(shape) = PackedShape::grouped([1, 1], k, gemm.channels, 1) else { return };
     let packed = Packed::new(shape, gemm.epilogue.as_ref(), inputs);
     let rows = inputs[0].view.bytes().len() / k;
-    packed.run(&Input::new(&inputs[0], 0), rows, output, |row, _tap| Some(row));
+    packed.run(&Input::new(&inputs[0], 0), rows, output, &|row, _tap| Some(row));
 }
 
 /// f32, constant weights.

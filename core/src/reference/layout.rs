@@ -109,18 +109,22 @@ fn image(inputs: &[Operand<'_>]) -> [usize; 4] {
 
 /// Fills the output in row-major order of `dims` (extent, stride in the input) from the input's element `start` on.
 fn gather(dims: impl Iterator<Item = (usize, isize)>, start: isize, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
+    let mut walk = Walk::new();
+    // A walk has no dimension without elements; the output has none then.
+    if !output.view.bytes_mut().is_empty() {
+        dims.for_each(|(extent, stride)| walk.push(extent, [stride]));
+        gather_along(&walk, start, inputs, output);
+    }
+}
+
+fn gather_along(walk: &Walk<1>, start: isize, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
     let size = output.view.dtype().size();
     let (from, to) = (inputs[0].view.bytes(), output.view.bytes_mut());
-    if to.is_empty() {
-        return;
-    }
-    let mut walk = Walk::new();
-    dims.for_each(|(extent, stride)| walk.push(extent, [stride]));
     let (run, [stride]) = walk.dim(0);
     if stride == 1 {
         let len = run * size;
         let mut rows = to.chunks_exact_mut(len);
-        walk.outer(1, |[offset]| {
+        walk.outer(1, &mut |[offset]| {
             let at = (start + offset) as usize * size;
             if let Some(row) = rows.next() {
                 row.copy_from_slice(&from[at..at + len]);
@@ -129,9 +133,9 @@ fn gather(dims: impl Iterator<Item = (usize, isize)>, start: isize, inputs: &[Op
         return;
     }
     match size {
-        1 => gather_elements::<1>(&walk, start, from, to),
-        4 => gather_elements::<4>(&walk, start, from, to),
-        _ => gather_elements::<8>(&walk, start, from, to),
+        1 => gather_elements::<1>(walk, start, from, to),
+        4 => gather_elements::<4>(walk, start, from, to),
+        _ => gather_elements::<8>(walk, start, from, to),
     }
 }
 
@@ -142,7 +146,7 @@ fn gather_elements<const SIZE: usize>(walk: &Walk<1>, start: isize, from: &[u8],
     let (from, to) = (from.as_chunks::<SIZE>().0, to.as_chunks_mut::<SIZE>().0);
     let ((columns, [stride]), (rows, [row_stride])) = (walk.dim(0), walk.dim(1));
     let mut planes = to.chunks_exact_mut(rows * columns);
-    walk.outer(2, |[offset]| {
+    walk.outer(2, &mut |[offset]| {
         let Some(plane) = planes.next() else { return };
         for left in (0..columns).step_by(TILE) {
             let right = (left + TILE).min(columns);

@@ -39,7 +39,7 @@ impl<'a> Packed<'a> {
     }
 
     /// Computes `rows` output positions. Tap t of position r sees `input`'s position `tap(r, t)`, or padding.
-    pub(super) fn run(&self, input: &Input<'_>, rows: usize, output: &mut OutputMut<'_>, tap: impl Fn(usize, usize) -> Option<usize>) {
+    pub(super) fn run(&self, input: &Input<'_>, rows: usize, output: &mut OutputMut<'_>, tap: &dyn Fn(usize, usize) -> Option<usize>) {
         if self.shape.depthwise {
             return depthwise(self, input, rows, output, tap);
         }

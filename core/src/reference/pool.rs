@@ -24,18 +24,18 @@ pub(super) fn pool_u8(pool: &Pool, inputs: &[Operand<'_>], output: &mut OutputMu
     let (Some(x), Some(y)) = (inputs[0].quant, output.quant) else { return };
     let to = output.view.bytes_mut();
     match pool.function {
-        PoolFn::Max => each_window(pool, &shapes, from, to, |window, to| {
+        PoolFn::Max => each_window(pool, &shapes, from, to, &mut |window, to| {
             to.fill(0);
-            window.taps(|tap| {
+            window.taps(&mut |tap| {
                 for (m, &q) in to.iter_mut().zip(tap) {
                     *m = q.max(*m);
                 }
             });
         }),
-        PoolFn::Average => each_window(pool, &shapes, from, to, |window, to| {
+        PoolFn::Average => each_window(pool, &shapes, from, to, &mut |window, to| {
             let mut sums = [0i32; BLOCK];
             let mut inside = 0;
-            window.taps(|tap| {
+            window.taps(&mut |tap| {
                 inside += 1;
                 for (sum, &q) in sums.iter_mut().zip(tap) {
                     *sum += i32::from(q);
@@ -54,17 +54,17 @@ pub(super) fn pool_f32(pool: &Pool, inputs: &[Operand<'_>], output: &mut OutputM
     let shapes = Shapes::new(inputs, output);
     let (Some(from), Some(to)) = (inputs[0].view.as_slice::<f32>(), output.view.as_slice_mut::<f32>()) else { return };
     match pool.function {
-        PoolFn::Max => each_window(pool, &shapes, from, to, |window, to| {
+        PoolFn::Max => each_window(pool, &shapes, from, to, &mut |window, to| {
             to.fill(f32::NEG_INFINITY);
-            window.taps(|tap| {
+            window.taps(&mut |tap| {
                 for (m, &x) in to.iter_mut().zip(tap) {
                     *m = if x > *m { x } else { *m };
                 }
             });
         }),
-        PoolFn::Average => each_window(pool, &shapes, from, to, |window, to| {
+        PoolFn::Average => each_window(pool, &shapes, from, to, &mut |window, to| {
             to.fill(0.0);
-            window.taps(|tap| {
+            window.taps(&mut |tap| {
                 for (sum, &x) in to.iter_mut().zip(tap) {
                     *sum += x;
                 }
@@ -103,7 +103,7 @@ struct At<'a, T> {
 
 impl<T> At<'_, T> {
     /// Calls `visit` with the channels of every tap inside the image, in row order.
-    fn taps(&self, mut visit: impl FnMut(&[T])) {
+    fn taps(&self, visit: &mut dyn FnMut(&[T])) {
         let (rows, columns) = (self.rows, self.columns);
         for row in (0..rows.len).map(|k| rows.first + k * rows.step) {
             for column in (0..columns.len).map(|k| columns.first + k * columns.step) {
@@ -115,7 +115,7 @@ impl<T> At<'_, T> {
 }
 
 /// Calls `compute` for each position and block of channels, with the place of its result.
-fn each_window<T>(pool: &Pool, shapes: &Shapes, from: &[T], to: &mut [T], mut compute: impl FnMut(&At<'_, T>, &mut [T])) {
+fn each_window<T>(pool: &Pool, shapes: &Shapes, from: &[T], to: &mut [T], compute: &mut dyn FnMut(&At<'_, T>, &mut [T])) {
     let Shapes { input: [h, w], output: [oh, ow], channels: c } = *shapes;
     if to.is_empty() {
         return;

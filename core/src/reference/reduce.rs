@@ -40,17 +40,22 @@ pub(super) fn reduce_f32(function: ReduceFn, axes: &[usize], inputs: &[Operand<'
     let (Some(from), Some(to)) = (inputs[0].view.as_slice::<f32>(), output.view.as_slice_mut::<f32>()) else { return };
     let count = fold.reduced.len() as f32;
     let tree = LaneSum::tree;
-    match function {
-        ReduceFn::Mean => fold.run(from, to, 0.0, |s, x| s + x, |lanes| tree(lanes) / count),
-        ReduceFn::Sum => fold.run(from, to, 0.0, |s, x| s + x, tree),
-        ReduceFn::L1 => fold.run(from, to, 0.0, |s, x: f32| s + x.abs(), tree),
-        ReduceFn::L2 => fold.run(from, to, 0.0, |s, x| s + x * x, |lanes| tree(lanes).sqrt()),
-        ReduceFn::SumSquare => fold.run(from, to, 0.0, |s, x| s + x * x, tree),
-        ReduceFn::Prod => fold.run(from, to, 1.0, |p, x| p * x, |[product]: [f32; 1]| product),
-        ReduceFn::Max => fold.run(from, to, f32::NEG_INFINITY, larger, |lanes: [f32; LANES]| only(lanes, larger)),
-        ReduceFn::Min => fold.run(from, to, f32::INFINITY, smaller, |lanes: [f32; LANES]| only(lanes, smaller)),
-    }
+    // One body for all functions, by pointers to their steps.
+    let (init, step, finish): (f32, Step, &dyn Fn([f32; LANES]) -> f32) = match function {
+        ReduceFn::Mean => (0.0, |s, x| s + x, &|lanes| tree(lanes) / count),
+        ReduceFn::Sum => (0.0, |s, x| s + x, &tree),
+        ReduceFn::L1 => (0.0, |s, x| s + x.abs(), &tree),
+        ReduceFn::L2 => (0.0, |s, x| s + x * x, &|lanes| tree(lanes).sqrt()),
+        ReduceFn::SumSquare => (0.0, |s, x| s + x * x, &tree),
+        ReduceFn::Prod => return fold.run(from, to, 1.0, |p, x| p * x, |[product]: [f32; 1]| product),
+        ReduceFn::Max => (f32::NEG_INFINITY, larger, &|lanes| only(lanes, larger)),
+        ReduceFn::Min => (f32::INFINITY, smaller, &|lanes| only(lanes, smaller)),
+    };
+    fold.run(from, to, init, step, finish);
 }
+
+/// From what a lane holds and the next element to what it then holds.
+type Step = fn(f32, f32) -> f32;
 
 fn larger(m: f32, x: f32) -> f32 {
     if m.is_nan() || x <= m { m } else { x }
@@ -61,7 +66,7 @@ fn smaller(m: f32, x: f32) -> f32 {
 }
 
 /// The extreme of all lanes, with one bit pattern for every NaN and every zero.
-fn only(lanes: [f32; LANES], step: impl Fn(f32, f32) -> f32) -> f32 {
+fn only(lanes: [f32; LANES], step: Step) -> f32 {
     let m = lanes.into_iter().fold(lanes[0], step);
     if m.is_nan() { f32::NAN } else { m + 0.0 }
 }
@@ -101,10 +106,10 @@ impl Fold {
         }
         let (run, [run_stride]) = self.reduced.dim(0);
         let mut results = to.iter_mut();
-        self.kept.outer(0, |[base]| {
+        self.kept.outer(0, &mut |[base]| {
             let mut lanes = [init; L];
             let mut i = 0;
-            self.reduced.outer(1, |[offset]| {
+            self.reduced.outer(1, &mut |[offset]| {
                 let start = (base + offset) as usize;
                 if run_stride == 1 && i % L == 0 {
                     let (whole, rest) = from[start..start + run].as_chunks::<L>();
@@ -135,13 +140,13 @@ impl Fold {
     ) {
         let (neighbours, _) = self.kept.dim(0);
         let mut rows = to.chunks_exact_mut(neighbours);
-        self.kept.outer(1, |[base]| {
+        self.kept.outer(1, &mut |[base]| {
             let Some(row) = rows.next() else { return };
             for (b, results) in row.chunks_mut(BLOCK).enumerate() {
                 let base = base as usize + b * BLOCK;
                 let mut lanes = [[init; BLOCK]; L];
                 let mut i = 0;
-                self.reduced.outer(0, |[offset]| {
+                self.reduced.outer(0, &mut |[offset]| {
                     let start = base + offset as usize;
                     for (a, &x) in lanes[i % L].iter_mut().zip(&from[start..start + results.len()]) {
                         *a = step(*a, x);

@@ -77,7 +77,7 @@ impl<const K: usize> Walk<K> {
     }
 
     /// Calls `visit` with the offsets of every position of all but the last `inner` dimensions, in row-major order.
-    pub(crate) fn outer(&self, inner: usize, mut visit: impl FnMut([isize; K])) {
+    pub(crate) fn outer(&self, inner: usize, visit: &mut dyn FnMut([isize; K])) {
         let rank = self.rank.saturating_sub(inner);
         let mut at = [0usize; MOST];
         let mut offsets = [0isize; K];
@@ -132,15 +132,15 @@ mod tests {
         walk.push(3, [-10]);
         walk.push(4, [100]);
         let mut seen = Vec::new();
-        walk.outer(1, |[o]| seen.push(o));
+        walk.outer(1, &mut |[o]| seen.push(o));
         assert_eq!(seen, [0, -10, -20, 1, -9, -19]);
         seen.clear();
-        walk.outer(0, |[o]| seen.push(o));
+        walk.outer(0, &mut |[o]| seen.push(o));
         assert_eq!((seen.len(), seen[3], seen[4], seen[23]), (24, 300, -10, 281));
         assert!((0..24).all(|i| walk.at(0, i) == [seen[i]]));
         assert!((0..6).all(|i| walk.at(1, i) == [seen[4 * i]]));
         seen.clear();
-        walk.outer(9, |[o]| seen.push(o));
+        walk.outer(9, &mut |[o]| seen.push(o));
         assert_eq!(seen, [0]);
     }
 

@@ -64,7 +64,7 @@ impl Block {
 
 impl<R: Rows> Depthwise<'_, R> {
     /// The constants of up to `V` / `P` blocks of 16 channels, `P` times; those of channels that are not to be computed are 0.
-    #[inline(always)]
+    #[inline(never)]
     pub(super) fn block<const V: usize, const P: usize>(&self, first: usize, bounds: Bounds) -> Block {
         let channel = first * 16;
         let blocks = (V / P).min(self.blocks.end - first);

@@ -95,12 +95,14 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
                 _ => {}
             }
         }
+        // Where kernels are compact, those of wide blocks alone leave f32 to the one for any window.
+        let bytes = const { !S::COMPACT } || matches!(of.finish, Finish::U8(_));
         match (kernel, strides, dilations) {
             ([3, 3], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 3, 1>(of, bounds)),
-            ([5, 5], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 5, 1>(of, bounds)),
+            ([5, 5], [1, 1], [1, 1]) if bytes => s.vectorize(Walk::<R, 5, 1>(of, bounds)),
             ([7, 7], [1, 1], [1, 1]) if const { !S::COMPACT } => s.vectorize(Walk::<R, 7, 1>(of, bounds)),
             ([3, 3], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 3, 2>(of, bounds)),
-            ([5, 5], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 5, 2>(of, bounds)),
+            ([5, 5], [2, 2], [1, 1]) if bytes => s.vectorize(Walk::<R, 5, 2>(of, bounds)),
             ([7, 7], [2, 2], [1, 1]) if const { !S::COMPACT } => s.vectorize(Walk::<R, 7, 2>(of, bounds)),
             _ => s.vectorize(Walk::<R, TAPS, 0>(of, bounds)),
         }
@@ -140,6 +142,8 @@ impl<R: Rows, const K: usize, const ST: usize> Kernel for Walk<'_, '_, R, K, ST>
 trait Method<S: Simd> {
     /// Whether a few columns of few channels may share its vectors.
     const SHARES: bool = false;
+    /// Whether blocks are wide, however few channels are left over: for bytes only.
+    const WIDE: bool = false;
     /// Bytes of input and output of a strip, about.
     const STRIP: usize = STRIP_AT_HAND;
     /// Output positions of a strip, at least: those that pay for the preparation of a block's weights.
@@ -169,6 +173,7 @@ impl<R: Rows> Depthwise<'_, R> {
         // A pixel of only two blocks has neighbours behind it that would be read in vain.
         let least = match M::SHARES {
             true => 4,
+            false if M::WIDE => 1,
             false if self.extents[2] > 32 => WIDE_FROM,
             false => 3,
         };
@@ -181,7 +186,7 @@ impl<R: Rows> Depthwise<'_, R> {
                 let strip = Strip { image, line: y, lines, column, columns: most_columns.min(width - column) };
                 let mut block = self.blocks.start;
                 while block < self.blocks.end {
-                    if wide && block + least <= self.blocks.end {
+                    if M::WIDE || wide && block + least <= self.blocks.end {
                         let constants = self.block::<4, 1>(block, bounds);
                         method.strip::<R, 4, 1>(s, self, strip, &constants);
                         block += 4;
@@ -295,7 +300,7 @@ impl<'a> Four<'a> {
         {
             // One length: these do not check again.
             let (b, c, d) = (&b[at..at + V * 16], &c[at..at + V * 16], &d[at..at + V * 16]);
-            return quads::<S, V>(s, [(a, 0), (b, 0), (c, 0), (d, 0)]);
+            return quads_here::<S, V>(s, [(a, 0), (b, 0), (c, 0), (d, 0)]);
         }
         let mut rows = self.rows;
         for k in 0..4 {
@@ -307,7 +312,18 @@ impl<'a> Four<'a> {
 
 /// Quads of a block: of each of four rows, `V`·16 channels at its distance.
 #[inline(always)]
-fn quads<S: Simd, const V: usize>(s: S, [a, b, c, d]: [(&[u8], usize); 4]) -> [S::B; V] {
+fn quads<S: Simd, const V: usize>(s: S, rows: [(&[u8], usize); 4]) -> [S::B; V] {
+    if const { S::COMPACT } { quads_apart(s, rows) } else { quads_here(s, rows) }
+}
+
+/// For all kernels.
+#[inline(never)]
+fn quads_apart<S: Simd, const V: usize>(s: S, rows: [(&[u8], usize); 4]) -> [S::B; V] {
+    quads_here(s, rows)
+}
+
+#[inline(always)]
+fn quads_here<S: Simd, const V: usize>(s: S, [a, b, c, d]: [(&[u8], usize); 4]) -> [S::B; V] {
     let mut to = [s.splat_b(0); V];
     if V == 4 {
         let rows = [bytes_at(a.0, a.1), bytes_at(b.0, b.1), bytes_at(c.0, c.1), bytes_at(d.0, d.1)];
@@ -329,6 +345,21 @@ struct Aligned<T>(T);
 /// Weights of a block, to meet quads of the same four taps; no tap weighs 0.
 #[inline(always)]
 fn weigh<S: Simd, const V: usize>(s: S, weights: &[i8], pitch: usize, channel: usize, taps: [Option<usize>; 4], to: &mut [[i8; 64]]) {
+    if const { S::COMPACT } {
+        weigh_apart::<S, V>(s, weights, pitch, channel, taps, to);
+    } else {
+        weigh_here::<S, V>(s, weights, pitch, channel, taps, to);
+    }
+}
+
+/// For all kernels.
+#[inline(never)]
+fn weigh_apart<S: Simd, const V: usize>(s: S, weights: &[i8], pitch: usize, channel: usize, taps: [Option<usize>; 4], to: &mut [[i8; 64]]) {
+    weigh_here::<S, V>(s, weights, pitch, channel, taps, to);
+}
+
+#[inline(always)]
+fn weigh_here<S: Simd, const V: usize>(s: S, weights: &[i8], pitch: usize, channel: usize, taps: [Option<usize>; 4], to: &mut [[i8; 64]]) {
     let mut rows: [(&[u8], usize); 4] = [(&[0; 64], 0); 4];
     for k in 0..4 {
         if let Some(tap) = taps[k] {

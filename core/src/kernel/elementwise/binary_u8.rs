@@ -276,14 +276,11 @@ impl<S: Simd, const PRODUCT: bool> Vectors<S, PRODUCT> {
 
     #[inline(always)]
     fn pairs_here(&self, s: S, a: &[u8], b: &[u8], to: &mut [u8]) {
-        let ((a, a_rest), (b, b_rest), (to, to_rest)) = (a.as_chunks::<64>(), b.as_chunks::<64>(), to.as_chunks_mut::<64>());
-        let count = to.len();
-        let (a, b) = (&a[..count], &b[..count]);
-        for i in 0..count {
-            s.store_b(self.pair(s, &a[i], &b[i]), &mut to[i]);
-        }
-        if !to_rest.is_empty() {
-            edge::store(s, self.pair(s, &edge::padded(a_rest), &edge::padded(b_rest)), to_rest);
+        let mut rests = [[0; 64]; 2];
+        let [a_rest, b_rest] = &mut rests;
+        for (i, to) in to.chunks_mut(64).enumerate() {
+            let (a, b) = (edge::chunk(a, 64 * i, a_rest), edge::chunk(b, 64 * i, b_rest));
+            edge::store(s, self.pair(s, a, b), to);
         }
     }
 
@@ -321,22 +318,15 @@ impl<S: Simd, const PRODUCT: bool> Vectors<S, PRODUCT> {
     #[inline(always)]
     fn repeat_here(&self, s: S, a: &[u8], line: &[f32], period: usize, mut at: usize, to: &mut [u8]) {
         let step = 64 % period;
-        let ((a, a_rest), (to, to_rest)) = (a.as_chunks::<64>(), to.as_chunks_mut::<64>());
-        let count = to.len();
-        let a = &a[..count];
-        for i in 0..count {
+        let mut rest = [0; 64];
+        for (i, to) in to.chunks_mut(64).enumerate() {
             if let Some(terms) = line[at..].first_chunk::<64>() {
-                s.store_b(self.known(s, &a[i], terms), &mut to[i]);
+                edge::store(s, self.known(s, edge::chunk(a, 64 * i, &mut rest), terms), to);
             }
             at += step;
             if at >= period {
                 at -= period;
             }
-        }
-        if let Some(terms) = line[at..].first_chunk::<64>()
-            && !to_rest.is_empty()
-        {
-            edge::store(s, self.known(s, &edge::padded(a_rest), terms), to_rest);
         }
     }
 }

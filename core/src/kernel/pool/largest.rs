@@ -61,6 +61,15 @@ fn window<S: Simd>(s: S, image: &[u8], line: usize, channels: usize, [rows, colu
 #[inline(always)]
 fn down<S: Simd>(s: S, image: &[u8], len: usize, rows: Along, to: &mut [u8; LINE]) {
     let row = |i: usize| &image[(rows.first + i * rows.step) * len..][..len];
+    if const { S::COMPACT } {
+        // A row may take part twice.
+        let last = rows.len - 1;
+        down_rows(s, [row(0), row(1.min(last)), row(2.min(last))], to, false);
+        for i in 3..rows.len {
+            down_rows(s, [row(i)], to, true);
+        }
+        return;
+    }
     match rows.len {
         1 => down_rows(s, [row(0)], to, false),
         2 => down_rows(s, [row(0), row(1)], to, false),
@@ -115,7 +124,7 @@ fn along<S: Simd>(pool: &PoolU8<'_>, s: S, line: &[u8; LINE], to: &mut [u8]) {
             match shape.kernel[1] {
                 2 if stride > 1 => apart::<S, 2>(s, source, [step, stride * c, c], to),
                 3 if stride > 1 => apart::<S, 3>(s, source, [step, stride * c, c], to),
-                2 => along_taps::<S, 2>(s, source, step, to),
+                2 if const { !S::COMPACT } => along_taps::<S, 2>(s, source, step, to),
                 3 => along_taps::<S, 3>(s, source, step, to),
                 taps => along_any(s, source, step, taps, to),
             }

@@ -260,10 +260,15 @@ impl<S: Simd> Steps<S> {
     /// Of up to 64.
     #[inline(always)]
     fn plane(&self, s: S, x: &[f32]) -> S::B {
-        match x.first_chunk::<64>() {
-            Some(whole) => self.quantize(s, whole),
-            None => self.quantize(s, &padded(x)),
-        }
+        let rest;
+        let x = match x.first_chunk::<64>() {
+            Some(whole) => whole,
+            None => {
+                rest = padded(x);
+                &rest
+            }
+        };
+        self.quantize(s, x)
     }
 
     /// Of up to 64, those that [`Simd::interleave`] puts into their order: byte 16l + 4v + i is of x[16v + 4l + i].
@@ -278,7 +283,7 @@ impl<S: Simd> Steps<S> {
 }
 
 /// Fewer than 64, and zeros.
-#[inline(always)]
+#[inline(never)]
 fn padded(x: &[f32]) -> [f32; 64] {
     let mut whole = [0.0; 64];
     whole[..x.len()].copy_from_slice(x);
