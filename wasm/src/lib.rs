@@ -20,6 +20,7 @@ pub mod image;
 mod isa;
 #[cfg(feature = "js")]
 pub mod js;
+#[cfg(not(feature = "js"))]
 mod map;
 pub mod session;
 pub mod threads;
