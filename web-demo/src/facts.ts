@@ -1,0 +1,32 @@
+/** The line of facts below the title. */
+import type { Backend } from "quaver";
+
+import type { Catalogue } from "./catalogue.js";
+import { el } from "./dom.js";
+import { bytes } from "./words.js";
+
+const KINDS: Readonly<Record<string, string>> = {
+  usdot: "u8 × i8 dot products",
+  sdot: "i8 × i8 dot products",
+  sat: "relaxed SIMD",
+  simd128: "SIMD of 128 bits",
+  scalar: "without SIMD",
+};
+
+/** Shows what runs, as soon as a session tells. */
+export function facts(list: HTMLElement, { runtimes }: Catalogue, { build, instructions, threads }: Backend): void {
+  const runtime = runtimes.quaver.find(({ name }) => name.includes(build));
+  const size = runtime === undefined ? [] : [fact("runtime", `${bytes(runtime.gzip)} compressed`)];
+  const peer = runtimes.onnxruntime[0];
+  const smaller = runtime === undefined || peer === undefined ? [] : [fact("than onnxruntime-web", `${Math.round(peer.gzip / runtime.gzip)}× smaller`)];
+  list.replaceChildren(
+    fact("build", `${build}, ${KINDS[instructions] ?? instructions}`),
+    fact("threads", String(threads)),
+    ...size,
+    ...smaller,
+  );
+}
+
+function fact(name: string, value: string): HTMLElement {
+  return el("li", {}, el("span", {}, name), el("strong", {}, value));
+}
