@@ -59,7 +59,7 @@ export class BitsView {
     const head = el("tr", {}, el("th", { scope: "col" }, "picture"), el("th", { scope: "col" }, "native"), el("th", { scope: "col" }, "this browser"));
     const rows = new Map<Sample, HTMLTableRowElement>(
       described.samples.map((sample) => {
-        const picture = el("th", { scope: "row" }, el("img", { src: data(sample.file), alt: "", width: 36, height: 36 }), el("span", {}, sample.title));
+        const picture = el("th", { scope: "row" }, el("div", {}, el("img", { src: data(sample.file), alt: "", width: 36, height: 36 }), el("span", {}, sample.title)));
         return [sample, el("tr", {}, picture, el("td", {}, el("code", { title: sample.digest }, short(sample.digest))))];
       }),
     );

@@ -6,8 +6,11 @@ export async function register(): Promise<void> {
   try {
     await navigator.serviceWorker.register(new URL("service-worker.js", document.baseURI));
     const { active } = await navigator.serviceWorker.ready;
-    const loaded = performance.getEntriesByType("resource").map(({ name }) => name);
-    active?.postMessage([document.baseURI, ...loaded].filter((url) => url.startsWith(location.origin)));
+    const tell = (urls: string[]): void => active?.postMessage(urls.filter((url) => url.startsWith(location.origin)));
+    tell([new URL(".", document.baseURI).href]);
+    // What began before the worker was there may end afterwards.
+    const observer = new PerformanceObserver((list) => tell(list.getEntries().map(({ name }) => name)));
+    observer.observe({ type: "resource", buffered: true });
   } catch (error) {
     console.warn("the page will not work offline:", error);
   }

@@ -5,6 +5,8 @@ declare const __BUILD__: string;
 
 export {};
 
+// Servers may say that an answer varies by who asks; ours are all for this page.
+const ANYHOW = { ignoreVary: true };
 const CACHE = `quaver-demo ${__BUILD__}`;
 
 self.addEventListener("install", () => void self.skipWaiting());
@@ -26,19 +28,19 @@ self.addEventListener("fetch", (event) => {
   }
 });
 
-// The page was loaded before this worker was there, and tells what it had by then.
+// The page may have been loaded before this worker was there, and tells what it has.
 self.addEventListener("message", (event) => {
   const urls = event.data as string[];
   const add = async (): Promise<void> => {
     const cache = await caches.open(CACHE);
-    await Promise.allSettled(urls.map(async (url) => (await cache.match(url)) ?? cache.add(url)));
+    await Promise.allSettled(urls.map(async (url) => (await cache.match(url, ANYHOW)) ?? cache.add(url)));
   };
   event.waitUntil(add());
 });
 
 async function cached(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
-  return (await cache.match(request)) ?? keep(cache, request, await fetch(request));
+  return (await cache.match(request, ANYHOW)) ?? keep(cache, request, await fetch(request));
 }
 
 async function fresh(request: Request): Promise<Response> {
@@ -46,7 +48,7 @@ async function fresh(request: Request): Promise<Response> {
   try {
     return keep(cache, request, await fetch(request));
   } catch (error) {
-    const kept = await cache.match(request, { ignoreSearch: request.mode === "navigate" });
+    const kept = await cache.match(request, { ...ANYHOW, ignoreSearch: request.mode === "navigate" });
     if (kept === undefined) {
       throw error;
     }

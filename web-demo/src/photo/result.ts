@@ -15,9 +15,12 @@ export class Result {
   readonly #top = el("div", { class: "top5" });
   readonly #figures = el("dl", { class: "figures" });
   readonly #bits = el("p", { class: "verdict" });
+  readonly #model: string;
   #times: number[] = [];
 
-  constructor() {
+  /** `model` is the size of the model in words. */
+  constructor(model: string) {
+    this.#model = model;
     this.element = el("div", { class: "result card" }, this.#headline, this.#top, this.#figures, this.#bits);
   }
 
@@ -33,7 +36,7 @@ export class Result {
     this.#figures.replaceChildren(
       ...figure(video ? "a frame" : "inference", milliseconds(time)),
       ...figure("pixels to input", milliseconds(prepared)),
-      ...figure("a second", `${Math.floor(1000 / (time + prepared))} frames`),
+      ...(video ? figure("a second", `${Math.floor(1000 / (time + prepared))} frames`) : figure("model", this.#model)),
     );
     if (!video) {
       this.#verdict(await digest(bytes), recorded);

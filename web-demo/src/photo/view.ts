@@ -5,7 +5,7 @@ import { data, type Classifier as Described, type Sample } from "../catalogue.js
 import type { Classifier } from "../classifier.js";
 import { el } from "../dom.js";
 import { Loader } from "../loader.js";
-import { trouble } from "../words.js";
+import { bytes, trouble } from "../words.js";
 import { Camera } from "./camera.js";
 import { files } from "./files.js";
 import { Result } from "./result.js";
@@ -21,13 +21,14 @@ export class PhotoView {
   readonly #camera = new Camera(this.#video);
   readonly #cameraButton = el("button", { type: "button", class: "button", "aria-pressed": "false", onclick: () => void this.#toggle() }, "Use the camera");
   readonly #trouble = el("p", { class: "trouble", role: "alert", hidden: true });
-  readonly #result = new Result();
+  readonly #result: Result;
   readonly #samples: HTMLElement;
   #busy: Promise<void> = Promise.resolve();
 
   constructor(panel: HTMLElement, described: Described) {
     this.#described = described;
     this.loader = new Loader(described);
+    this.#result = new Result(bytes(described.model.bytes));
     const input = el("input", { type: "file", id: "file", class: "visually-hidden", accept: "image/*,.qvr" });
     const choose = el("label", { for: "file", class: "button primary" }, "Choose a photo");
     const hint = el("span", { class: "hint" }, "or drop one anywhere, or paste one");

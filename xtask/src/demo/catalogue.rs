@@ -55,7 +55,7 @@ pub fn make(
     bar.finish_and_clear();
     let catalogue = json!({
         "recorded": { "cpu": machine::cpu(), "isa": isa, "version": machine::version(), "date": environment.info.date },
-        "runtimes": { "quaver": runtimes(&wasm::modules())?, "onnxruntime": runtimes(&[("1 build", site.peer_files()[0].clone())])? },
+        "runtimes": { "quaver": runtimes(&wasm::modules())?, "onnxruntime": runtimes(&[("(its WebAssembly alone)", site.peer_files()[0].clone())])? },
         "photo": photo,
         "digit": digit,
         "benchmark": benchmark,
