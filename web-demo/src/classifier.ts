@@ -18,8 +18,8 @@ export interface Answer {
   readonly inferred: number;
 }
 
-/** Threads that a session may have: all but one, which the page itself needs. */
-export const THREADS = Math.max(1, Math.min(4, (navigator.hardwareConcurrency || 2) - 1));
+/** Threads that a session may have; more than these gain little on networks of this size. */
+export const THREADS = Math.min(4, navigator.hardwareConcurrency || 1);
 
 /** A network that names what is in a picture. It runs in a worker. */
 export class Classifier {

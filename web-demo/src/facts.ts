@@ -13,15 +13,18 @@ const KINDS: Readonly<Record<string, string>> = {
   scalar: "without SIMD",
 };
 
-/** Shows what runs, as soon as a session tells. */
-export function facts(list: HTMLElement, { runtimes }: Catalogue, { build, instructions, threads }: Backend): void {
-  const runtime = runtimes.quaver.find(({ name }) => name.includes(build));
+/** Shows what a page downloads, and what runs as soon as a session tells. */
+export function facts(list: HTMLElement, { runtimes }: Catalogue, backend?: Backend): void {
+  const runtime = runtimes.quaver.find(({ name }) => name === backend?.build) ?? runtimes.quaver[0];
   const size = runtime === undefined ? [] : [fact("runtime", `${bytes(runtime.gzip)} compressed`)];
   const peer = runtimes.onnxruntime[0];
   const smaller = runtime === undefined || peer === undefined ? [] : [fact("than onnxruntime-web", `${Math.round(peer.gzip / runtime.gzip)}× smaller`)];
+  const runs =
+    backend === undefined
+      ? []
+      : [fact("build", `${backend.build}, ${KINDS[backend.instructions] ?? backend.instructions}`), fact("threads", String(backend.threads))];
   list.replaceChildren(
-    fact("build", `${build}, ${KINDS[instructions] ?? instructions}`),
-    fact("threads", String(threads)),
+    ...runs,
     ...size,
     ...smaller,
   );

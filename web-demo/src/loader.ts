@@ -1,4 +1,4 @@
-import type { Progress } from "quaver";
+import type { Backend, Progress } from "quaver";
 
 import { Classifier } from "./classifier.js";
 import type { Classifier as Described } from "./catalogue.js";
@@ -14,11 +14,12 @@ export class Loader {
   readonly #retry = el("button", { type: "button", class: "button small", hidden: true, onclick: () => void this.load() }, "Try again");
   #loaded: Classifier | undefined;
   #loading: Promise<Classifier | undefined> | undefined;
-  /** Called with each model that is there. */
-  onload: (classifier: Classifier) => void = () => undefined;
+  readonly #told: (backend: Backend) => void;
 
-  constructor(described: Described) {
+  /** `told` is called with what runs the model, once it is there. */
+  constructor(described: Described, told: (backend: Backend) => void) {
     this.#described = described;
+    this.#told = told;
     this.#bar.setAttribute("aria-label", `Download of ${described.title}`);
     this.element = el("div", { class: "loader card", role: "status" }, this.#text, this.#bar, this.#retry);
   }
@@ -51,7 +52,7 @@ export class Loader {
       this.#loaded = classifier;
       const times = `downloaded in ${milliseconds(arrived - begin)}, checked and opened ${milliseconds(performance.now() - arrived)} later`;
       this.#text.textContent = `${title} is ready: ${bytes(size)}, ${times}`;
-      this.onload(classifier);
+      this.#told(classifier.backend);
       return classifier;
     } catch (error) {
       this.element.classList.add("failed");

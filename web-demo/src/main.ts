@@ -3,6 +3,8 @@ import "./styles/base.css";
 import "./styles/layout.css";
 import "./styles/parts.css";
 
+import type { Backend } from "quaver";
+
 import { BenchView } from "./bench/view.js";
 import { BitsView } from "./bits/view.js";
 import { type Catalogue, catalogue } from "./catalogue.js";
@@ -22,14 +24,12 @@ interface View {
 }
 
 function views(all: Catalogue): Record<string, () => View> {
+  const told = (backend?: Backend): void => facts(byId("facts"), all, backend);
+  told();
   return {
-    photo: () => {
-      const view = new PhotoView(byId("photo"), all.photo);
-      view.loader.onload = ({ backend }) => facts(byId("facts"), all, backend);
-      return view;
-    },
-    digit: () => new DigitView(byId("digit"), all.digit),
-    bits: () => new BitsView(byId("bits"), all),
+    photo: () => new PhotoView(byId("photo"), all.photo, told),
+    digit: () => new DigitView(byId("digit"), all.digit, told),
+    bits: () => new BitsView(byId("bits"), all, told),
     bench: () => {
       new BenchView(byId("bench"), all);
       return {};

@@ -16,17 +16,12 @@ pub struct Site {
 }
 
 impl Site {
-    /// Installs everything, the package as `cargo xtask wasm` has packed it; packs it first if it isn't there.
+    /// Installs everything, the package as `cargo xtask wasm` packs it now.
     pub fn install() -> Result<Self> {
         let folder = root().join("web-demo");
         setup::npm()?;
-        let tarball = match tarball() {
-            Some(tarball) => tarball,
-            None => {
-                wasm::run()?;
-                tarball().context("`cargo xtask wasm` packed nothing")?
-            }
-        };
+        wasm::run()?;
+        let tarball = tarball().context("`cargo xtask wasm` packed nothing")?;
         // As its users do; but the lock file says nothing of it, whose content changes with each build.
         let mut npm = Command::new("npm");
         npm.current_dir(&folder).args(["install", "--silent", "--no-audit", "--no-fund", "--no-save", "--prefer-offline"]).arg(&tarball);

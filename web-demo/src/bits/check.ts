@@ -1,5 +1,5 @@
 /** Runs every sample with one build of the module, and compares what comes out with what the native build recorded. */
-import { InputError, UnsupportedError } from "quaver";
+import { type Backend, InputError, UnsupportedError } from "quaver";
 
 import { data, type Classifier as Described, type Sample } from "../catalogue.js";
 import { Classifier } from "../classifier.js";
@@ -27,8 +27,8 @@ export interface Checked {
   readonly here: string;
 }
 
-/** Checks all samples of a network in one way, and calls `checked` with each; gives the way in words, or nothing where the engine lacks it. */
-export async function check(described: Described, way: Way, checked: (result: Checked) => void): Promise<string | undefined> {
+/** Checks all samples of a network in one way, and calls `checked` with each; gives what ran, or nothing where the engine lacks it. */
+export async function check(described: Described, way: Way, checked: (result: Checked) => void): Promise<Backend | undefined> {
   let classifier: Classifier;
   try {
     classifier = await Classifier.open(described, undefined, undefined, way);
@@ -45,8 +45,7 @@ export async function check(described: Described, way: Way, checked: (result: Ch
       const { bytes } = await classifier.classify(picture);
       checked({ sample, here: await digest(bytes) });
     }
-    const { build, instructions } = classifier.backend;
-    return `${build} · ${instructions}`;
+    return classifier.backend;
   } finally {
     await classifier.release();
   }

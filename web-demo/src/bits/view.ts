@@ -1,4 +1,6 @@
 /** The tab that shows that this browser computes the very bits which the native build computed. */
+import type { Backend } from "quaver";
+
 import { type Catalogue, data, type Classifier as Described, type Sample } from "../catalogue.js";
 import { short } from "../digest.js";
 import { el } from "../dom.js";
@@ -10,12 +12,14 @@ export class BitsView {
   readonly #verdict = el("p", { class: "banner", role: "status" });
   readonly #again = el("button", { type: "button", class: "button", onclick: () => void this.#run() }, "Run again");
   readonly #tables = el("div", { class: "tables" });
+  readonly #told: (backend: Backend) => void;
   #started = false;
   #same = 0;
   #all = 0;
 
-  constructor(panel: HTMLElement, { recorded, photo, digit }: Catalogue) {
+  constructor(panel: HTMLElement, { recorded, photo, digit }: Catalogue, told: (backend: Backend) => void) {
     this.#networks = [photo, digit];
+    this.#told = told;
     panel.append(
       el("div", { class: "card" },
         el("h2", {}, "One file, the same bytes everywhere"),
@@ -67,16 +71,21 @@ export class BitsView {
     this.#tables.append(el("div", { class: "card" }, el("h3", {}, described.title), el("div", { class: "scroll", tabindex: 0 }, table)));
     for (const way of WAYS) {
       const chosen = way.build === undefined;
-      const name = await check(described, way, ({ sample, here }) => {
+      const backend = await check(described, way, ({ sample, here }) => {
         const same = here === sample.digest;
         [this.#same, this.#all] = [this.#same + Number(same), this.#all + 1];
         const mark = el("span", { class: same ? "mark good" : "mark bad", role: "img", "aria-label": same ? "the same" : "different", title: here });
         rows.get(sample)?.append(el("td", {}, ...(chosen ? [el("code", { title: here }, short(here)), " "] : []), mark));
         this.#tell(false);
       });
+      if (backend === undefined) {
+        continue;
+      }
+      const name = `${backend.build} · ${backend.instructions}`;
       if (chosen) {
-        head.lastElementChild?.append(el("small", {}, name as string));
-      } else if (name !== undefined) {
+        this.#told(backend);
+        head.lastElementChild?.append(el("small", {}, name));
+      } else {
         head.append(el("th", { scope: "col", class: "way" }, name));
       }
     }

@@ -1,5 +1,5 @@
 /** The digit tab: a drawing, and how sure the network is of each digit. */
-import type { ImageSource } from "quaver";
+import type { Backend, ImageSource } from "quaver";
 
 import { data, type Classifier as Described, type Sample } from "../catalogue.js";
 import { digest, short } from "../digest.js";
@@ -21,9 +21,9 @@ export class DigitView {
   readonly #hint = el("p", { class: "pad-hint", "aria-hidden": "true" }, "Draw a digit");
   #wanted = 0;
 
-  constructor(panel: HTMLElement, described: Described) {
+  constructor(panel: HTMLElement, described: Described, told: (backend: Backend) => void) {
     this.#described = described;
-    this.#loader = new Loader(described);
+    this.#loader = new Loader(described, told);
     const canvas = el("canvas", { class: "pad", role: "img", "aria-label": "A pad to draw a digit on; below are samples to choose from" });
     this.#pad = new Pad(canvas, () => void this.#drawn());
     const clear = el("button", { type: "button", class: "button", onclick: () => this.#clear() }, "Clear");

@@ -14,7 +14,7 @@ export class Result {
   readonly #headline = el("p", { class: "headline", "aria-live": "polite" }, "…");
   readonly #top = el("div", { class: "top5" });
   readonly #figures = el("dl", { class: "figures" });
-  readonly #bits = el("p", { class: "verdict" });
+  readonly #bits = el("p", { class: "verdict", hidden: true });
   readonly #model: string;
   #times: number[] = [];
 

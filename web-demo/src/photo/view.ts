@@ -1,5 +1,5 @@
 /** The photo tab: a photo of the reader's, the camera, or one of the samples, and what the network says. */
-import type { ImageSource } from "quaver";
+import { type Backend, type ImageSource, InputError } from "quaver";
 
 import { data, type Classifier as Described, type Sample } from "../catalogue.js";
 import type { Classifier } from "../classifier.js";
@@ -14,7 +14,7 @@ import { Result } from "./result.js";
 const REPEATS = 8;
 
 export class PhotoView {
-  readonly loader: Loader;
+  readonly #loader: Loader;
   readonly #described: Described;
   readonly #image = el("img", { class: "picture", alt: "" });
   readonly #video = el("video", { class: "picture", playsinline: true, muted: true, hidden: true });
@@ -25,9 +25,9 @@ export class PhotoView {
   readonly #samples: HTMLElement;
   #busy: Promise<void> = Promise.resolve();
 
-  constructor(panel: HTMLElement, described: Described) {
+  constructor(panel: HTMLElement, described: Described, told: (backend: Backend) => void) {
     this.#described = described;
-    this.loader = new Loader(described);
+    this.#loader = new Loader(described, told);
     this.#result = new Result(bytes(described.model.bytes));
     const input = el("input", { type: "file", id: "file", class: "visually-hidden", accept: "image/*,.qvr" });
     const choose = el("label", { for: "file", class: "button primary" }, "Choose a photo");
@@ -37,7 +37,7 @@ export class PhotoView {
     panel.append(
       el("div", { class: "split" },
         el("div", { class: "card stage" }, zone, el("div", { class: "controls" }, input, choose, this.#cameraButton, hint), this.#trouble, this.#samples),
-        el("div", { class: "side" }, this.#result.element, this.loader.element),
+        el("div", { class: "side" }, this.#result.element, this.#loader.element),
       ),
     );
     files(zone, input, (file) => void this.#file(file));
@@ -70,7 +70,7 @@ export class PhotoView {
 
   async #file(file: File): Promise<void> {
     if (file.name.endsWith(".qvr")) {
-      await this.loader.load(file);
+      await this.#loader.load(file);
       return;
     }
     await this.#guarded(() => this.#picture(file, "your photo", undefined));
@@ -79,17 +79,24 @@ export class PhotoView {
   /** Shows a picture, and classifies it as soon as the model is there. */
   async #picture(blob: Blob, title: string, sample: Sample | undefined): Promise<void> {
     this.#stop();
-    const url = URL.createObjectURL(blob);
-    const old = this.#image.src;
-    this.#image.src = url;
-    this.#image.alt = title;
-    if (old.startsWith("blob:")) {
-      URL.revokeObjectURL(old);
-    }
+    await this.#put(URL.createObjectURL(blob), title);
     for (const button of this.#samples.children) {
       button.setAttribute("aria-pressed", String((button as HTMLElement).dataset["file"] === sample?.file));
     }
     await this.#classify(blob, sample?.digest, false);
+  }
+
+  /** Puts a picture into the frame, where the one before stays if it is none. */
+  async #put(url: string, title: string): Promise<void> {
+    const next = Object.assign(new Image(), { src: url });
+    try {
+      await next.decode();
+    } catch (cause) {
+      URL.revokeObjectURL(url);
+      throw new InputError("the file is no image that can be decoded", {}, { cause });
+    }
+    URL.revokeObjectURL(this.#image.src);
+    Object.assign(this.#image, { src: url, alt: title });
   }
 
   async #toggle(): Promise<void> {
@@ -115,7 +122,7 @@ export class PhotoView {
   }
 
   async #classify(image: ImageSource, recorded: string | undefined, video: boolean): Promise<void> {
-    const classifier: Classifier | undefined = await this.loader.load();
+    const classifier: Classifier | undefined = await this.#loader.load();
     if (classifier === undefined) {
       return;
     }
