@@ -19,6 +19,8 @@ export default defineConfig({
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 1024,
     rolldownOptions: {
+      // How long plugins take on a busy machine is of no interest to those who build.
+      checks: { pluginTimings: false },
       input: {
         index: here("index.html"),
         contest: here("contest.html"),

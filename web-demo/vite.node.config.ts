@@ -8,5 +8,6 @@ export default defineConfig({
   build: {
     ssr: fileURLToPath(new URL("src/contest/node.ts", import.meta.url)),
     target: "node20",
+    rolldownOptions: { checks: { pluginTimings: false } },
   },
 });

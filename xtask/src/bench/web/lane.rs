@@ -134,13 +134,13 @@ pub struct Line {
     pub ratio: Option<f64>,
     /// The same of the shortest inferences.
     pub ratio_of_minima: Option<f64>,
-    /// What [`Line::ratio`] should be at most, where that is agreed.
+    /// What [`Line::ratio`] should be at most, where that is agreed: on one thread in Chromium.
     pub bar: Option<f64>,
     /// The base build's time through that of the build that the package chooses.
     pub base: Option<f64>,
 }
 
-/// What the ratio should be at most on one thread in Chromium.
+/// What the ratio should be at most.
 const BARS: [(&str, f64); 6] = [
     ("mobilenet_v2", 0.30),
     ("resnet50", 0.40),
@@ -153,7 +153,9 @@ const BARS: [(&str, f64); 6] = [
 impl Line {
     /// Of all lanes of a network in one host with one number of threads.
     pub fn new(lanes: &[Lane]) -> Option<Self> {
-        let network = lanes.first()?.network.clone();
+        let first = lanes.first()?;
+        let network = first.network.clone();
+        let agreed = first.host == Host::Chromium && first.threads == 1;
         let of = |who: Who| lanes.iter().find(|lane| lane.who == who);
         let peers = || lanes.iter().filter(|lane| lane.who.engine() != Who::Quaver.engine());
         let better = peers().filter_map(|lane| Some((lane, lane.median()?))).min_by(|a, b| a.1.total_cmp(&b.1));
@@ -164,7 +166,7 @@ impl Line {
             times: lanes.iter().map(Lane::median).collect(),
             ratio: better.and_then(|(better, _)| ratio_of_rounds(&ours, &better.rounds)),
             ratio_of_minima: of(Who::Quaver).and_then(Lane::minimum).zip(minimum).map(|(ours, theirs)| ours / theirs),
-            bar: BARS.iter().find(|(name, _)| *name == network).map(|&(_, bar)| bar),
+            bar: BARS.iter().find(|(name, _)| agreed && *name == network).map(|&(_, bar)| bar),
             base: ratio_of_rounds(&base, &ours),
             network,
         })
