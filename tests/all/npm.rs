@@ -21,19 +21,24 @@ use crate::same_bytes::{demo, quantize, random};
 
 #[test]
 fn the_package_works_in_a_node_script() {
-    run("node.test.js", None);
+    run("node.test.js", fixtures(), None);
 }
 
 #[test]
 fn the_package_works_in_pages() {
-    let Some(browser) = ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find) else {
+    let Some(browser) = browser() else {
         return skip("no Chromium is installed; `cargo xtask setup` does it");
     };
-    run("browser.test.js", Some(&browser));
+    run("browser.test.js", fixtures(), Some(&browser));
 }
 
-/// Runs tests that Node's runner knows.
-fn run(script: &str, browser: Option<&Path>) {
+/// A browser that tests can drive.
+pub fn browser() -> Option<PathBuf> {
+    ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find)
+}
+
+/// Runs tests that Node's runner knows, with the folder of what they read.
+pub fn run(script: &str, fixtures: &Path, browser: Option<&Path>) {
     let web = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("web");
     let Some(tarball) = tarball() else {
         return skip("the package isn't packed; `cargo xtask wasm` does it");
@@ -45,7 +50,7 @@ fn run(script: &str, browser: Option<&Path>) {
     command.current_dir(&web).args(["--test-reporter=spec", "--test-timeout=240000", "--test", script]);
     // Each file of Node's runner is a process, which has the options of this one.
     command.env("NODE_OPTIONS", "--expose-gc --no-warnings");
-    command.env("QUAVER_FIXTURES", fixtures()).env("QUAVER_TARBALL", tarball);
+    command.env("QUAVER_FIXTURES", fixtures).env("QUAVER_TARBALL", tarball);
     if let Some(browser) = browser {
         command.env("QUAVER_CHROMIUM", browser);
     }
@@ -54,7 +59,8 @@ fn run(script: &str, browser: Option<&Path>) {
     assert!(output.status.success(), "{script} failed: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn skip(why: &str) {
+/// Says that a test is skipped, which may be forbidden.
+pub fn skip(why: &str) {
     assert!(!hosts::required(), "{why}");
     println!("skipped: {why}");
 }

@@ -1,11 +1,15 @@
 //! `cargo xtask`: the one door for everything that is not a plain `cargo build`.
 //!
-//! Each command is a module: [`setup`], [`wasm`], [`tidy`], [`mod@test`], [`mod@bench`]. They run from any directory and print
+//! Each command is a module: [`setup`], [`wasm`], [`tidy`], [`mod@test`], [`mod@bench`],
+//! [`demo`]. They run from any directory and print
 //! what they do.
 
 mod bench;
+mod demo;
+mod machine;
 mod process;
 mod setup;
+mod site;
 mod table;
 mod test;
 mod tidy;
@@ -36,6 +40,8 @@ enum Command {
     Wasm,
     /// Measure Quaver beside other engines, which it installs for itself.
     Bench(bench::Args),
+    /// Build the showcase, models included, and serve it.
+    Demo(demo::Args),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +51,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Wasm => wasm::run(),
         Command::Bench(args) => bench::run(&args),
+        Command::Demo(args) => demo::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,6 @@
 //! `cargo xtask setup`: installs what is missing, and says so; what is there costs nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -11,7 +11,7 @@ use crate::toolchain::Toolchain;
 /// The oldest Node that the npm package promises to run in.
 const NODE_MAJOR: u32 = 20;
 /// Folders whose npm packages builds and tests need.
-const PACKAGES: [&str; 2] = ["wasm/npm", "tests/web"];
+const PACKAGES: [&str; 3] = ["wasm/npm", "tests/web", "web-demo"];
 /// Browsers that the tests can drive, as `tests/all/npm.rs` looks for them; the first is Debian's package, too.
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// Where Debian's package puts ONNX's node tests.
@@ -42,19 +42,23 @@ pub fn npm() -> Result<String> {
             run_program(Command::new("npm").current_dir(&package).args(["ci", "--silent", "--no-audit", "--no-fund"]))?;
         }
     }
-    Ok(format!("node {node}, npm packages of {}", PACKAGES.join(" and ")))
+    Ok(format!("node {node}, npm packages of {}", PACKAGES.join(", ")))
+}
+
+/// The browser that tests and benchmarks drive.
+pub fn chromium() -> Option<PathBuf> {
+    BROWSERS.into_iter().find_map(find)
 }
 
 /// A browser; returns what is there, in words. Tests that need it are skipped without, so this is no error.
-fn browser() -> String {
-    let found = || BROWSERS.into_iter().find_map(find);
-    if found().is_none()
+pub fn browser() -> String {
+    if chromium().is_none()
         && can_apt()
         && let Err(error) = apt_install(&[BROWSERS[0]])
     {
         println!("setup: {error:#}");
     }
-    match found() {
+    match chromium() {
         Some(browser) => browser.display().to_string(),
         None => format!("no browser: one of {} should be on the path; tests that need it are skipped", BROWSERS.join(", ")),
     }

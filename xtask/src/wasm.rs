@@ -261,13 +261,28 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 fn sizes(files: &[PathBuf]) -> Result<()> {
     let mut rows = Vec::new();
     for file in files {
-        let bytes = fs::read(file).with_context(|| format!("the build made no {}", file.display()))?;
-        let mut packed = GzEncoder::new(Vec::new(), Compression::best());
-        packed.write_all(&bytes)?;
-        let [plain, packed] = [bytes.len(), packed.finish()?.len()].map(|size| format!("{:.1}", size as f64 / 1e3));
+        let [plain, packed] = size(file)?.map(|size| format!("{:.1}", size as f64 / 1e3));
         let name = file.strip_prefix(root()).unwrap_or(file).display().to_string();
         rows.push([name, plain, packed]);
     }
     table::print(["file", "kB", "kB, gzip"], rows);
     Ok(())
+}
+
+/// Bytes of a file as it is, and compressed by gzip.
+pub fn size(file: &Path) -> Result<[usize; 2]> {
+    let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(&bytes)?;
+    Ok([bytes.len(), packed.finish()?.len()])
+}
+
+/// The builds of the module: what the package calls each, and its file.
+pub fn modules() -> [(&'static str, PathBuf); BUILDS.len()] {
+    BUILDS.map(|build| (build.name, root().join("target/wasm").join(format!("quaver_abi{}.wasm", build.suffix))))
+}
+
+/// Whether there is a build that runs on several threads.
+pub fn has_threads() -> bool {
+    BUILDS.iter().any(|build| build.threads)
 }

@@ -27,7 +27,7 @@ pub struct Args {
     top: usize,
     #[command(flatten)]
     images: data::ImageArgs,
-    /// Print JSON
+    /// Print JSON, with the digest of each photo's scores
     #[arg(long)]
     json: bool,
 }
@@ -43,6 +43,10 @@ struct Guess {
 struct Answer {
     photo: String,
     guesses: Vec<Guess>,
+    /// SHA-256 of the scores' bytes, by which hosts can be compared.
+    digest: String,
+    /// The instruction set that computed them.
+    isa: &'static str,
 }
 
 /// Runs the command.
@@ -62,9 +66,14 @@ pub fn run(args: &Args) -> Result<()> {
         let (name, input) = data::images::image_input(&model, photo, &options)?;
         let outputs = session.run(&[(&name, input)])?;
         let Some(first) = model.outputs().first() else { bail!("'{}' has no output", args.file.display()) };
-        let scores =
-            outputs.get(&first.name).and_then(|t| t.as_slice::<f32>()).context("the first output is not f32, so it holds no scores")?;
-        answers.push(Answer { photo: photo.display().to_string(), guesses: guesses(scores, &labels, args.top) });
+        let output = outputs.get(&first.name).with_context(|| format!("the model has no output '{}'", first.name))?;
+        let scores = output.as_slice::<f32>().context("the first output is not f32, so it holds no scores")?;
+        answers.push(Answer {
+            photo: photo.display().to_string(),
+            guesses: guesses(scores, &labels, args.top),
+            digest: data::wasm::digest(output.bytes()),
+            isa: session.isa(),
+        });
     }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&answers)?);

@@ -147,14 +147,31 @@ impl Runner {
     /// # Errors
     /// Why it ended, if it did, in its own last words.
     pub fn round(&mut self, seconds: f64) -> Result<Timing, String> {
-        let mut answer = String::new();
-        let asked = writeln!(self.commands, "run {seconds}").and_then(|()| self.commands.flush());
-        match asked.and_then(|()| self.answers.read_line(&mut answer)) {
-            Ok(length) if length > 0 => {}
-            _ => return Err(self.last_words()),
-        }
+        let answer = self.ask(&format!("run {seconds}"))?;
         let timing: Timing = serde_json::from_str(&answer).map_err(|error| format!("answers '{}': {error}", answer.trim()))?;
         if timing.median_ms.is_finite() && timing.median_ms > 0.0 { Ok(timing) } else { Err(format!("answers '{}'", answer.trim())) }
+    }
+
+    /// Sends it a line, and returns the line that it answers.
+    ///
+    /// # Errors
+    /// Why it ended, if it did, in its own last words.
+    pub fn ask(&mut self, line: &str) -> Result<String, String> {
+        let asked = writeln!(self.commands, "{line}").and_then(|()| self.commands.flush());
+        asked.map_err(|_| self.last_words())?;
+        self.answer()
+    }
+
+    /// The next line that it says.
+    ///
+    /// # Errors
+    /// Why it ended, if it did, in its own last words.
+    pub fn answer(&mut self) -> Result<String, String> {
+        let mut answer = String::new();
+        match self.answers.read_line(&mut answer) {
+            Ok(length) if length > 0 => Ok(answer),
+            _ => Err(self.last_words()),
+        }
     }
 
     fn last_words(&mut self) -> String {

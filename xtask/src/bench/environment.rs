@@ -14,8 +14,8 @@ use crate::process::{apt_install, can_apt, output, root, run as run_program};
 pub const PYTHON: &str = "python3";
 /// What Debian keeps apart from Python itself.
 const DEBIAN_PACKAGES: [&str; 2] = ["python3", "python3-venv"];
-/// In `tests/peers`; a copy in the environment says that it is installed. The second is optional.
-const LISTS: [&str; 2] = ["requirements.txt", "requirements-torch.txt"];
+/// What is in every environment, relative to the repository. A copy in the environment says that it is installed.
+const LIST: &str = "tests/peers/requirements.txt";
 const REMEDY: &str = "install Python 3.10 or later with its venv module (Debian: python3 and python3-venv), or name one with --python";
 
 /// A Python with the peers in it.
@@ -37,17 +37,17 @@ pub struct Info {
 }
 
 impl Environment {
-    /// Makes or completes the environment in `home`.
-    pub fn make(home: &Path, python: &Path, torch: bool) -> Result<Self> {
+    /// Makes or completes the environment in `home`; `more` are lists of what else is needed, relative to the repository.
+    pub fn make(home: &Path, python: &Path, more: &[&str]) -> Result<Self> {
         let folder = home.join("venv");
         let inside = if cfg!(windows) { folder.join("Scripts/python.exe") } else { folder.join("bin/python") };
         // Half made, or the system's Python, which it refers to, has gone.
-        if !folder.join(LISTS[0]).is_file() || output(Command::new(&inside).arg("--version")).is_err() {
-            println!("bench: Python environment in {}", folder.display());
+        if !stamp(&folder, LIST).is_file() || output(Command::new(&inside).arg("--version")).is_err() {
+            println!("setup: Python environment in {}", folder.display());
             create(python, &folder)?;
         }
-        for list in &LISTS[..if torch { 2 } else { 1 }] {
-            install(&inside, &root().join("tests/peers").join(list), &folder.join(list))?;
+        for list in [&[LIST], more].concat() {
+            install(&inside, &root().join(list), &stamp(&folder, list))?;
         }
         let info = output(Command::new(&inside).arg(program()).arg("info"))
             .context("the peers' Python environment is broken; remove target/peers/venv")?;
@@ -79,13 +79,18 @@ fn create(python: &Path, folder: &Path) -> Result<()> {
     bail!("cannot make a Python environment; {REMEDY}\n{error:#}")
 }
 
+/// Where the environment in `folder` keeps the copy of a list.
+fn stamp(folder: &Path, list: &str) -> PathBuf {
+    folder.join(list.replace('/', "-"))
+}
+
 /// Installs `list`, unless `stamp` says that the same list has been installed.
 fn install(python: &Path, list: &Path, stamp: &Path) -> Result<()> {
     let wanted = fs::read(list).with_context(|| format!("cannot read {}", list.display()))?;
     if fs::read(stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    println!("bench: pip install -r {}", list.display());
+    println!("setup: pip install -r {}", list.display());
     let mut pip = Command::new(python);
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(list);
     run_program(&mut pip).with_context(|| {

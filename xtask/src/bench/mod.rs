@@ -1,14 +1,17 @@
-//! `cargo xtask bench --peers`: Quaver beside ONNX Runtime, OpenVINO and PyTorch on the same networks, quantized by the same
+//! `cargo xtask bench`: Quaver beside other engines; in browsers and Node with `--web`, which is in [`web`].
+//!
+//! `--peers`: Quaver beside ONNX Runtime, OpenVINO and PyTorch on the same networks, quantized by the same
 //! scheme, in interleaved rounds.
 //!
 //! Other work on a machine makes single timings worthless, but it hits engines that take turns alike: what counts here are
 //! ratios within a round. The peers run in Python (`tests/peers/latency.py`), in an environment of their own.
 
 mod contestant;
-mod environment;
-mod networks;
+pub mod environment;
+pub mod networks;
 mod report;
 mod summary;
+mod web;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -32,23 +35,24 @@ use report::Report;
 Examples:
   cargo xtask bench --peers --models ~/onnx
   cargo xtask bench --peers --models ~/onnx resnet50 mobilenet_v2 --threads 1 --batch 1,16 --json results.json
+  cargo xtask bench --web --models ~/onnx
+  cargo xtask bench --web --models ~/onnx mobilenet_v2 --record native/benches/record/my-machine
 
 Everything it makes lies in target/peers: the Python environment, converted networks, the engines' logs.")]
 pub struct Args {
-    /// Beside ONNX Runtime and OpenVINO; the only benchmark yet
-    #[arg(long, required = true)]
-    peers: bool,
+    #[command(flatten)]
+    which: Which,
     /// The networks of the folder to measure, by file name without .onnx; all where none is given
     #[arg(value_name = "NETWORK")]
     only: Vec<String>,
     /// A folder of float ONNX networks [default: target/peers/models]
     #[arg(long, value_name = "DIR")]
     models: Option<PathBuf>,
-    /// Numbers of threads, a table for each [default: 1 and all]
+    /// Numbers of threads, a table for each [default: 1 and all; with --web 1, and 2 where the npm package has a build for it]
     #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Vec<u32>,
     /// Batches; peers run the first, Quaver all
-    #[arg(long, value_name = "B,…", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, conflicts_with = "web", value_name = "B,…", value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch: Vec<u32>,
     /// Rounds
     #[arg(long, value_name = "N", default_value_t = 7, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -57,10 +61,10 @@ pub struct Args {
     #[arg(long, value_name = "S", default_value_t = 0.3)]
     seconds: f64,
     /// Also beside PyTorch, which is large to install
-    #[arg(long)]
+    #[arg(long, conflicts_with = "web")]
     torch: bool,
     /// Also beside ONNX Runtime's QOperator form of the quantized network, not only QDQ
-    #[arg(long)]
+    #[arg(long, conflicts_with = "web")]
     qoperator: bool,
     /// Write everything, round by round, as JSON
     #[arg(long, value_name = "FILE")]
@@ -68,9 +72,27 @@ pub struct Args {
     /// Write every engine's figures as CSV
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+    /// With --web: write the figures and all that is printed, with the processor's description, into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "peers")]
+    record: Option<PathBuf>,
+    /// With --web: the browser [default: chromium, as it is found on the path]
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "peers")]
+    chromium: Option<PathBuf>,
     /// The Python that makes the environment, 3.10 or later
     #[arg(long, value_name = "PROGRAM", default_value = environment::PYTHON)]
     python: PathBuf,
+}
+
+/// What is measured.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Which {
+    /// Natively, beside ONNX Runtime and OpenVINO
+    #[arg(long)]
+    peers: bool,
+    /// In Chromium and Node, beside onnxruntime-web: float and QDQ INT8 ONNX; and from an empty browser to a first result
+    #[arg(long)]
+    web: bool,
 }
 
 /// Measures and prints.
@@ -79,14 +101,21 @@ pub struct Args {
 /// If nothing can be measured. A network that one engine cannot run is a dash in the table, and a reason below it.
 pub fn run(args: &Args) -> Result<()> {
     ensure!(args.seconds > 0.0 && args.seconds <= 600.0, "--seconds {} should lie between 0 and 600", args.seconds);
+    if let Some(folder) = &args.record {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
     for file in args.json.iter().chain(&args.csv) {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
         ensure!(folder.is_none_or(|folder| folder.is_dir()), "cannot write {}: its folder does not exist", file.display());
     }
     let home = root().join("target/peers");
     let networks = networks::find(args.models.as_deref(), &home.join("models"), &args.only)?;
-    let environment = Environment::make(&home, &args.python, args.torch)?;
-    let quaver = build()?;
+    let torch: &[&str] = if args.torch { &["tests/peers/requirements-torch.txt"] } else { &[] };
+    let environment = Environment::make(&home, &args.python, torch)?;
+    let quaver = quaver()?;
+    if args.which.web {
+        return web::run(args, &networks, &environment, &quaver, &home.join("cache"));
+    }
 
     let threads = if args.threads.is_empty() { default_threads() } else { args.threads.clone() };
     let mut report = Report::new(&environment, args, &threads);
@@ -117,7 +146,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 /// The `quaver` command, built.
-fn build() -> Result<PathBuf> {
+pub fn quaver() -> Result<PathBuf> {
     let target = root().join("target");
     run_program(cargo().args(["build", "--release", "--package", "quaver-cli", "--target-dir"]).arg(&target))?;
     let program = target.join("release").join(format!("quaver{}", std::env::consts::EXE_SUFFIX));

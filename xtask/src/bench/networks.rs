@@ -31,7 +31,8 @@ pub struct Prepared {
     /// Where the peers' networks and logs are.
     pub folder: PathBuf,
     quaver: PathBuf,
-    qvr: Result<PathBuf, String>,
+    /// What Quaver runs.
+    pub qvr: Result<PathBuf, String>,
     peers: Peers,
 }
 
@@ -108,7 +109,45 @@ pub fn prepare(network: &Network, environment: &Environment, quaver: &Path, cach
     Ok(Prepared { name: network.name.clone(), folder, quaver: quaver.to_owned(), qvr: converted.map(|()| qvr), peers })
 }
 
+/// A form of a network that peers run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The float network.
+    Float,
+    /// Quantized, with QuantizeLinear and DequantizeLinear around float operations.
+    Int8,
+    /// Quantized, with operations of ONNX Runtime's own.
+    QOperator,
+}
+
+impl Form {
+    /// The file's name without `.onnx`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Float => "float",
+            Self::Int8 => "int8",
+            Self::QOperator => "qoperator",
+        }
+    }
+}
+
 impl Prepared {
+    /// The file of a form.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub fn onnx(&self, form: Form) -> Result<PathBuf, String> {
+        let reason = match form {
+            Form::Float => &self.peers.float,
+            Form::Int8 => &self.peers.int8,
+            Form::QOperator => &self.peers.qoperator,
+        };
+        match reason {
+            Some(reason) => Err(reason.clone()),
+            None => Ok(self.folder.join(format!("{}.onnx", form.name()))),
+        }
+    }
+
     /// The process that measures `contestant`.
     ///
     /// # Errors
@@ -128,16 +167,13 @@ impl Prepared {
             (Engine::PyTorch, precision) => ("pytorch", precision == Precision::Int8),
             (Engine::OnnxRuntime | Engine::Quaver, _) => ("onnxruntime", false),
         };
-        let (file, reason) = match (engine, precision) {
-            (Engine::PyTorch, _) | (_, Precision::Fp32) => ("float.onnx", &self.peers.float),
-            (Engine::OnnxRuntimeQOperator, _) => ("qoperator.onnx", &self.peers.qoperator),
-            (_, Precision::Int8) => ("int8.onnx", &self.peers.int8),
+        let form = match (engine, precision) {
+            (Engine::PyTorch, _) | (_, Precision::Fp32) => Form::Float,
+            (Engine::OnnxRuntimeQOperator, _) => Form::QOperator,
+            (_, Precision::Int8) => Form::Int8,
         };
-        if let Some(reason) = reason {
-            return Err(reason.clone());
-        }
         let mut command = environment.peers();
-        command.args(["serve", name]).arg(self.folder.join(file)).arg("--samples").arg(self.folder.join("samples.npz"));
+        command.args(["serve", name]).arg(self.onnx(form)?).arg("--samples").arg(self.folder.join("samples.npz"));
         command.args(["--threads", &threads, "--name", &self.name]).args(quantize.then_some("--quantize"));
         Ok(command)
     }

@@ -1,9 +1,7 @@
 //! What the benchmark says: tables on the terminal, JSON with every round, CSV with every engine's figures.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Result;
 use serde::Serialize;
@@ -12,8 +10,7 @@ use super::contestant::{Engine, Measurement, Precision};
 use super::environment::Environment;
 use super::summary::{Geomean, Summary, geomeans, round_median, summarize};
 use super::{Args, write};
-use crate::process::{output, root};
-use crate::table;
+use crate::{machine, table};
 
 /// Everything, as it is written.
 #[derive(Debug, Serialize)]
@@ -65,10 +62,14 @@ impl Report {
     /// Without measurements yet.
     pub fn new(environment: &Environment, args: &Args, threads: &[u32]) -> Self {
         let mut versions = environment.info.versions.clone();
-        versions.insert("quaver".to_owned(), version());
+        versions.insert("quaver".to_owned(), machine::version());
         Self {
             date: environment.info.date.clone(),
-            machine: Machine { cpu: cpu(), threads: std::thread::available_parallelism().map_or(1, usize::from), os: std::env::consts::OS },
+            machine: Machine {
+                cpu: machine::cpu(),
+                threads: std::thread::available_parallelism().map_or(1, usize::from),
+                os: std::env::consts::OS,
+            },
             versions,
             settings: Settings { rounds: args.rounds, seconds: args.seconds, threads: threads.to_vec(), batches: args.batch.clone() },
             measurements: Vec::new(),
@@ -209,7 +210,7 @@ pub fn threads(n: u32) -> String {
     format!("{n} thread{}", if n == 1 { "" } else { "s" })
 }
 
-fn ms(time: Option<f64>) -> String {
+pub(super) fn ms(time: Option<f64>) -> String {
     match time {
         None => dash(),
         Some(time) if time < 10.0 => format!("{time:.2}"),
@@ -217,11 +218,11 @@ fn ms(time: Option<f64>) -> String {
     }
 }
 
-fn factor(value: Option<f64>) -> String {
+pub(super) fn factor(value: Option<f64>) -> String {
     value.map_or_else(dash, |value| format!("{value:.2}"))
 }
 
-fn dash() -> String {
+pub(super) fn dash() -> String {
     "-".to_owned()
 }
 
@@ -233,25 +234,6 @@ const fn package(engine: Engine) -> &'static str {
         Engine::PyTorch => "torch",
         Engine::Quaver => "quaver",
     }
-}
-
-/// Ours, with the commit where there is one.
-fn version() -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    match output(Command::new("git").current_dir(root()).args(["describe", "--always", "--dirty", "--exclude", "*"])) {
-        Ok(commit) => format!("{version} ({commit})"),
-        Err(_) => version.to_owned(),
-    }
-}
-
-/// The processor's name, as Linux or macOS tells it; elsewhere its architecture.
-fn cpu() -> String {
-    let linux = fs::read_to_string("/proc/cpuinfo").ok().and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("model name"))?;
-        Some(line.split_once(':')?.1.trim().to_owned())
-    });
-    let name = linux.or_else(|| output(Command::new("sysctl").args(["-n", "machdep.cpu.brand_string"])).ok());
-    name.unwrap_or_else(|| std::env::consts::ARCH.to_owned())
 }
 
 #[cfg(test)]

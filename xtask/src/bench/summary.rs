@@ -94,7 +94,12 @@ pub fn round_median(rounds: &[Timing]) -> Option<f64> {
 
 /// The median over the rounds of `a`'s time through `b`'s in the same round.
 fn round_ratio(a: Option<&Measurement>, b: Option<&Measurement>) -> Option<f64> {
-    median(a?.rounds.iter().zip(&b?.rounds).map(|(a, b)| a.median_ms / b.median_ms).collect())
+    ratio_of_rounds(&a?.rounds, &b?.rounds)
+}
+
+/// The median over the rounds of one's time through the other's in the same round.
+pub fn ratio_of_rounds(a: &[Timing], b: &[Timing]) -> Option<f64> {
+    median(a.iter().zip(b).map(|(a, b)| a.median_ms / b.median_ms).collect())
 }
 
 /// The shortest inference of all rounds.
@@ -102,14 +107,16 @@ fn minimum(measurement: Option<&Measurement>) -> Option<f64> {
     measurement?.rounds.iter().map(|round| round.min_ms).reduce(f64::min)
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+/// The median.
+pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let upper = *values.get(values.len() / 2)?;
     let lower = *values.get((values.len() - 1) / 2)?;
     Some((lower + upper) / 2.0)
 }
 
-fn geomean(values: &[f64]) -> Option<f64> {
+/// The geometric mean.
+pub fn geomean(values: &[f64]) -> Option<f64> {
     let sum: f64 = values.iter().map(|value| value.ln()).sum();
     (!values.is_empty()).then(|| (sum / values.len() as f64).exp())
 }
