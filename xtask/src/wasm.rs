@@ -277,12 +277,13 @@ pub fn size(file: &Path) -> Result<[usize; 2]> {
     Ok([bytes.len(), packed.finish()?.len()])
 }
 
-/// The builds of the module: what the package calls each, and its file.
-pub fn modules() -> [(&'static str, PathBuf); BUILDS.len()] {
-    BUILDS.map(|build| (build.name, root().join("target/wasm").join(format!("quaver_abi{}.wasm", build.suffix))))
+/// The builds of the module that the package has: what it calls each, and its file.
+pub fn modules() -> Vec<(&'static str, PathBuf)> {
+    let file = |build: Build| (build.name, root().join("wasm/npm/dist/wasm").join(build.file()));
+    BUILDS.map(file).into_iter().filter(|(_, file)| file.is_file()).collect()
 }
 
-/// Whether there is a build that runs on several threads.
+/// Whether the package has a build that runs on several threads.
 pub fn has_threads() -> bool {
-    BUILDS.iter().any(|build| build.threads)
+    BUILDS.iter().any(|build| build.threads && modules().iter().any(|(name, _)| *name == build.name))
 }
