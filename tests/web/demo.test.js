@@ -155,7 +155,7 @@ describe("photos", () => {
         equal(await page.locator("#photo .bar").count(), 5);
         match(await page.locator("#photo .figures").innerText(), /inference\s+[\d.]+ ms/);
       }
-      match(await page.locator("#facts").innerText(), /build\s+(relaxed|base)/);
+      match(await page.locator("#facts").innerText(), /build\s+(threads|relaxed|base)/);
       match(await page.locator("#photo .loader").innerText(), /photo is ready: [\d.]+ [kM]B, downloaded in/);
     }));
 

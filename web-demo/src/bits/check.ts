@@ -19,6 +19,7 @@ export const WAYS: readonly Way[] = [
   { build: "relaxed", instructions: "sat" },
   { build: "relaxed", instructions: "sdot" },
   { build: "relaxed", instructions: "usdot" },
+  { build: "threads", instructions: "usdot" },
 ];
 
 /** The digest of one sample. */
