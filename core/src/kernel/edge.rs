@@ -8,25 +8,36 @@ use super::simd::Simd;
 pub fn load<S: Simd>(s: S, from: &[u8], at: usize) -> S::B {
     match from.get(at..).and_then(|from| from.first_chunk::<64>()) {
         Some(whole) => s.load_b(whole),
-        None => s.load_b(&padded(from.get(at..).unwrap_or_default())),
+        None => s.load_b(&padded(s, from.get(at..).unwrap_or_default())),
     }
 }
 
 /// The 64 bytes from `at` on; where there are fewer, they are put into `rest`, and zeros behind them.
 #[inline(always)]
-pub fn chunk<'a>(from: &'a [u8], at: usize, rest: &'a mut [u8; 64]) -> &'a [u8; 64] {
+pub fn chunk<'a, S: Simd>(s: S, from: &'a [u8], at: usize, rest: &'a mut [u8; 64]) -> &'a [u8; 64] {
     match from[at..].first_chunk() {
         Some(whole) => whole,
         None => {
-            *rest = padded(&from[at..]);
+            *rest = padded(s, &from[at..]);
             rest
         }
     }
 }
 
-/// Up to 64 bytes, and zeros. What is rare is no part of a kernel's loop.
+/// Up to 64 bytes, and zeros.
+#[inline(always)]
+pub fn padded<S: Simd>(_s: S, from: &[u8]) -> [u8; 64] {
+    // A call, even one that is never made, keeps a loop's vectors in memory where it may change all registers.
+    if const { S::COMPACT } { padded_apart(from) } else { padded_here(from) }
+}
+
 #[inline(never)]
-pub fn padded(from: &[u8]) -> [u8; 64] {
+fn padded_apart(from: &[u8]) -> [u8; 64] {
+    padded_here(from)
+}
+
+#[inline(always)]
+fn padded_here(from: &[u8]) -> [u8; 64] {
     let mut whole = [0; 64];
     let len = from.len().min(64);
     whole[..len].copy_from_slice(&from[..len]);

@@ -149,7 +149,7 @@ impl Split for LinearU8<'_> {
                         *bytes = match row[at + first..].first_chunk::<64>() {
                             Some(whole) => whole,
                             None => {
-                                *end = edge::padded(&row[at + first..]);
+                                *end = edge::padded(s, &row[at + first..]);
                                 end
                             }
                         };

@@ -279,7 +279,7 @@ impl<S: Simd, const PRODUCT: bool> Vectors<S, PRODUCT> {
         let mut rests = [[0; 64]; 2];
         let [a_rest, b_rest] = &mut rests;
         for (i, to) in to.chunks_mut(64).enumerate() {
-            let (a, b) = (edge::chunk(a, 64 * i, a_rest), edge::chunk(b, 64 * i, b_rest));
+            let (a, b) = (edge::chunk(s, a, 64 * i, a_rest), edge::chunk(s, b, 64 * i, b_rest));
             edge::store(s, self.pair(s, a, b), to);
         }
     }
@@ -321,7 +321,7 @@ impl<S: Simd, const PRODUCT: bool> Vectors<S, PRODUCT> {
         let mut rest = [0; 64];
         for (i, to) in to.chunks_mut(64).enumerate() {
             if let Some(terms) = line[at..].first_chunk::<64>() {
-                edge::store(s, self.known(s, edge::chunk(a, 64 * i, &mut rest), terms), to);
+                edge::store(s, self.known(s, edge::chunk(s, a, 64 * i, &mut rest), terms), to);
             }
             at += step;
             if at >= period {

@@ -92,7 +92,7 @@ impl QuantizeFramed<'_> {
             let floats = to.len() / room * len;
             let quantized = match x.first_chunk::<BLOCK>() {
                 Some(whole) => v.quantize(s, whole),
-                None => v.quantize(s, &padded(&x[..floats])),
+                None => v.quantize(s, &padded(s, &x[..floats])),
             };
             if let Some(bytes) = bytes.first_chunk_mut() {
                 s.store_b(quantized, bytes);

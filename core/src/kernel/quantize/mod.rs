@@ -53,7 +53,7 @@ impl Split for Quantize<'_> {
             s.store_b(v.quantize(s, &x[i]), &mut to[i]);
         }
         if !to_rest.is_empty() {
-            edge::store(s, v.quantize(s, &padded(x_rest)), to_rest);
+            edge::store(s, v.quantize(s, &padded(s, x_rest)), to_rest);
         }
     }
 }
@@ -264,7 +264,7 @@ impl<S: Simd> Steps<S> {
         let x = match x.first_chunk::<64>() {
             Some(whole) => whole,
             None => {
-                rest = padded(x);
+                rest = padded(s, x);
                 &rest
             }
         };
@@ -276,15 +276,26 @@ impl<S: Simd> Steps<S> {
     fn plane_shuffled(&self, s: S, x: &[f32]) -> S::B {
         let rounded = match x.first_chunk::<64>() {
             Some(whole) => self.round(s, whole),
-            None => self.round(s, &padded(x)),
+            None => self.round(s, &padded(s, x)),
         };
         s.narrow_interleaved(rounded, self.limits)
     }
 }
 
 /// Fewer than 64, and zeros.
+#[inline(always)]
+fn padded<S: Simd>(_s: S, x: &[f32]) -> [f32; 64] {
+    // As in `edge::padded`.
+    if const { S::COMPACT } { padded_apart(x) } else { padded_here(x) }
+}
+
 #[inline(never)]
-fn padded(x: &[f32]) -> [f32; 64] {
+fn padded_apart(x: &[f32]) -> [f32; 64] {
+    padded_here(x)
+}
+
+#[inline(always)]
+fn padded_here(x: &[f32]) -> [f32; 64] {
     let mut whole = [0.0; 64];
     whole[..x.len()].copy_from_slice(x);
     whole
