@@ -158,10 +158,7 @@ impl<'a> Object<'a> {
     /// # Errors
     /// [`Error`], where there is none, or it is wrong.
     pub fn take<T: Read>(&mut self, name: &'static str) -> Result<T, Error> {
-        match self.find(name) {
-            Some(value) => T::read(value).map_err(|error| error.within(name)),
-            None => Err(Error::new(format!("missing field `{name}`"))),
-        }
+        T::read(self.take_json(name)?).map_err(|error| error.within(name))
     }
 
     /// Takes the field of that name, or where there is none, `value`.
@@ -173,6 +170,22 @@ impl<'a> Object<'a> {
             Some(value) => T::read(value).map_err(|error| error.within(name)),
             None => Ok(value),
         }
+    }
+
+    /// Takes the field of that name as it is.
+    ///
+    /// # Errors
+    /// [`Error`], where there is none.
+    pub fn take_json(&mut self, name: &'static str) -> Result<Json<'a>, Error> {
+        self.find(name).ok_or_else(|| Error::new(format!("missing field `{name}`")))
+    }
+
+    /// Takes the elements of the array of that name as they are.
+    ///
+    /// # Errors
+    /// [`Error`], where there is none, or it is no array.
+    pub fn take_items(&mut self, name: &'static str) -> Result<Vec<Json<'a>>, Error> {
+        self.take_json(name)?.items().map_err(|error| error.within(name))
     }
 
     /// All of them.
@@ -230,6 +243,7 @@ parsed! {
     bool, "true or false";
     u8, "an integer of 8 bits";
     u32, "an integer of 32 bits";
+    i64, "an integer of 64 bits";
     usize, "an integer that is an address";
     isize, "a signed integer that is an address";
 }

@@ -218,7 +218,7 @@ fn layout(bench: &Bench) {
         let whole = Tensor::u8(&two);
         let shuffle = Op::ChannelShuffle { axis: 3, groups: 2 };
         bench.run(&name("Shuffle 2x"), &shuffle, &[whole.operand()], (DType::U8, &two), |i, o| ChannelShuffle::new(3, 2, i, o));
-        let cuts = vec![quaver_core::graph::op::Cut { axis: 3, start: c, len: c, step: 1 }];
+        let cuts = vec![quaver_core::graph::op::Cut::new(3, c, c, 1)];
         bench.run(&name("Slice"), &Op::Slice { cuts: cuts.clone() }, &[whole.operand()], (DType::U8, &one), |i, o| Slice::new(&cuts, i, o));
     }
     for c in [3, 16, 64] {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use quaver_core::exec::ExecError;
 use quaver_core::format::FormatError;
+use quaver_core::graph::check::GraphError;
 use quaver_core::plan::PlanError;
 use quaver_core::tensor::DType;
 use thiserror::Error;
@@ -76,7 +77,7 @@ pub enum Error {
         got: DType,
     },
     /// An input of another shape.
-    #[error("input '{name}' should have shape {expected} (N is the batch size, at least 1), but has {got:?}")]
+    #[error("input '{name}' should have shape {expected} (N is the batch size; names are numbers from 1 on), but has {got:?}")]
     InputShape {
         /// The input.
         name: String,
@@ -96,6 +97,29 @@ pub enum Error {
         other: String,
         /// That one's batch size.
         expected: usize,
+    },
+    /// Inputs that disagree about an extent which the model leaves open.
+    #[error("input '{name}' has {symbol}={got}, but '{other}' has {symbol}={expected}; in one run they are the same")]
+    Extent {
+        /// The input.
+        name: String,
+        /// The extent's name.
+        symbol: String,
+        /// Its number.
+        got: usize,
+        /// An input before it.
+        other: String,
+        /// That one's number.
+        expected: usize,
+    },
+    /// The model can't run on inputs of such sizes.
+    #[error("the model can't run at {sizes}: {source}; try other sizes (often multiples of 8 or 32)")]
+    Sizes {
+        /// Names and numbers.
+        sizes: String,
+        /// What doesn't fit.
+        #[source]
+        source: Box<GraphError>,
     },
     /// The batch is too large for the memory that a session may use.
     #[error(transparent)]

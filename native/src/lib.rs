@@ -60,5 +60,5 @@ pub use profile::{NodeSummary, NodeTime, Profile};
 pub use session::{OutputViews, Outputs, Session};
 pub use tensor::{Tensor, TensorElement};
 
-pub use quaver_core::graph::Dim;
+pub use quaver_core::graph::{Dim, Sizes};
 pub use quaver_core::tensor::{DType, TensorView};

@@ -1,5 +1,6 @@
 //! A model: a validated file, mapped or in memory, that sessions share.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use memmap2::Advice;
 use memmap2::Mmap;
 use quaver_core::format::{FormatError, Metadata, QvrModel, TensorEntry};
-use quaver_core::graph::{Constants, Dim, Graph, ValueId};
+use quaver_core::graph::{Constants, Dim, Graph, Sizes, ValueId};
 use quaver_core::quant::Affine;
 use quaver_core::tensor::{AlignedBytes, DType};
 
@@ -34,7 +35,7 @@ pub struct Port {
     pub name: String,
     /// Element type.
     pub dtype: DType,
-    /// Extents; some may be multiples of the batch size.
+    /// Extents; some may be multiples of the batch size, or depend on other extents that inputs leave open.
     pub shape: Vec<Dim>,
     /// Affine parameters, where the elements are quantized.
     pub quant: Option<Affine>,
@@ -115,6 +116,11 @@ impl Model {
     /// The graph.
     pub fn graph(&self) -> &Graph {
         self.shared.file.graph()
+    }
+
+    /// The graph for inputs of those sizes.
+    pub(crate) fn sized(&self, sizes: &Sizes) -> Result<Cow<'_, Graph>, Error> {
+        self.graph().sized(sizes).map_err(|source| Error::Sizes { sizes: sizes.to_string(), source: Box::new(source) })
     }
 
     /// The elements of the graph's constants.

@@ -12,20 +12,21 @@ mod measure;
 mod outputs;
 mod tuning;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use quaver_core::exec::{Executor, Observer, recycle};
-use quaver_core::graph::ValueId;
+use quaver_core::graph::{Graph, Sizes, ValueId};
 use quaver_core::plan::Plan;
 use quaver_core::tensor::TensorView;
 
-use crate::backend::{Bindings, Native};
+use crate::backend::{Bindings, Native, Net};
 use crate::dispatch::explain::{Explained, explain};
 use crate::dispatch::peaks::Peaks;
 use crate::dispatch::tune::Tuning;
 use crate::pool::Pool;
 use crate::{Error, Isa, Model, SessionOptions, Tensor, cpu};
-use inputs::{batch_size, in_order};
+use inputs::{in_order, sizes};
 pub use outputs::{OutputViews, Outputs};
 
 /// Runs a [`Model`]. A session belongs to one thread at a time and keeps the memory of its runs; sessions share the model.
@@ -36,18 +37,41 @@ pub struct Session {
     isas: &'static [Isa],
     tuning: Option<Tuning>,
     pool: Arc<Pool>,
-    /// By batch size and whether an observer wants to see all values, the one used last at the end.
-    executors: Vec<(Executor, Native, bool)>,
+    /// The one used last at the end.
+    ready: Vec<Ready>,
     /// Room for the inputs of a run; empty between runs.
     room: Vec<TensorView<'static>>,
 }
 
-/// Batch sizes whose memory a session keeps.
+/// Sizes of inputs whose memory a session keeps.
 const KEPT: usize = 4;
 
+/// What runs inputs of some sizes.
+#[derive(Debug)]
+struct Ready {
+    /// Extents of the inputs.
+    shapes: Vec<Vec<usize>>,
+    /// Whether an observer wants to see all values.
+    observed: bool,
+    /// The graph at these sizes, where it isn't the model's own.
+    sized: Option<Box<Graph>>,
+    executor: Executor,
+    backend: Native,
+}
+
+impl Ready {
+    fn graph<'a>(&'a self, model: &'a Model) -> &'a Graph {
+        self.sized.as_deref().unwrap_or(model.graph())
+    }
+
+    fn is_for(&self, inputs: &[TensorView<'_>], observed: bool) -> bool {
+        self.observed == observed && self.shapes.iter().map(Vec::as_slice).eq(inputs.iter().map(TensorView::shape))
+    }
+}
+
 impl Session {
-    /// A session of `model`. Memory for activations is allocated at the first run of each batch size; that of the last four
-    /// batch sizes is kept.
+    /// A session of `model`. Memory for activations is allocated at the first run of each size of inputs; that of the last four
+    /// sizes is kept.
     ///
     /// # Errors
     /// [`Error::Threads`] for no threads; [`Error::UnknownIsa`] or [`Error::UnavailableIsa`] where the options or the
@@ -60,7 +84,7 @@ impl Session {
         let nodes = model.graph().nodes.len();
         let tuning = options.tuning.as_ref().map(|path| Tuning::read(path, model.name(), nodes)).transpose()?;
         let pool = Arc::new(Pool::new(options.threads).map_err(|source| Error::Spawn { threads: options.threads, source })?);
-        Ok(Self { model: model.clone(), options, isas, tuning, pool, executors: Vec::new(), room: Vec::new() })
+        Ok(Self { model: model.clone(), options, isas, tuning, pool, ready: Vec::new(), room: Vec::new() })
     }
 
     /// The model.
@@ -78,12 +102,12 @@ impl Session {
         self.pool.threads()
     }
 
-    /// Runs the model on named inputs, in any order, and lends its results until the next run. The batch size is that of the
-    /// inputs' shapes, where the model leaves it open. After the first run of a batch size, a run allocates nothing.
+    /// Runs the model on named inputs, in any order, and lends its results until the next run. The batch size, and what
+    /// else the model leaves open, is that of the inputs' shapes. After the first run of such sizes, a run allocates nothing.
     ///
     /// # Errors
     /// [`Error`], naming the input, where one is unknown, missing, given twice, or of another type, shape or batch size;
-    /// [`Error::Plan`] and [`Error::Run`] where the batch needs more memory than allowed or available.
+    /// [`Error::Sizes`] where the model's operations can't take inputs of these sizes; [`Error::Plan`] and [`Error::Run`] where the batch needs more memory than allowed or available.
     pub fn infer(&mut self, inputs: &[(&str, TensorView<'_>)]) -> Result<OutputViews<'_>, Error> {
         self.start(inputs, None, false)
     }
@@ -109,13 +133,14 @@ impl Session {
         Ok(self.start(&views(inputs), Some(observer), true)?.to_owned())
     }
 
-    /// Which kernel runs each node at that batch size, why, and how long it should take on this machine.
+    /// Which kernel runs each node at those sizes (a number is the batch size), why, and how long it should take on this machine.
     ///
     /// # Errors
-    /// [`Error::Plan`] where the batch is empty or needs more memory than allowed.
-    pub fn explain(&self, batch: usize) -> Result<Vec<Explained>, Error> {
+    /// [`Error::Sizes`] where the model can't run at such sizes, or needs more of them; [`Error::Plan`] where the batch is empty or
+    /// needs more memory than allowed.
+    pub fn explain(&self, sizes: impl Into<Sizes>) -> Result<Vec<Explained>, Error> {
         let how = (self.isas, self.threads(), self.tuning.as_ref());
-        Ok(explain(&self.model, (batch, self.options.max_memory), how, Peaks::measured())?)
+        explain(&self.model, (&sizes.into(), self.options.max_memory), how, Peaks::measured())
     }
 
     /// `observed`: every value lies as it is, for all samples.
@@ -129,11 +154,11 @@ impl Session {
         let ran = self.start_in_order(inputs, &mut ordered, observer, observed);
         self.room = recycle(ordered);
         ran?;
-        let (executor, ..) = self.executors.last().expect("`start_in_order` leaves one");
-        Ok(OutputViews { ports: self.model.outputs(), graph: self.model.graph(), executor })
+        let ready = self.ready.last().expect("`start_in_order` leaves one");
+        Ok(OutputViews { ports: self.model.outputs(), graph: ready.graph(&self.model), executor: &ready.executor })
     }
 
-    /// Runs, and leaves the batch's executor at the end. `ordered` is room for views.
+    /// Runs, and leaves what ran at the end. `ordered` is room for views.
     fn start_in_order<'a>(
         &mut self,
         inputs: &[(&str, TensorView<'a>)],
@@ -142,31 +167,37 @@ impl Session {
         observed: bool,
     ) -> Result<(), Error> {
         in_order(self.model.inputs(), inputs, ordered)?;
-        let batch = batch_size(self.model.inputs(), ordered)?;
-        self.prepare(batch, observed)?;
-        let (executor, backend, _) = self.executors.last_mut().expect("`prepare` leaves one");
-        Ok(executor.run(self.model.graph(), self.model.constants(), backend, ordered, observer)?)
+        self.prepare(ordered, observed)?;
+        let Ready { sized, executor, backend, .. } = self.ready.last_mut().expect("`prepare` leaves one");
+        let graph = sized.as_deref().unwrap_or(self.model.graph());
+        Ok(executor.run(graph, self.model.constants(), backend, ordered, observer)?)
     }
 
-    /// Puts the executor of that batch size at the end, making it where there is none.
-    fn prepare(&mut self, batch: usize, observed: bool) -> Result<(), Error> {
-        if let Some(at) = self.executors.iter().position(|(e, _, o)| e.plan().batch == batch && *o == observed) {
-            self.executors[at..].rotate_left(1);
+    /// Puts what runs such inputs at the end, making it where there is none.
+    fn prepare(&mut self, inputs: &[TensorView<'_>], observed: bool) -> Result<(), Error> {
+        if let Some(at) = self.ready.iter().position(|ready| ready.is_for(inputs, observed)) {
+            self.ready[at..].rotate_left(1);
             return Ok(());
         }
-        let (isas, pool, model, tuning) = (self.isas, &self.pool, &self.model, self.tuning.as_ref());
+        let sizes = sizes(self.model.inputs(), inputs)?;
+        let (isas, pool, tuning) = (self.isas, &self.pool, self.tuning.as_ref());
+        let graph = self.model.sized(&sizes)?;
+        let (net, how) = (Net { graph: &graph, constants: self.model.constants() }, (sizes.batch(), self.options.max_memory));
         let (plan, bindings) = if observed {
-            let plan = Plan::new(model.graph(), batch, self.options.max_memory)?;
-            let bindings = Bindings::new(isas, pool.threads(), model, &plan, tuning);
+            let plan = Plan::new(&graph, how.0, how.1)?;
+            let bindings = Bindings::new(isas, pool.threads(), net, &plan, tuning);
             (plan, bindings)
         } else {
-            Bindings::planned(isas, pool.threads(), model, (batch, self.options.max_memory), tuning)?
+            Bindings::planned(isas, pool.threads(), net, how, tuning)?
         };
         let backend = Native::new(pool, bindings);
-        if self.executors.len() == KEPT {
-            self.executors.remove(0);
+        if self.ready.len() == KEPT {
+            self.ready.remove(0);
         }
-        self.executors.push((Executor::new(plan, backend.scratch())?, backend, observed));
+        let executor = Executor::new(plan, backend.scratch())?;
+        let shapes = inputs.iter().map(|view| view.shape().to_vec()).collect();
+        let sized = if let Cow::Owned(graph) = graph { Some(Box::new(graph)) } else { None };
+        self.ready.push(Ready { shapes, observed, sized, executor, backend });
         Ok(())
     }
 }

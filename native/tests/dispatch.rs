@@ -74,7 +74,7 @@ fn candidates_are_the_choice_and_what_else_could_run() {
 fn explains_for_a_machine_that_is_not_there() {
     let model = everything();
     let plan = Plan::new(model.graph(), 1, usize::MAX).expect("fits");
-    let explained = explain::explain(&model, (1, usize::MAX), (Isa::Amx.and_below(), 1, None), &Peaks::nominal()).expect("fits");
+    let explained = explain::explain(&model, (&1.into(), usize::MAX), (Isa::Amx.and_below(), 1, None), &Peaks::nominal()).expect("fits");
     assert_eq!(explained.iter().map(|e| e.node).collect::<Vec<_>>(), plan.steps);
     assert!(explained.iter().any(|e| e.kernel == AMX && e.isa == Isa::Amx && e.others.contains(&AVX512)));
     assert!(explained.iter().all(|e| e.bytes > 0 && !e.tuned && !e.reason.is_empty() && !e.predicted.is_zero()));

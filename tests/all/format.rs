@@ -240,7 +240,7 @@ fn sample() -> Network {
     let scale = n.constant("scale", &[3], &[0.5f32, 1.0, 2.0]);
     let scaled = real(n, Op::Binary { function: BinaryFn::Mul }, &[x, scale]);
     let padded = real(n, Op::Pad { before: vec![0, 1, 0, 0], after: vec![0, 1, 0, 0], mode: PadMode::Reflect }, &[scaled]);
-    let cut = real(n, Op::Slice { cuts: vec![Cut { axis: 1, start: 4, len: 4, step: -1 }] }, &[padded]);
+    let cut = real(n, Op::Slice { cuts: vec![Cut::new(1, 4, 4, -1)] }, &[padded]);
     let w = n.constant("w", &[1, 1, 3, 4], &[0.25f32; 12]);
     let mixed = real(n, Op::Conv(Conv { window: Window::unit(), groups: 1 }), &[cut, w]);
     let q = bytes(n, Op::Quantize { channels_last: false }, &[mixed]);

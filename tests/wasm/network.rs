@@ -6,8 +6,8 @@ use quaver::{Isa, Model, Session, SessionOptions, Tensor};
 use quaver_core::tensor::DType;
 use quaver_tests::guest::{Build as WasmBuild, Guest};
 
-use crate::build::files;
 pub use crate::build::{Build, Node};
+use crate::build::{extent, files, sizes};
 use crate::common::difference;
 
 /// Batch sizes of each network, in one session.
@@ -53,9 +53,10 @@ pub fn check(seeds: Range<u64>, _kernels: usize, node: impl Fn(&mut Build) -> No
                 };
                 tensor.expect("sized")
             };
+            let sizes = sizes(model.graph(), batch);
             let mut inputs = Vec::new();
             for port in model.inputs() {
-                let shape = port.shape.iter().map(|dim| dim.at(batch).expect("small")).collect();
+                let shape = port.shape.iter().map(|dim| extent(dim, &sizes)).collect();
                 inputs.push((port.name.as_str(), tensor(shape, port.dtype, &mut rng)));
             }
             let expected = definition.run(&inputs).expect("valid inputs");

@@ -1,13 +1,15 @@
 //! A model and the state of its runs.
 //!
 //! Inputs are set one by one, then the model runs, then outputs are read: the steps that the interface consists of. The
-//! batch size follows from the inputs' shapes.
+//! batch size, and what else a model leaves open, follows from the inputs' shapes.
+
+use std::borrow::Cow;
 
 use quaver_core::exec::{ExecError, Executor};
 use quaver_core::format::{FormatError, Metadata, QvrModel};
 use quaver_core::graph::check::GraphError;
 use quaver_core::graph::dim::display;
-use quaver_core::graph::{Dim, Value, ValueId};
+use quaver_core::graph::{Dim, Graph, Sizes, Value, ValueId};
 use quaver_core::plan::{Plan, PlanError};
 use quaver_core::tensor::{AlignedBytes, DType, TensorView, byte_count};
 use serde::Serialize;
@@ -37,7 +39,7 @@ pub enum SessionError {
         count: usize,
     },
     /// An input's shape.
-    #[error("input '{name}' should have shape {expected} (N is the batch size, at least 1), but has {got:?}")]
+    #[error("input '{name}' should have shape {expected} (N is the batch size; names are numbers from 1 on), but has {got:?}")]
     Shape {
         /// The input.
         name: String,
@@ -68,15 +70,25 @@ pub enum SessionError {
         /// Its type and shape.
         expected: String,
     },
-    /// Inputs of different batch sizes.
-    #[error("input '{name}' has batch size {got}, but an input before it has {expected}; give all inputs the same number of samples")]
-    Batch {
+    /// Inputs that disagree about the batch size or another extent that the model leaves open.
+    #[error("input '{name}' has {symbol}={got}, but an input before it has {expected}; in one run they are the same (N is the batch size)")]
+    Extent {
         /// The input.
         name: String,
-        /// Its batch size.
+        /// The extent's name.
+        symbol: String,
+        /// Its number.
         got: usize,
         /// That of an input before it.
         expected: usize,
+    },
+    /// The model can't run on inputs of such sizes.
+    #[error("the model can't run at {sizes}: {source}; try other sizes (often multiples of 8 or 32)")]
+    Sizes {
+        /// Names and numbers.
+        sizes: String,
+        /// What doesn't fit.
+        source: GraphError,
     },
     /// The batch is too large.
     #[error(transparent)]
@@ -103,11 +115,11 @@ impl SessionError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Model(_) => "model",
-            Self::Index { .. } | Self::Shape { .. } | Self::Bytes { .. } | Self::Missing { .. } | Self::Batch { .. } => "input",
+            Self::Index { .. } | Self::Shape { .. } | Self::Bytes { .. } | Self::Missing { .. } | Self::Extent { .. } => "input",
             Self::Addresses(_) | Self::Plan(PlanError::TooLarge { .. }) | Self::Run(ExecError::Memory { .. }) | Self::Memory { .. } => {
                 "memory"
             }
-            Self::Plan(_) | Self::Run(_) => "input",
+            Self::Plan(_) | Self::Run(_) | Self::Sizes { .. } => "input",
             Self::NotRun => "state",
         }
     }
@@ -126,7 +138,7 @@ impl SessionError {
             Self::Shape { name, expected, got } => port(name, expected.clone(), brackets(got)),
             Self::Bytes { name, expected, got, .. } => port(name, format!("{expected} bytes"), format!("{got} bytes")),
             Self::Missing { name, expected } => port(name, expected.clone(), "nothing".to_owned()),
-            Self::Batch { name, got, expected } => port(name, format!("batch size {expected}"), format!("batch size {got}")),
+            Self::Extent { name, symbol, got, expected } => port(name, format!("{symbol}={expected}"), format!("{symbol}={got}")),
             Self::Addresses(_) => About { limit: Some(Self::ADDRESSES.to_string()), ..About::default() },
             Self::Plan(PlanError::TooLarge { needed, limit, .. }) => {
                 About { needed: Some(needed.to_string()), limit: Some(limit.to_string()), ..About::default() }
@@ -170,8 +182,18 @@ pub struct Session {
     model: QvrModel<AlignedBytes>,
     inputs: Vec<Option<Input>>,
     class: Class,
-    ready: Option<(Executor, Bindings)>,
+    ready: Option<Ready>,
     ran: bool,
+}
+
+/// What runs inputs of some sizes.
+#[derive(Debug)]
+struct Ready {
+    sizes: Sizes,
+    /// The graph at these sizes, where it isn't the model's own.
+    sized: Option<Box<Graph>>,
+    executor: Executor,
+    bindings: Bindings,
 }
 
 #[derive(Debug)]
@@ -186,7 +208,8 @@ impl Session {
     pub const MAX_MEMORY: usize = i32::MAX as usize;
 
     /// Opens the bytes of a `.qvr` file, to be run with the class that [`Class::current`] is now. Nothing is allocated for runs yet,
-    /// but what one sample needs is counted.
+    /// but what one sample needs is counted, unless
+    /// that depends on more than their number.
     ///
     /// # Errors
     /// [`SessionError::Model`]; [`SessionError::Addresses`]; [`SessionError::Plan`] where one sample would need more than
@@ -197,14 +220,17 @@ impl Session {
             FormatError::Graph(error) if error.is_about_addresses() => SessionError::Addresses(error),
             error => SessionError::Model(error),
         })?;
-        Plan::new(model.graph(), 1, Self::MAX_MEMORY.min(left))?;
+        if !model.graph().is_open() {
+            Plan::new(model.graph(), 1, Self::MAX_MEMORY.min(left))?;
+        }
         let inputs = model.graph().inputs.iter().map(|_| None).collect();
         Ok(Self { model, inputs, class: Class::current(), ready: None, ran: false })
     }
 
     /// The model's name, inputs and outputs as JSON:
     /// `{"name":…,"producer":…,"inputs":[{"name":…,"dtype":"f32","dims":["N",3,224,224]}],"outputs":[…],"metadata":{…}}`.
-    /// An extent is a number, or a string such as `"N"` or `"2N"`, N being the batch size.
+    /// An extent is a number, or a string such as `"N"` or `"2N"`, N being the batch size, or a name of another
+    /// extent that the caller chooses.
     pub fn describe(&self) -> String {
         let graph = self.model.graph();
         let ports = |ids: &[ValueId]| ids.iter().map(|&id| Port::of(graph.value(id))).collect();
@@ -233,7 +259,7 @@ impl Session {
     /// [`SessionError`], naming the input, where there is none, or the shape or the number of bytes is wrong.
     pub fn fill_input(&mut self, index: usize, len: usize, shape: Vec<usize>, fill: impl FnOnce(&mut [u8])) -> Result<(), SessionError> {
         let value = self.input_value(index)?;
-        own_batch(value, &shape)?;
+        own_sizes(value, &shape)?;
         let expected = byte_count(value.dtype, &shape).ok_or(SessionError::Memory { bytes: usize::MAX })?;
         if expected != len {
             return Err(SessionError::Bytes { name: value.name.clone(), dtype: value.dtype, shape, expected, got: len });
@@ -249,7 +275,7 @@ impl Session {
     /// [`SessionError`], naming the input, where there is none, the shape is wrong, or there is no memory.
     pub fn input_mut(&mut self, index: usize, shape: Vec<usize>) -> Result<&mut [u8], SessionError> {
         let value = self.input_value(index)?;
-        own_batch(value, &shape)?;
+        own_sizes(value, &shape)?;
         let len = byte_count(value.dtype, &shape).ok_or(SessionError::Memory { bytes: usize::MAX })?;
         self.ran = false;
         let slot = &mut self.inputs[index];
@@ -271,37 +297,38 @@ impl Session {
     /// Runs the model on the inputs that are set.
     ///
     /// # Errors
-    /// [`SessionError`], where an input is missing, batch sizes differ, or the batch needs more memory than there is.
+    /// [`SessionError`], where an input is missing, they disagree about an extent, or the run needs more memory than there is.
     pub fn run(&mut self) -> Result<(), SessionError> {
         let graph = self.model.graph();
         let mut views = Vec::with_capacity(self.inputs.len());
-        let mut batch = None;
+        let mut sizes = Sizes::default();
         for (&id, input) in graph.inputs.iter().zip(&self.inputs) {
             let value = graph.value(id);
             let missing =
                 || SessionError::Missing { name: value.name.clone(), expected: format!("{}{}", value.dtype, display(&value.shape)) };
             let input = input.as_ref().ok_or_else(missing)?;
-            match (own_batch(value, &input.shape)?, batch) {
-                (Some(got), Some(expected)) if got != expected => {
-                    return Err(SessionError::Batch { name: value.name.clone(), got, expected });
+            for (symbol, got) in own_sizes(value, &input.shape)?.iter() {
+                if let Some(expected) = sizes.get(symbol).filter(|&known| known != got) {
+                    return Err(SessionError::Extent { name: value.name.clone(), symbol: symbol.to_owned(), got, expected });
                 }
-                (Some(got), _) => batch = Some(got),
-                (None, _) => {}
+                sizes.set(symbol, got);
             }
             views.extend(TensorView::new(value.dtype, &input.shape, &input.bytes));
         }
-        let batch = batch.unwrap_or(1);
-        let (executor, bindings) = match &mut self.ready {
-            Some(ready) if ready.0.plan().batch == batch => ready,
+        let ready = match &mut self.ready {
+            Some(ready) if ready.sizes == sizes => ready,
             slot => {
                 // The old arena goes first, so that both need never fit at once.
                 *slot = None;
-                let plan = Plan::new(graph, batch, Self::MAX_MEMORY)?;
-                let bindings = Bindings::new(self.class, graph, &self.model, &plan);
-                slot.insert((Executor::new(plan, bindings.scratch())?, bindings))
+                let sized = graph.sized(&sizes).map_err(|source| SessionError::Sizes { sizes: sizes.to_string(), source })?;
+                let plan = Plan::new(&sized, sizes.batch(), Self::MAX_MEMORY)?;
+                let bindings = Bindings::new(self.class, &sized, &self.model, &plan);
+                let sized = if let Cow::Owned(graph) = sized { Some(Box::new(graph)) } else { None };
+                slot.insert(Ready { sizes, sized, executor: Executor::new(plan, bindings.scratch())?, bindings })
             }
         };
-        executor.run(graph, &self.model, &*bindings, &views, None)?;
+        let graph = ready.sized.as_deref().unwrap_or(graph);
+        ready.executor.run(graph, &self.model, &ready.bindings, &views, None)?;
         self.ran = true;
         Ok(())
     }
@@ -315,8 +342,8 @@ impl Session {
         if index >= graph.outputs.len() {
             return Err(SessionError::Index { what: "output", index, count: graph.outputs.len() });
         }
-        let (executor, _) = self.ready.as_ref().filter(|_| self.ran).ok_or(SessionError::NotRun)?;
-        executor.output(graph, index).ok_or(SessionError::NotRun)
+        let ready = self.ready.as_ref().filter(|_| self.ran).ok_or(SessionError::NotRun)?;
+        ready.executor.output(ready.sized.as_deref().unwrap_or(graph), index).ok_or(SessionError::NotRun)
     }
 
     /// The extents of the output `index`, each of 32 bits: a larger one would need more than [`Session::MAX_MEMORY`].
@@ -349,35 +376,23 @@ struct Port<'a> {
 #[serde(untagged)]
 enum Extent {
     Number(usize),
-    Batch(String),
+    Open(String),
 }
 
 impl<'a> Port<'a> {
     fn of(value: &'a Value) -> Self {
-        let extent = |dim: &Dim| dim.fixed().map_or_else(|| Extent::Batch(dim.to_string()), Extent::Number);
+        let extent = |dim: &Dim| dim.fixed().map_or_else(|| Extent::Open(dim.to_string()), Extent::Number);
         Self { name: &value.name, dtype: value.dtype.name(), dims: value.shape.iter().map(extent).collect() }
     }
 }
 
-/// The batch size that `shape` says, where `value` depends on it.
-fn own_batch(value: &Value, shape: &[usize]) -> Result<Option<usize>, SessionError> {
-    let refuse = || SessionError::Shape { name: value.name.clone(), expected: display(&value.shape), got: shape.to_vec() };
-    if value.shape.len() != shape.len() {
-        return Err(refuse());
+/// What `shape` says of what `value` leaves open.
+fn own_sizes(value: &Value, shape: &[usize]) -> Result<Sizes, SessionError> {
+    let mut sizes = Sizes::default();
+    if sizes.learn(&value.shape, shape) {
+        return Ok(sizes);
     }
-    let mut batch = None;
-    for (dim, &extent) in value.shape.iter().zip(shape) {
-        match *dim {
-            Dim::Fixed(n) if n == extent => {}
-            Dim::Batch { times } if times > 0 && extent > 0 && extent.is_multiple_of(times) => {
-                if *batch.get_or_insert(extent / times) != extent / times {
-                    return Err(refuse());
-                }
-            }
-            _ => return Err(refuse()),
-        }
-    }
-    Ok(batch)
+    Err(SessionError::Shape { name: value.name.clone(), expected: display(&value.shape), got: shape.to_vec() })
 }
 
 #[cfg(test)]

@@ -32,9 +32,8 @@ pub struct Args {
     /// How long to measure, in seconds
     #[arg(long, value_name = "S", default_value_t = 3.0)]
     seconds: f64,
-    /// Samples in one inference
-    #[arg(long, value_name = "B", default_value_t = 1)]
-    batch: usize,
+    #[command(flatten)]
+    sizes: data::SizeArgs,
     /// Also measure each node: its time, its multiply-accumulates per second, and their share of what the instruction set
     /// reaches in registers
     #[arg(long)]
@@ -70,7 +69,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let model = Model::open(&args.file)?;
     let mut session = Session::new(&model, args.engine.options())?;
-    let inputs = data::random_inputs(&model, args.batch)?;
+    let inputs = data::random_inputs(&model, &args.sizes.sizes(&model)?)?;
     let named = data::views(&inputs);
     let mut timing = |time: Duration| -> Result<Timing> {
         let measured = measure(&mut session, &named, time)?;
@@ -80,7 +79,7 @@ pub fn run(args: &Args) -> Result<()> {
             runs: measured.len(),
             threads: session.threads(),
             isa: session.isa().to_owned(),
-            batch: args.batch,
+            batch: args.sizes.batch,
             nodes: None,
         })
     };
@@ -106,7 +105,7 @@ pub fn run(args: &Args) -> Result<()> {
         args.file.display().to_string(),
         format!("{:.3}", result.median_ms),
         format!("{:.3}", result.min_ms),
-        format!("{:.3}", result.median_ms / args.batch as f64),
+        format!("{:.3}", result.median_ms / args.sizes.batch as f64),
         result.runs.to_string(),
         result.batch.to_string(),
         result.threads.to_string(),

@@ -29,9 +29,8 @@ pub struct Args {
     file: PathBuf,
     #[command(flatten)]
     engine: Engine,
-    /// Samples in one inference
-    #[arg(long, value_name = "B", default_value_t = 1)]
-    batch: usize,
+    #[command(flatten)]
+    sizes: data::SizeArgs,
     /// Also run it on random inputs, and show the median time of each node
     #[arg(long)]
     measure: bool,
@@ -109,16 +108,16 @@ fn elsewhere(args: &Args, model: &Model, isa: Isa) -> Result<Report> {
     }
     let tuning = options.tuning.map(|path| Tuning::read(path, model.name(), model.graph().nodes.len())).transpose()?;
     let how = (isa.and_below(), options.threads, tuning.as_ref());
-    let nodes = explain(model, (args.batch, options.max_memory), how, &Peaks::nominal())?;
+    let nodes = explain(model, (&args.sizes.sizes(model)?, options.max_memory), how, &Peaks::nominal())?;
     Ok(report(args, isa.name(), "nominal", nodes))
 }
 
 /// On this machine.
 fn here(args: &Args, model: &Model) -> Result<Report> {
     let mut session = Session::new(model, args.engine.options())?;
-    let mut report = report(args, session.isa(), "measured", session.explain(args.batch)?);
+    let mut report = report(args, session.isa(), "measured", session.explain(args.sizes.sizes(model)?)?);
     if args.measure {
-        let inputs = data::random_inputs(model, args.batch)?;
+        let inputs = data::random_inputs(model, &args.sizes.sizes(model)?)?;
         let inputs = data::views(&inputs);
         let once = session.profile(&inputs, 1)?.total_ns();
         let runs = ((RUNS_NS / once.max(1.0)) as usize).clamp(RUNS[0], RUNS[1]);
@@ -139,7 +138,7 @@ fn report(args: &Args, isa: &'static str, peaks: &'static str, nodes: Vec<Explai
         file: args.file.display().to_string(),
         isa,
         threads: args.engine.threads,
-        batch: args.batch,
+        batch: args.sizes.batch,
         peaks,
         macs: nodes.iter().map(|n| n.macs).sum(),
         predicted_us: nodes.iter().map(|n| us(n.predicted)).sum(),

@@ -31,9 +31,8 @@ pub struct Args {
     /// Use no instruction set above this one: scalar, avx2, avxvnni, avx512vnni, amx. Goes before QUAVER_ISA
     #[arg(long, value_name = "ISA")]
     isa: Option<Isa>,
-    /// Samples in one inference
-    #[arg(long, value_name = "B", default_value_t = 1)]
-    batch: usize,
+    #[command(flatten)]
+    sizes: data::SizeArgs,
     /// How long to measure, in seconds
     #[arg(long, value_name = "S", default_value_t = 5.0)]
     seconds: f64,
@@ -47,7 +46,7 @@ pub fn run(args: &Args) -> Result<()> {
     let model = Model::open(&args.file)?;
     let options = SessionOptions { threads: args.threads, isa: args.isa, ..SessionOptions::default() };
     let mut session = Session::new(&model, options)?;
-    let inputs = data::random_inputs(&model, args.batch)?;
+    let inputs = data::random_inputs(&model, &args.sizes.sizes(&model)?)?;
     const STEPS: u64 = 1000;
     let bar = ui::progress("tune", STEPS as usize);
     if let Ok(style) = ProgressStyle::with_template("{msg:24} {bar:40} {percent} % {eta}") {

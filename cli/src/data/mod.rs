@@ -14,7 +14,7 @@ use quaver_convert::calibrate::{HostTensor, Sample};
 use quaver_convert::import::ImportOptions;
 use quaver_convert::report::NamedValues;
 use quaver_core::exec::Executor;
-use quaver_core::graph::{Constants, Dim, Graph, Network, ValueId};
+use quaver_core::graph::{Constants, Dim, Graph, Network, Sizes, ValueId};
 use quaver_core::plan::Plan;
 use quaver_core::reference::Reference;
 use quaver_core::tensor::TensorView;
@@ -64,11 +64,14 @@ pub fn input_shapes(options: &[String]) -> Result<BTreeMap<String, Vec<Dim>>> {
         let (name, dims) =
             option.rsplit_once('=').with_context(|| format!("--input-shape '{option}' should be NAME=DIMS, e.g. x=N,3,48,192"))?;
         let dim = |text: &str| match text.trim() {
-            "N" | "n" => Ok(Dim::BATCH),
+            "n" => Ok(Dim::BATCH),
+            name if name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') => {
+                Ok(Dim::symbol(name))
+            }
             number => number
                 .parse()
                 .map(Dim::Fixed)
-                .map_err(|_| anyhow::anyhow!("--input-shape '{option}': '{number}' is neither N nor a number")),
+                .map_err(|_| anyhow::anyhow!("--input-shape '{option}': '{number}' is neither a number nor the name of an open extent")),
         };
         shapes.insert(name.to_owned(), dims.split(',').map(dim).collect::<Result<Vec<_>>>()?);
     }
@@ -186,14 +189,56 @@ pub fn views(inputs: &[(String, Tensor)]) -> Vec<(&str, TensorView<'_>)> {
     inputs.iter().map(|(name, tensor)| (name.as_str(), tensor.view())).collect()
 }
 
-/// Seeded random inputs at batch size `batch`.
-pub fn random_inputs(model: &Model, batch: usize) -> Result<Vec<(String, Tensor)>> {
+/// Sizes of an inference's inputs.
+#[derive(Debug, clap::Args)]
+pub struct SizeArgs {
+    /// Samples in one inference
+    #[arg(long, value_name = "B", default_value_t = 1)]
+    pub batch: usize,
+    /// An extent that the model leaves open, e.g. H=320 (may be repeated)
+    #[arg(long = "size", value_name = "NAME=NUMBER")]
+    sizes: Vec<String>,
+}
+
+impl SizeArgs {
+    /// A number for each extent that the model leaves open.
+    pub fn sizes(&self, model: &Model) -> Result<Sizes> {
+        let mut sizes = Sizes::from(self.batch);
+        for option in &self.sizes {
+            let size = option.split_once('=').and_then(|(name, size)| Some((name, size.parse::<usize>().ok().filter(|&n| n > 0)?)));
+            let (name, size) = size.with_context(|| format!("--size '{option}' should be NAME=NUMBER, e.g. H=320"))?;
+            if !sizes.set(name, size) {
+                bail!("--size gives {name} two numbers");
+            }
+        }
+        let mut open: Vec<String> = Vec::new();
+        for extent in model.inputs().iter().flat_map(|port| &port.shape) {
+            if let Dim::Open(_) = extent
+                && sizes.get(&extent.to_string()).is_none()
+                && !open.contains(&extent.to_string())
+            {
+                open.push(extent.to_string());
+            }
+        }
+        if !open.is_empty() {
+            let example = open.iter().map(|name| format!("--size {name}=320")).collect::<Vec<_>>().join(" ");
+            bail!("the model leaves {} open; give a number for each, e.g. {example}", open.join(", "));
+        }
+        Ok(sizes)
+    }
+}
+
+/// Seeded random inputs of those sizes.
+pub fn random_inputs(model: &Model, sizes: &Sizes) -> Result<Vec<(String, Tensor)>> {
     let mut inputs = Vec::new();
     for (i, port) in model.inputs().iter().enumerate() {
-        let shape: Option<Vec<usize>> = port.shape.iter().map(|d| d.at(batch)).collect();
-        let shape = shape.with_context(|| format!("a batch of {batch} is too large for input '{}'", port.name))?;
-        let count = quaver_core::tensor::element_count(&shape)
-            .with_context(|| format!("a batch of {batch} is too large for input '{}'", port.name))?;
+        let extent = |dim: &Dim| match dim {
+            Dim::Open(open) => open.name().and_then(|name| sizes.get(name)),
+            dim => dim.at(sizes.batch()),
+        };
+        let too_large = || format!("{sizes} is too large for input '{}'", port.name);
+        let shape: Vec<usize> = port.shape.iter().map(extent).collect::<Option<_>>().with_context(too_large)?;
+        let count = quaver_core::tensor::element_count(&shape).with_context(too_large)?;
         let mut state = 0x9E37_79B9_7F4A_7C15u64.wrapping_mul(i as u64 + 1);
         let mut next = move || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -213,8 +258,12 @@ pub fn random_inputs(model: &Model, batch: usize) -> Result<Vec<(String, Tensor)
 /// Runs one sample of a quantized network on the reference and collects every named value as real numbers.
 pub fn reference_values(network: &Network) -> impl FnMut(&[HostTensor]) -> Result<NamedValues> + '_ {
     move |sample| {
-        let graph = &network.graph;
-        let plan = Plan::new(graph, 1, isize::MAX as usize)?;
+        let mut sizes = Sizes::default();
+        for (&id, tensor) in network.graph.inputs.iter().zip(sample) {
+            sizes.learn(&network.graph.value(id).shape, &tensor.shape);
+        }
+        let graph = &*network.graph.sized(&sizes)?;
+        let plan = Plan::new(graph, sizes.batch(), isize::MAX as usize)?;
         let mut executor = Executor::new(plan, 0)?;
         let views = sample.iter().map(|t| TensorView::from_slice(&t.shape, &t.data).context("a sample's shape fits its data"));
         let views = views.collect::<Result<Vec<_>>>()?;

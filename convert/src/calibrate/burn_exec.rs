@@ -10,9 +10,9 @@ use burn_backend::tensor::FloatTensor;
 use burn_backend::{Backend, Shape, TensorData, try_read_sync};
 use burn_flex::Flex;
 use quaver_core::backend::{Operand, OutputMut};
+use quaver_core::graph::check::GraphError;
 use quaver_core::graph::op::{BinaryFn, Pool, PoolFn, ReduceFn, UnaryFn};
-use quaver_core::graph::shape::infer;
-use quaver_core::graph::{Dim, Network, Node, Op, ValueId};
+use quaver_core::graph::{Dim, Graph, Network, Node, Op, Sizes, ValueId};
 use quaver_core::reference::Reference;
 use quaver_core::tensor::{DType, TensorView, TensorViewMut, element_count};
 use thiserror::Error;
@@ -30,7 +30,7 @@ pub struct HostTensor {
 pub type Observe<'a> = &'a mut dyn FnMut(ValueId, &[f32], &[usize]);
 
 /// Why a float run failed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
 pub enum RunError {
     /// An input's number or shape.
@@ -50,6 +50,14 @@ pub enum RunError {
         value: String,
         /// Its type.
         dtype: DType,
+    },
+    /// Inputs of such sizes.
+    #[error("the network can't run at {sizes}: {source}")]
+    Sizes {
+        /// Names and numbers.
+        sizes: String,
+        /// What doesn't fit.
+        source: GraphError,
     },
     /// The device.
     #[error("burn failed on node '{node}': {what}")]
@@ -108,8 +116,7 @@ impl<B: Backend> FloatRunner<B> {
     /// # Errors
     /// [`RunError`] where an input doesn't fit or the device fails.
     pub fn run(&self, inputs: &[HostTensor], observe: Observe<'_>) -> Result<Vec<HostTensor>, RunError> {
-        let graph = &self.network.graph;
-        self.check_inputs(inputs)?;
+        let graph = &self.sized(inputs)?;
         let mut values: Vec<Option<HostTensor>> = vec![None; graph.values.len()];
         for (&id, input) in graph.inputs.iter().zip(inputs) {
             observe(id, &input.data, &input.shape);
@@ -117,7 +124,7 @@ impl<B: Backend> FloatRunner<B> {
         }
         for (node, dead) in graph.nodes.iter().zip(&self.dead) {
             let operands: Vec<HostTensor> = node.inputs.iter().map(|&id| self.host(&values, id)).collect();
-            let result = self.node(node, operands)?;
+            let result = self.node(node, &graph.value(node.outputs[0]).shape, operands)?;
             observe(node.outputs[0], &result.data, &result.shape);
             values[node.outputs[0].index()] = Some(result);
             for id in dead {
@@ -127,26 +134,22 @@ impl<B: Backend> FloatRunner<B> {
         Ok(graph.outputs.iter().map(|&id| self.host(&values, id)).collect())
     }
 
-    fn check_inputs(&self, inputs: &[HostTensor]) -> Result<(), RunError> {
+    /// The graph for inputs of such shapes.
+    fn sized(&self, inputs: &[HostTensor]) -> Result<Graph, RunError> {
         let graph = &self.network.graph;
-        let batch = graph.inputs.iter().zip(inputs).find_map(|(&id, t)| {
-            let dims = &graph.value(id).shape;
-            dims.iter().zip(&t.shape).find_map(|(d, &n)| if *d == Dim::BATCH { Some(n) } else { None })
-        });
+        let mut sizes = Sizes::default();
         for (i, &id) in graph.inputs.iter().enumerate() {
             let value = graph.value(id);
-            let expected: Option<Vec<usize>> = value.shape.iter().map(|d| d.at(batch.unwrap_or(1))).collect();
-            let got = inputs.get(i).map(|t| (t.shape.clone(), t.data.len()));
-            let fits = got.as_ref().is_some_and(|(s, n)| Some(s) == expected.as_ref() && element_count(s) == Some(*n) && *n > 0);
-            if !fits {
+            let fits = |t: &HostTensor| element_count(&t.shape) == Some(t.data.len()) && !t.data.is_empty();
+            if !inputs.get(i).is_some_and(|t| fits(t) && sizes.learn(&value.shape, &t.shape)) {
                 return Err(RunError::Input {
                     name: value.name.clone(),
                     expected: quaver_core::graph::dim::display(&value.shape),
-                    got: got.map_or("nothing".to_owned(), |(s, _)| format!("{s:?}")),
+                    got: inputs.get(i).map_or("nothing".to_owned(), |t| format!("{:?}", t.shape)),
                 });
             }
         }
-        Ok(())
+        graph.fixed(&sizes).map_err(|source| RunError::Sizes { sizes: sizes.to_string(), source })
     }
 
     fn host(&self, values: &[Option<HostTensor>], id: ValueId) -> HostTensor {
@@ -182,17 +185,15 @@ impl<B: Backend> FloatRunner<B> {
         B::float_from_data(TensorData::new(tensor.data, tensor.shape), &self.device)
     }
 
-    fn node(&self, node: &Node, mut operands: Vec<HostTensor>) -> Result<HostTensor, RunError> {
-        let dims: Vec<Vec<Dim>> = operands.iter().map(|t| t.shape.iter().map(|&d| Dim::Fixed(d)).collect()).collect();
-        let op = at_shape(&self.network, node, &operands);
+    fn node(&self, node: &Node, shape: &[Dim], mut operands: Vec<HostTensor>) -> Result<HostTensor, RunError> {
         let failed = |what: String| RunError::Device { node: node.name.clone(), what };
-        let shape = infer(&op, &dims.iter().map(Vec::as_slice).collect::<Vec<_>>()).map_err(|e| failed(e.to_string()))?;
-        let shape: Vec<usize> = shape.iter().filter_map(|d| d.fixed()).collect();
-        if !on_burn(&op, &operands) {
-            return Ok(reference(&op, &operands, shape));
+        let shape: Vec<usize> = shape.iter().filter_map(Dim::fixed).collect();
+        let op = &node.op;
+        if !on_burn(op, &operands) {
+            return Ok(reference(op, &operands, shape));
         }
         let x = self.upload(operands.remove(0));
-        let y = match &op {
+        let y = match op {
             Op::Conv(c) => {
                 let w = self.weights.get(&node.inputs[1]).cloned().unwrap_or_else(|| self.upload(operands.remove(0)));
                 let bias = (node.inputs.len() > 2).then(|| operands.pop()).flatten().map(|b| self.upload(b));
@@ -287,21 +288,6 @@ fn to_nchw<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
 
 fn from_nchw<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     B::float_permute(x, &[0, 2, 3, 1])
-}
-
-/// The operation with the batch size put in where an attribute depends on it.
-fn at_shape(network: &Network, node: &Node, operands: &[HostTensor]) -> Op {
-    let symbolic = &network.graph.value(node.inputs[0]).shape;
-    let batch = symbolic.iter().zip(operands.first().map_or(&[][..], |t| &t.shape)).find_map(|(d, &n)| match d {
-        Dim::Batch { times } => Some(n / times),
-        Dim::Fixed(_) => None,
-    });
-    let fix = |dims: &[Dim]| dims.iter().map(|d| d.at(batch.unwrap_or(1)).map_or(*d, Dim::Fixed)).collect();
-    match &node.op {
-        Op::Reshape { shape } => Op::Reshape { shape: fix(shape) },
-        Op::Resize(r) => Op::Resize(quaver_core::graph::op::Resize { shape: fix(&r.shape), ..r.clone() }),
-        op => op.clone(),
-    }
 }
 
 fn reference(op: &Op, operands: &[HostTensor], shape: Vec<usize>) -> HostTensor {

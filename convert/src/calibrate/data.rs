@@ -195,7 +195,7 @@ impl Samples {
         for (input, (name, shape, array)) in graph.inputs.iter().zip(read_npz(path, graph)?) {
             let value = graph.value(*input);
             let sample = &value.shape[1.min(value.shape.len())..];
-            let fits = shape.len() == value.shape.len() && shape[1..].iter().zip(sample).all(|(&n, d)| d.fixed() == Some(n));
+            let fits = shape.len() == value.shape.len() && shape[1..].iter().zip(sample).all(|(&n, d)| d.fixed().is_none_or(|d| d == n));
             if !fits || element_count(&shape).is_none() {
                 let expected = quaver_core::graph::dim::display(sample);
                 return Err(DataError::Shape { name, got: shape, input: value.name.clone(), expected });
@@ -233,7 +233,7 @@ impl Samples {
 
     /// Standard normal numbers, the same on every machine.
     pub fn random(count: usize, graph: &Graph) -> Self {
-        let shape = |d: &[Dim]| d.iter().map(|d| d.at(1).unwrap_or(1)).collect();
+        let shape = |d: &[Dim]| d.iter().map(Dim::about).collect();
         Self { len: count, source: Source::Random { shapes: graph.inputs.iter().map(|&i| shape(&graph.value(i).shape)).collect() } }
     }
 

@@ -83,8 +83,8 @@ pub enum ImportError {
     /// Nodes that depend on each other.
     #[error("the nodes {0} depend on each other in a circle")]
     Cycle(String),
-    /// An extent that the model leaves open.
-    #[error("input '{input}' has shape {shape}; say what its open extents are, e.g. --input-shape {input}={example}")]
+    /// What can't be done with extents that the model leaves open.
+    #[error("{source}; input '{input}' has shape {shape}: say what its open extents are, e.g. --input-shape {input}={example}")]
     OpenShape {
         /// The input.
         input: String,
@@ -92,6 +92,9 @@ pub enum ImportError {
         shape: String,
         /// A shape that would do.
         example: String,
+        /// What can't be done while they are open.
+        #[source]
+        source: Box<ImportError>,
     },
     /// A shape given for an input that doesn't exist or has another rank.
     #[error("the shape given for '{input}' doesn't fit: {what}")]

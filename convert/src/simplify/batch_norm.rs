@@ -67,7 +67,7 @@ impl Channels {
             _ => return None,
         };
         let data = net.elements::<f32>(c)?;
-        let per_channel = net.graph.value(c).shape.iter().rev().skip(1).all(|&d| d == Dim::Fixed(1));
+        let per_channel = net.graph.value(c).shape.iter().rev().skip(1).all(|d| *d == Dim::Fixed(1));
         if &net.graph.value(x).shape != shape || !per_channel || !(data.len() == channels || data.len() == 1) {
             return None;
         }

@@ -36,7 +36,7 @@ fn shuffle(r: &Rewriter, node: &Node) -> Option<(ValueId, usize, usize)> {
     // The dimension of x that was split: as much before it, and groups times members in it.
     let before = Dim::product(&grouped[..a]);
     let axis = (0..shape.len()).find(|&i| Dim::product(&shape[..i]) == before && shape[i] != Dim::Fixed(1))?;
-    (grouped[a].times(grouped[a + 1])? == shape[axis]).then_some((x, axis, groups))
+    (grouped[a].times(&grouped[a + 1])? == shape[axis]).then_some((x, axis, groups))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Identities: operations that return their operand, and reshapes of reshapes.
 
 use quaver_core::graph::op::{BinaryFn, PoolFn, ReduceFn, UnaryFn, Window};
-use quaver_core::graph::{Network, Node, Op, ValueId};
+use quaver_core::graph::{Dim, Network, Node, Op, ValueId};
 
 use super::rewrite::{PassResult, Rewriter, rewrite, uniform};
 
@@ -43,7 +43,7 @@ fn operand(r: &Rewriter, node: &Node) -> Option<ValueId> {
     }
     let identity = match &node.op {
         Op::Reshape { .. } | Op::Slice { .. } if from.shape == to.shape => match &node.op {
-            Op::Slice { cuts } => cuts.iter().all(|c| c.start == 0 && (c.step == 1 || c.len == 1)),
+            Op::Slice { cuts } => cuts.iter().all(|c| c.start == Dim::Fixed(0) && (c.step == 1 || c.len == Dim::Fixed(1))),
             _ => true,
         },
         Op::Transpose { perm } => perm.iter().enumerate().all(|(i, &p)| i == p),
@@ -83,7 +83,7 @@ mod tests {
         let ops = [
             Op::Reshape { shape: shape() },
             Op::Transpose { perm: vec![0, 1, 2] },
-            Op::Slice { cuts: vec![Cut { axis: 1, start: 0, len: 4, step: 1 }] },
+            Op::Slice { cuts: vec![Cut::new(1, 0, 4, 1)] },
             Op::Concat { axis: 1 },
             Op::ChannelShuffle { axis: 1, groups: 4 },
             Op::Unary { function: UnaryFn::Clip { lo: f32::MIN, hi: f32::MAX } },
@@ -106,7 +106,7 @@ mod tests {
         let x = net.input("x", DType::F32, vec![Dim::BATCH, 1.into(), 3.into()]);
         let ones = net.constant("ones", &[2, 1], &[1f32; 2]);
         let wide = net.push(Op::Binary { function: BinaryFn::Mul }, &[x, ones], "", "wide").expect("valid");
-        let cut = Cut { axis: 2, start: 2, len: 3, step: -1 };
+        let cut = Cut::new(2, 2, 3, -1);
         let back = net.push(Op::Slice { cuts: vec![cut] }, &[wide], "", "back").expect("valid");
         net.output(back);
         assert_eq!(remove(net).expect("valid").graph.nodes.len(), 2);

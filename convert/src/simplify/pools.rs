@@ -14,7 +14,7 @@ pub(super) fn globalise(network: Network) -> PassResult {
             let plain = window.pads_begin[d] == 0 && window.pads_end[d] == 0 && window.dilations[d] == 1;
             plain && shape[d + 1] == Dim::Fixed(window.kernel[d])
         });
-        if !whole || (pool.ceil_mode && r.shape(node.outputs[0])[1..3] != [Dim::Fixed(1); 2]) {
+        if !whole || (pool.ceil_mode && r.shape(node.outputs[0])[1..3] != [Dim::Fixed(1), Dim::Fixed(1)]) {
             return Ok(None);
         }
         let op = Op::Reduce { function: ReduceFn::Mean, axes: vec![1, 2], keep_dims: true };

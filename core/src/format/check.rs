@@ -233,7 +233,7 @@ impl NodeCheck<'_> {
     }
 
     fn channels(&self, axis: usize) -> Option<usize> {
-        self.operand(0)?.shape.get(axis).copied().and_then(Dim::fixed)
+        self.operand(0)?.shape.get(axis).and_then(Dim::fixed)
     }
 
     /// The elements of a constant operand; nothing where it is none of that type.

@@ -4,6 +4,7 @@
 
 use thiserror::Error;
 
+use super::extent::BATCH;
 use super::op::{BinaryFn, Epilogue, Op, PoolFn, ReduceFn};
 use super::shape::{ShapeError, infer};
 use super::{Dim, Graph, Node, Value, ValueId};
@@ -113,7 +114,24 @@ pub fn check(graph: &Graph) -> Result<(), GraphError> {
             return Err(GraphError::Value { node: "inputs".into(), index: id.0, problem: "is defined twice" });
         }
     }
+    let mut symbols = vec![BATCH];
+    for dim in graph.inputs.iter().flat_map(|&id| &graph.value(id).shape) {
+        if let Dim::Open(extent) = dim {
+            let error = || GraphError::BadValue { value: "inputs".into(), what: "an open extent of an input is no name" };
+            symbols.push(extent.name().ok_or_else(error)?);
+        }
+    }
     for (index, node) in graph.nodes.iter().enumerate() {
+        let mut known = true;
+        for dim in node.op.extents() {
+            if let Dim::Open(extent) = dim {
+                extent.symbols(&mut |name| known &= symbols.contains(&name));
+            }
+        }
+        if !known {
+            let what = "an extent depends on what is no extent of an input".to_owned();
+            return Err(GraphError::Type { node: node.name.clone(), op: node.op.name(), what });
+        }
         let name = if node.name.is_empty() { format!("#{index}") } else { node.name.clone() };
         check_node(graph, node, &name, &mut defined)?;
     }
@@ -136,13 +154,13 @@ fn check_value(value: &Value) -> Result<(), GraphError> {
     if value.shape.len() > MAX_RANK {
         return bad("its rank is above 8");
     }
-    if value.constant.is_some() && value.shape.iter().any(|d| d.is_batch()) {
-        return bad("a constant's shape can't depend on the batch size");
+    if value.constant.is_some() && value.shape.iter().any(|d| d.fixed().is_none()) {
+        return bad("a constant's shape can't depend on the inputs");
     }
     if value.shape.iter().any(|d| matches!(d, Dim::Batch { times: 0 })) {
         return bad("a multiple of the batch size is 0");
     }
-    let bytes = Dim::product(&value.shape).and_then(|n| n.at(1)).and_then(|n| n.checked_mul(value.dtype.size()));
+    let bytes = value.shape.iter().try_fold(value.dtype.size(), |n, d| n.checked_mul(d.about()));
     if bytes.is_none_or(|n| n > isize::MAX as usize) {
         return Err(GraphError::TooLarge { value: value.name.clone() });
     }
@@ -236,8 +254,8 @@ fn check_types(op: &Op, inputs: &[&Value], output: &Value) -> Result<(), String>
             if *function != ReduceFn::Mean {
                 return Err("is not defined on u8".into());
             }
-            // 2²³ bytes sum to less than 2³¹.
-            let count = axes.iter().try_fold(1usize, |n, &a| n.checked_mul(inputs[0].shape[a].fixed()?));
+            // 2²³ bytes sum to less than 2³¹. Of what is open, the graph of a run is asked.
+            let count = axes.iter().try_fold(1usize, |n, &a| n.checked_mul(inputs[0].shape[a].fixed().unwrap_or(1)));
             if count.is_none_or(|n| n > 1 << 23) {
                 return Err("sums more than 2^23 bytes, which could overflow".into());
             }

@@ -4,21 +4,24 @@
 //! graph to graph, the quantizer puts integer operations in, and the `.qvr` file holds it. So every stage can be printed,
 //! checked and run by the same code.
 //!
-//! * [`op`] the operations · [`dim`] extents with a symbolic batch · [`shape`] shape and type inference
+//! * [`op`] the operations · [`dim`] and [`extent`] extents, numbers or symbolic · [`shape`] shape and type inference
 //! * [`check`] structural validation · [`network`] a graph with its constants · [`print`](mod@print) a listing for people
 
 pub mod check;
 pub mod dim;
+pub mod extent;
 pub mod largest;
 pub mod network;
 pub mod op;
 pub mod print;
 mod read;
 pub mod shape;
+pub mod specialize;
 
 pub use dim::Dim;
 pub use network::Network;
 pub use op::Op;
+pub use specialize::Sizes;
 
 use serde::Serialize;
 

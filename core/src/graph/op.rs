@@ -164,17 +164,49 @@ impl Op {
     }
 }
 
+impl Op {
+    /// The extents among its attributes, which may be open.
+    pub fn extents(&self) -> Vec<&Dim> {
+        match self {
+            Op::Reshape { shape } | Op::Resize(Resize { shape, .. }) => shape.iter().collect(),
+            Op::Slice { cuts } => cuts.iter().flat_map(|cut| [&cut.start, &cut.len]).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// As [`Op::extents`], to change them.
+    pub fn extents_mut(&mut self) -> Vec<&mut Dim> {
+        match self {
+            Op::Reshape { shape } | Op::Resize(Resize { shape, .. }) => shape.iter_mut().collect(),
+            Op::Slice { cuts } => cuts.iter_mut().flat_map(|cut| [&mut cut.start, &mut cut.len]).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// One axis of a [`Op::Slice`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Cut {
     /// The dimension.
     pub axis: usize,
     /// First element taken.
-    pub start: usize,
+    pub start: Dim,
     /// Number of elements taken.
-    pub len: usize,
+    pub len: Dim,
     /// Distance between two of them; not 0, negative runs backwards.
     pub step: isize,
+}
+
+impl Cut {
+    /// Of `len` elements from `start` on.
+    pub fn new(axis: usize, start: impl Into<Dim>, len: impl Into<Dim>, step: isize) -> Self {
+        Self { axis, start: start.into(), len: len.into(), step }
+    }
+
+    /// The first element and their number, in a graph that can run.
+    pub fn range(&self) -> [usize; 2] {
+        [&self.start, &self.len].map(|dim| dim.fixed().unwrap_or(0))
+    }
 }
 
 /// What a [`Op::Pad`] puts around its input.
@@ -504,7 +536,8 @@ pub struct Resize {
     pub coordinates: Coordinates,
     /// Extents of the output.
     pub shape: Vec<Dim>,
-    /// Output extent over input extent along each dimension, as the model gives it (1 where nothing changes).
+    /// Output extent over input extent along each dimension, as the model gives it (1 where nothing changes); 0 where that is
+    /// the ratio of the extents, which only the graph of a run knows.
     pub scales: Vec<f32>,
 }
 

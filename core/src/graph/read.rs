@@ -1,5 +1,6 @@
 //! The graph from JSON, in the form in which serde writes it: every field is known, and none stands twice.
 
+use super::extent::Extent;
 use super::op::{
     BinaryFn, Conv, ConvTranspose, Coordinates, Cut, DepthOrder, Epilogue, PadMode, Pool, PoolFn, QConv, QConvTranspose, QGemm, ReduceFn,
     Residual, Resize, ResizeMode, UnaryFn, Window,
@@ -46,9 +47,10 @@ impl Read for Dim {
         if !value.is_object() {
             return usize::read(value).map(Dim::Fixed);
         }
-        let mut object = value.object()?;
-        let times = object.take("N")?;
-        object.end().map(|()| Dim::Batch { times })
+        match value.variant() {
+            Ok((name, Some(times))) if name == "N" => usize::read(times).map(|times| Dim::Batch { times }),
+            _ => Dim::of(Extent::read(value)?).ok_or_else(|| Error::new("an extent is negative")),
+        }
     }
 }
 
@@ -214,7 +216,7 @@ mod tests {
             Op::Reshape { shape: vec![Dim::Batch { times: 3 }, 0.into()] },
             Op::Transpose { perm: vec![1, 0] },
             Op::Concat { axis: 1 },
-            Op::Slice { cuts: vec![Cut { axis: 1, start: 2, len: 3, step: -4 }] },
+            Op::Slice { cuts: vec![Cut::new(1, 2, 3, -4)] },
             pad(PadMode::Constant(-1.5)),
             pad(PadMode::Reflect),
             pad(PadMode::Edge),

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use super::Dim;
 use super::dim::display;
+use super::extent::Extent;
 use super::op::{Conv, ConvTranspose, Epilogue, Op, PadMode, Pool, QConv, QConvTranspose, QGemm, Resize, Window};
 use crate::format::weights::PackedShape;
 use crate::tensor::MAX_RANK;
@@ -33,8 +34,8 @@ pub enum ShapeError {
         /// What it should be.
         expected: usize,
     },
-    /// An extent that must be a number, but depends on the batch size.
-    #[error("dimension {axis} of {shape} depends on the batch size, which {what} doesn't allow")]
+    /// An extent that must be a number, but depends on the inputs' extents.
+    #[error("dimension {axis} of {shape} depends on the extents of the inputs, which {what} doesn't allow")]
     Symbolic {
         /// Which dimension.
         axis: usize,
@@ -112,8 +113,8 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
         Op::Gemm => gemm(inputs),
         Op::MatMul => mat_mul(inputs),
         Op::Unary { .. } | Op::Quantize { channels_last: false } | Op::Dequantize => Ok(one(inputs)?.to_vec()),
-        Op::Quantize { channels_last: true } => match *one(inputs)? {
-            [n, c, h, w] => Ok(vec![n, h, w, c]),
+        Op::Quantize { channels_last: true } => match one(inputs)? {
+            [n, c, h, w] => Ok([n, h, w, c].map(Dim::clone).to_vec()),
             _ => Err(ShapeError::Rank { operand: 0, shape: display(inputs[0]), expected: 4 }),
         },
         Op::Table => {
@@ -129,7 +130,7 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
     if shape.len() > MAX_RANK {
         return Err(ShapeError::Extent { shape: display(&shape) });
     }
-    let bytes = Dim::product(&shape).and_then(|n| n.at(1)).and_then(|n| n.checked_mul(8));
+    let bytes = shape.iter().try_fold(8usize, |n, d| n.checked_mul(d.about()));
     if bytes.is_none_or(|n| n > isize::MAX as usize) {
         return Err(ShapeError::TooLarge { shape: display(&shape) });
     }
@@ -147,6 +148,31 @@ pub fn window_extent(window: &Window, d: usize, extent: usize, ceil_mode: bool) 
         out -= 1;
     }
     (out > 0).then_some(out)
+}
+
+/// As [`window_extent`], where the extent may depend on the inputs' ones; `None` also where no formula says it.
+fn window_dim(window: &Window, d: usize, extent: &Dim, ceil_mode: bool) -> Option<Dim> {
+    if let Dim::Fixed(extent) = extent {
+        return window_extent(window, d, *extent, ceil_mode).map(Dim::Fixed);
+    }
+    let (stride, reach, end) = (window.strides[d], window.reach(d), window.pads_end[d]);
+    // A last window beyond the image would have to be left out.
+    if ceil_mode && stride + end > reach {
+        return None;
+    }
+    let up = if ceil_mode { stride - 1 } else { 0 };
+    let [room, less, stride] = [window.pads_begin[d] + end + up, reach, stride].map(|n| Extent::from(n as i64));
+    Dim::of(extent.extent()?.plus(&room)?.minus(&less)?.over(&stride)?.plus(&Extent::from(1))?)
+}
+
+/// As [`transposed_extent`], where the extent may depend on the inputs' ones.
+fn transposed_dim(window: &Window, d: usize, extent: &Dim, output_padding: usize) -> Option<Dim> {
+    if let Dim::Fixed(extent) = extent {
+        return transposed_extent(window, d, *extent, output_padding).map(Dim::Fixed);
+    }
+    let more = window.reach(d) as i64 + output_padding as i64 - window.pads_begin[d] as i64 - window.pads_end[d] as i64;
+    let stride = window.strides[d] as i64;
+    Dim::of(extent.extent()?.times(&Extent::from(stride))?.plus(&Extent::from(more - stride))?)
 }
 
 /// Extent of a transposed window's output.
@@ -181,11 +207,12 @@ fn fixed(shape: &[Dim], axis: usize, what: &'static str) -> Result<usize> {
     shape[axis].fixed().ok_or_else(|| ShapeError::Symbolic { axis, shape: display(shape), what })
 }
 
-fn image(shape: &[Dim], what: &'static str) -> Result<(Dim, [usize; 2], usize)> {
-    if shape.len() != 4 {
-        return Err(ShapeError::Rank { operand: 0, shape: display(shape), expected: 4 });
+/// Images, rows and columns, and channels of an operand NHWC; only the channels have to be known.
+fn image<'a>(shape: &'a [Dim], what: &'static str) -> Result<(&'a Dim, [&'a Dim; 2], usize)> {
+    match shape {
+        [n, h, w, _] => Ok((n, [h, w], fixed(shape, 3, what)?)),
+        _ => Err(ShapeError::Rank { operand: 0, shape: display(shape), expected: 4 }),
     }
-    Ok((shape[0], [fixed(shape, 1, what)?, fixed(shape, 2, what)?], fixed(shape, 3, what)?))
 }
 
 fn check_window(window: &Window, shape: &[Dim]) -> Result<()> {
@@ -200,9 +227,14 @@ fn check_window(window: &Window, shape: &[Dim]) -> Result<()> {
     Ok(())
 }
 
+/// Whether any extent depends on more than the batch size. What formulas don't say then, the graph of a run's extents is asked.
+fn open(shape: &[Dim]) -> bool {
+    shape.iter().any(Dim::is_open)
+}
+
 fn reshape(input: &[Dim], shape: &[Dim]) -> Result<Shape> {
     let (a, b) = (Dim::product(input), Dim::product(shape));
-    if a.is_none() || a != b {
+    if (a.is_none() || a != b) && !open(input) && !open(shape) {
         return Err(ShapeError::Mismatch { a: display(input), b: display(shape) });
     }
     Ok(shape.to_vec())
@@ -214,7 +246,7 @@ fn transpose(input: &[Dim], perm: &[usize]) -> Result<Shape> {
     if !valid {
         return Err(attribute("perm", &perm, input));
     }
-    Ok(perm.iter().map(|&p| input[p]).collect())
+    Ok(perm.iter().map(|&p| input[p].clone()).collect())
 }
 
 fn concat(inputs: &[&[Dim]], axis: usize) -> Result<Shape> {
@@ -223,19 +255,20 @@ fn concat(inputs: &[&[Dim]], axis: usize) -> Result<Shape> {
     if axis >= first.len() {
         return Err(attribute("axis", &axis, first));
     }
-    let mut total = 0usize;
+    let mut total = Dim::Fixed(0);
     for input in inputs {
-        let fits = input.len() == first.len() && (0..first.len()).all(|i| i == axis || input[i] == first[i]);
+        let agree = |a: &Dim, b: &Dim| a == b || a.is_open() || b.is_open();
+        let fits = input.len() == first.len() && (0..first.len()).all(|i| i == axis || agree(&input[i], &first[i]));
         if !fits {
             return Err(ShapeError::Mismatch { a: display(first), b: display(input) });
         }
         if inputs.len() == 1 {
             return Ok(first.to_vec());
         }
-        total = total.checked_add(fixed(input, axis, "Concat")?).ok_or_else(|| extent_error(input))?;
+        total = total.plus(&input[axis]).ok_or_else(|| extent_error(input))?;
     }
     let mut shape = first.to_vec();
-    shape[axis] = Dim::Fixed(total);
+    shape[axis] = total;
     Ok(shape)
 }
 
@@ -246,14 +279,19 @@ fn slice(input: &[Dim], cuts: &[super::op::Cut]) -> Result<Shape> {
         if cut.axis >= input.len() || std::mem::replace(&mut seen[cut.axis], true) {
             return Err(attribute("axis", &cut, input));
         }
-        let extent = fixed(input, cut.axis, "Slice")?;
-        let last = cut.len.checked_sub(1).and_then(|n| isize::try_from(n).ok()).and_then(|n| n.checked_mul(cut.step));
-        let last = last.and_then(|n| n.checked_add(isize::try_from(cut.start).ok()?));
-        let inside = cut.start < extent && last.is_some_and(|l| l >= 0 && (l as usize) < extent);
-        if cut.step == 0 || !inside {
+        let inside = |start: usize, len: usize, extent: usize| {
+            let last = len.checked_sub(1).and_then(|n| isize::try_from(n).ok()).and_then(|n| n.checked_mul(cut.step));
+            let last = last.and_then(|n| n.checked_add(isize::try_from(start).ok()?));
+            start < extent && last.is_some_and(|l| l >= 0 && (l as usize) < extent)
+        };
+        let known = match (cut.start.fixed(), cut.len.fixed(), input[cut.axis].fixed()) {
+            (Some(start), Some(len), Some(extent)) => inside(start, len, extent),
+            _ => cut.len != Dim::Fixed(0),
+        };
+        if cut.step == 0 || !known {
             return Err(attribute("cut", &cut, input));
         }
-        shape[cut.axis] = Dim::Fixed(cut.len);
+        shape[cut.axis] = cut.len.clone();
     }
     Ok(shape)
 }
@@ -267,24 +305,18 @@ fn pad(input: &[Dim], before: &[usize], after: &[usize], mode: PadMode) -> Resul
         if before[axis] == 0 && after[axis] == 0 {
             continue;
         }
-        let extent = fixed(input, axis, "Pad")?;
-        let most = match mode {
-            PadMode::Constant(_) => usize::MAX,
-            PadMode::Reflect => extent.saturating_sub(1),
-            PadMode::Edge => {
-                if extent > 0 {
-                    usize::MAX
-                } else {
-                    0
-                }
-            }
-            PadMode::Wrap => extent,
+        let most = match (mode, input[axis].fixed()) {
+            (PadMode::Constant(_), _) | (_, None) => usize::MAX,
+            (PadMode::Reflect, Some(extent)) => extent.saturating_sub(1),
+            (PadMode::Edge, Some(0)) => 0,
+            (PadMode::Edge, Some(_)) => usize::MAX,
+            (PadMode::Wrap, Some(extent)) => extent,
         };
         if before[axis] > most || after[axis] > most {
             return Err(attribute("pads", &(before, after), input));
         }
-        let total = extent.checked_add(before[axis]).and_then(|n| n.checked_add(after[axis]));
-        shape[axis] = Dim::Fixed(total.ok_or_else(|| extent_error(input))?);
+        let total = before[axis].checked_add(after[axis]).and_then(|more| input[axis].plus(&Dim::Fixed(more)));
+        shape[axis] = total.ok_or_else(|| extent_error(input))?;
     }
     Ok(shape)
 }
@@ -293,17 +325,19 @@ fn depth_to_space(input: &[Dim], block: usize) -> Result<Shape> {
     let (n, [h, w], c) = image(input, "DepthToSpace")?;
     let area = block.checked_mul(block).filter(|&a| a > 0 && c % a == 0);
     let area = area.ok_or_else(|| attribute("block", &block, input))?;
-    let grown = |x: usize| x.checked_mul(block).ok_or_else(|| extent_error(input));
-    Ok(vec![n, grown(h)?.into(), grown(w)?.into(), (c / area).into()])
+    let grown = |x: &Dim| x.times(&Dim::Fixed(block)).ok_or_else(|| extent_error(input));
+    Ok(vec![n.clone(), grown(h)?, grown(w)?, (c / area).into()])
 }
 
 fn space_to_depth(input: &[Dim], block: usize) -> Result<Shape> {
     let (n, [h, w], c) = image(input, "SpaceToDepth")?;
-    if block == 0 || h % block != 0 || w % block != 0 {
-        return Err(attribute("block", &block, input));
-    }
+    let shrunk = |x: &Dim| match x {
+        Dim::Fixed(x) => (block != 0 && x % block == 0).then(|| Dim::Fixed(x / block)),
+        _ => Dim::of(x.extent()?.over(&Extent::from(i64::try_from(block).ok()?))?),
+    };
+    let shrunk = |x: &Dim| shrunk(x).ok_or_else(|| attribute("block", &block, input));
     let depth = block.checked_mul(block).and_then(|a| a.checked_mul(c)).ok_or_else(|| extent_error(input))?;
-    Ok(vec![n, (h / block).into(), (w / block).into(), depth.into()])
+    Ok(vec![n.clone(), shrunk(h)?, shrunk(w)?, depth.into()])
 }
 
 fn channel_shuffle(input: &[Dim], axis: usize, groups: usize) -> Result<Shape> {
@@ -322,12 +356,15 @@ fn channel_shuffle(input: &[Dim], axis: usize, groups: usize) -> Result<Shape> {
 /// [`ShapeError::Mismatch`] where neither extent is 1 and they differ.
 pub fn broadcast(a: &[Dim], b: &[Dim]) -> Result<Shape> {
     let rank = a.len().max(b.len());
-    let at = |s: &[Dim], i: usize| if i + s.len() < rank { Dim::Fixed(1) } else { s[i + s.len() - rank] };
+    let at = |s: &[Dim], i: usize| if i + s.len() < rank { Dim::Fixed(1) } else { s[i + s.len() - rank].clone() };
     (0..rank)
         .map(|i| match (at(a, i), at(b, i)) {
             (x, y) if x == y => Ok(x),
             (Dim::Fixed(1), y) => Ok(y),
             (x, Dim::Fixed(1)) => Ok(x),
+            // Equal, or one of them 1, or else the run is refused.
+            (x @ Dim::Fixed(_), Dim::Open(_)) | (Dim::Open(_), x @ Dim::Fixed(_)) => Ok(x),
+            (x, Dim::Open(_)) | (x @ Dim::Open(_), _) => Ok(x),
             _ => Err(ShapeError::Mismatch { a: display(a), b: display(b) }),
         })
         .collect()
@@ -340,22 +377,20 @@ fn pool(input: &[Dim], pool: &Pool) -> Result<Shape> {
     if (0..2).any(|d| pool.window.pads_begin[d] >= pool.window.reach(d) || pool.window.pads_end[d] >= pool.window.reach(d)) {
         return Err(attribute("pads (not less than the kernel)", &pool.window, input));
     }
-    let out = |d: usize| window_extent(&pool.window, d, extents[d], pool.ceil_mode).ok_or_else(|| extent_error(input));
-    Ok(vec![n, out(0)?.into(), out(1)?.into(), c.into()])
+    let out = |d: usize| window_dim(&pool.window, d, extents[d], pool.ceil_mode).ok_or_else(|| extent_error(input));
+    Ok(vec![n.clone(), out(0)?, out(1)?, c.into()])
 }
 
 fn reduce(input: &[Dim], axes: &[usize], keep_dims: bool) -> Result<Shape> {
     if axes.windows(2).any(|w| w[0] >= w[1]) || axes.iter().any(|&a| a >= input.len()) {
         return Err(attribute("axes", &axes, input));
     }
-    for &axis in axes {
-        if fixed(input, axis, "a reduction")? == 0 {
-            return Err(extent_error(input));
-        }
+    if axes.iter().any(|&axis| input[axis] == Dim::Fixed(0)) {
+        return Err(extent_error(input));
     }
-    let kept = input.iter().enumerate().filter_map(|(i, &d)| match axes.contains(&i) {
+    let kept = input.iter().enumerate().filter_map(|(i, d)| match axes.contains(&i) {
         true => keep_dims.then_some(Dim::Fixed(1)),
-        false => Some(d),
+        false => Some(d.clone()),
     });
     Ok(kept.collect())
 }
@@ -364,18 +399,20 @@ fn axis_kept(input: &[Dim], axis: usize) -> Result<Shape> {
     if axis >= input.len() {
         return Err(attribute("axis", &axis, input));
     }
-    fixed(input, axis, "Softmax")?;
     Ok(input.to_vec())
 }
 
 fn resize(input: &[Dim], resize: &Resize) -> Result<Shape> {
     let shape = &resize.shape;
     let sized = shape.len() == input.len() && resize.scales.len() == input.len();
-    if !sized || resize.scales.iter().any(|s| !(s.is_finite() && *s > 0.0)) {
+    // 0 stands for the extents' ratio, where that is not known yet.
+    let valid =
+        |axis: usize| resize.scales[axis].is_finite() && (resize.scales[axis] > 0.0 || shape[axis].is_open() || input[axis].is_open());
+    if !sized || !(0..input.len()).all(valid) {
         return Err(attribute("scales (a positive number a dimension)", &format_args!("a list of {}", resize.scales.len()), input));
     }
     for axis in 0..input.len() {
-        if shape[axis] != input[axis] && (fixed(input, axis, "Resize")? == 0 || fixed(shape, axis, "Resize")? == 0) {
+        if shape[axis] != input[axis] && (input[axis] == Dim::Fixed(0) || shape[axis] == Dim::Fixed(0)) {
             return Err(extent_error(input));
         }
     }
@@ -413,8 +450,8 @@ fn conv(inputs: &[&[Dim]], conv: &Conv) -> Result<Shape> {
         return Err(ShapeError::Mismatch { a: display(inputs[0]), b: display(inputs[1]) });
     }
     check_bias(inputs.get(2), channels)?;
-    let out = |d: usize| window_extent(&conv.window, d, extents[d], false).ok_or_else(|| extent_error(inputs[0]));
-    Ok(vec![n, out(0)?.into(), out(1)?.into(), channels.into()])
+    let out = |d: usize| window_dim(&conv.window, d, extents[d], false).ok_or_else(|| extent_error(inputs[0]));
+    Ok(vec![n.clone(), out(0)?, out(1)?, channels.into()])
 }
 
 fn conv_transpose(inputs: &[&[Dim]], conv: &ConvTranspose) -> Result<Shape> {
@@ -428,14 +465,14 @@ fn conv_transpose(inputs: &[&[Dim]], conv: &ConvTranspose) -> Result<Shape> {
     }
     check_bias(inputs.get(2), channels)?;
     let [h, w] = transposed_extents(&conv.window, extents, conv.output_padding, inputs[0])?;
-    Ok(vec![n, h.into(), w.into(), channels.into()])
+    Ok(vec![n.clone(), h, w, channels.into()])
 }
 
-fn transposed_extents(window: &Window, extents: [usize; 2], output_padding: [usize; 2], shape: &[Dim]) -> Result<[usize; 2]> {
+fn transposed_extents(window: &Window, extents: [&Dim; 2], output_padding: [usize; 2], shape: &[Dim]) -> Result<[Dim; 2]> {
     if (0..2).any(|d| output_padding[d] >= window.strides[d].max(window.dilations[d])) {
         return Err(attribute("output_padding", &output_padding, shape));
     }
-    let out = |d: usize| transposed_extent(window, d, extents[d], output_padding[d]).ok_or_else(|| extent_error(shape));
+    let out = |d: usize| transposed_dim(window, d, extents[d], output_padding[d]).ok_or_else(|| extent_error(shape));
     Ok([out(0)?, out(1)?])
 }
 
@@ -464,12 +501,12 @@ fn mat_mul(inputs: &[&[Dim]]) -> Result<Shape> {
         }
     }
     let (ra, rb) = (a.len(), b.len());
-    if a[ra - 1] != b[rb - 2] {
+    let (k, same) = (&a[ra - 1], &b[rb - 2]);
+    if k != same && !k.is_open() && !same.is_open() {
         return Err(ShapeError::Mismatch { a: display(a), b: display(b) });
     }
-    fixed(a, ra - 1, "MatMul")?;
     let mut shape = broadcast(&a[..ra - 2], &b[..rb - 2])?;
-    shape.extend([a[ra - 2], b[rb - 1]]);
+    shape.extend([a[ra - 2].clone(), b[rb - 1].clone()]);
     Ok(shape)
 }
 
@@ -479,7 +516,7 @@ fn check_epilogue(inputs: &[&[Dim]], epilogue: Option<&Epilogue>, output: &[Dim]
     let table = epilogue.is_some_and(|e| e.table);
     let wanted = 4 + usize::from(residual) + usize::from(table);
     arity(inputs, wanted..=wanted, "x, weights, bias, multiplier, and what its epilogue names")?;
-    if residual {
+    if residual && !open(inputs[4]) && !open(output) {
         expect(inputs[4], output)?;
     }
     if table {
@@ -502,8 +539,8 @@ fn q_conv(inputs: &[&[Dim]], conv: &QConv) -> Result<Shape> {
     check_groups(conv.groups, c, conv.channels, inputs[0])?;
     let packed = PackedShape::conv(conv.window.kernel, c, conv.channels, conv.groups).ok_or_else(|| extent_error(inputs[0]))?;
     check_packed(inputs, packed)?;
-    let out = |d: usize| window_extent(&conv.window, d, extents[d], false).ok_or_else(|| extent_error(inputs[0]));
-    let output = vec![n, out(0)?.into(), out(1)?.into(), conv.channels.into()];
+    let out = |d: usize| window_dim(&conv.window, d, extents[d], false).ok_or_else(|| extent_error(inputs[0]));
+    let output = vec![n.clone(), out(0)?, out(1)?, conv.channels.into()];
     check_epilogue(inputs, conv.epilogue.as_ref(), &output)?;
     Ok(output)
 }
@@ -516,7 +553,7 @@ fn q_conv_transpose(inputs: &[&[Dim]], conv: &QConvTranspose) -> Result<Shape> {
     let packed = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups).ok_or_else(|| extent_error(inputs[0]))?;
     check_packed(inputs, packed)?;
     let [h, w] = transposed_extents(&conv.window, extents, conv.output_padding, inputs[0])?;
-    let output = vec![n, h.into(), w.into(), conv.channels.into()];
+    let output = vec![n.clone(), h, w, conv.channels.into()];
     check_epilogue(inputs, conv.epilogue.as_ref(), &output)?;
     Ok(output)
 }

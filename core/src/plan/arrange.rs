@@ -127,7 +127,7 @@ mod tests {
     fn samples_that_meet_are_found() {
         let mean = |axis| Op::Reduce { function: ReduceFn::Mean, axes: vec![axis], keep_dims: true };
         let add = || Op::Binary { function: BinaryFn::Add };
-        let cut = |axis| Op::Slice { cuts: vec![Cut { axis, start: 1, len: 2, step: 1 }] };
+        let cut = |axis| Op::Slice { cuts: vec![Cut::new(axis, 1, 2, 1)] };
         let reshape = |shape: &[Dim]| Op::Reshape { shape: shape.to_vec() };
         assert!(apart(mean(1), None) && apart(Op::Softmax { axis: 2 }, None) && apart(cut(2), None));
         assert!(apart(Op::Transpose { perm: vec![0, 2, 1] }, None) && !apart(Op::Transpose { perm: vec![1, 0, 2] }, None));

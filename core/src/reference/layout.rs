@@ -47,9 +47,9 @@ pub(super) fn concat(axis: usize, inputs: &[Operand<'_>], output: &mut OutputMut
 pub(super) fn slice(cuts: &[Cut], inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
     let shape = inputs[0].view.shape();
     let strides = strides(shape);
-    let start = cuts.iter().map(|cut| cut.start as isize * strides[cut.axis]).sum();
+    let start = cuts.iter().map(|cut| cut.range()[0] as isize * strides[cut.axis]).sum();
     let dims = (0..shape.len()).map(|axis| match cuts.iter().find(|cut| cut.axis == axis) {
-        Some(cut) => (cut.len, cut.step * strides[axis]),
+        Some(cut) => (cut.range()[1], cut.step * strides[axis]),
         None => (shape[axis], strides[axis]),
     });
     gather(dims, start, inputs, output);
@@ -263,11 +263,11 @@ mod tests {
 
     #[test]
     fn slices_run_both_ways() {
-        let cuts = vec![Cut { axis: 2, start: 6, len: 4, step: -2 }, Cut { axis: 0, start: 1, len: 2, step: 1 }];
+        let cuts = vec![Cut::new(2, 6, 4, -2), Cut::new(0, 1, 2, 1)];
         same_everywhere(&Op::Slice { cuts }, &[3, 4, 7, 2], |y| vec![y[0] + 1, y[1], 6 - 2 * y[2], y[3]]);
-        let cuts = vec![Cut { axis: 1, start: 2, len: 3, step: 4 }];
+        let cuts = vec![Cut::new(1, 2, 3, 4)];
         same_everywhere(&Op::Slice { cuts }, &[5, 13], |y| vec![y[0], 2 + 4 * y[1]]);
-        same_everywhere(&Op::Slice { cuts: vec![Cut { axis: 0, start: 4, len: 5, step: -1 }] }, &[5], |y| vec![4 - y[0]]);
+        same_everywhere(&Op::Slice { cuts: vec![Cut::new(0, 4, 5, -1)] }, &[5], |y| vec![4 - y[0]]);
     }
 
     #[test]

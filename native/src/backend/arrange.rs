@@ -75,13 +75,13 @@ impl Bindings {
     fn fill_concat(&mut self, graph: &Graph, uses: &Uses, (index, node): (usize, &Node), stored: &mut [Option<Storage>]) {
         let value = node.outputs[0];
         let Some((last, _)) = graph.value(value).shape.split_last() else { return };
-        let (Op::Concat { axis }, Dim::Fixed(width)) = (&node.op, *last) else { return };
+        let (Op::Concat { axis }, &Dim::Fixed(width)) = (&node.op, last) else { return };
         if axis + 1 != graph.value(value).shape.len() || self.nodes[index].choice.kernel.kind != Kind::Concat {
             return;
         }
         let mut start = 0;
         for &id in &node.inputs {
-            let Some(Dim::Fixed(columns)) = graph.value(id).shape.last().copied() else { return };
+            let Some(&Dim::Fixed(columns)) = graph.value(id).shape.last() else { return };
             let writer = uses.writers[id.index()];
             let writer = writer.filter(|&writer| uses.readers[id.index()] == [index] && !has_residual(&graph.nodes[writer].op));
             if let Some(State::Packed(packed)) = writer.map(|writer| &mut self.nodes[writer].state) {
@@ -105,7 +105,7 @@ impl Bindings {
         if let State::Packed(packed) = &mut self.nodes[reader].state {
             packed.read_frames();
         }
-        let images = graph.value(id).shape[0];
+        let images = graph.value(id).shape[0].clone();
         Some(Storage::As([images].into_iter().chain(frame.extents().map(Dim::Fixed)).collect()))
     }
 }

@@ -16,14 +16,13 @@ pub(crate) mod work;
 use std::sync::Arc;
 
 use quaver_core::backend::{Backend, Operand, OutputMut};
-use quaver_core::graph::Op;
 use quaver_core::graph::largest::largest;
+use quaver_core::graph::{Constants, Graph, Op};
 use quaver_core::kernel::conv::Frame;
 use quaver_core::plan::arrange::Arrangement;
 use quaver_core::plan::{Plan, PlanError};
 use quaver_core::reference::Reference;
 
-use crate::Model;
 use crate::cpu::Isa;
 use crate::dispatch::kernel::Kind;
 use crate::dispatch::query::Query;
@@ -37,6 +36,15 @@ use crate::pool::Pool;
 pub(crate) struct Native {
     pool: Arc<Pool>,
     bindings: Bindings,
+}
+
+/// A graph that can run, with its constants.
+#[derive(Clone, Copy)]
+pub(crate) struct Net<'a> {
+    /// The graph.
+    pub(crate) graph: &'a Graph,
+    /// What its constants hold.
+    pub(crate) constants: &'a dyn Constants,
 }
 
 /// A kernel for each node.
@@ -65,37 +73,37 @@ enum State {
 }
 
 impl Bindings {
-    /// Plans `model` at that batch size in the way that is fastest, and binds its nodes, as [`Bindings::new`].
+    /// Plans a graph at that batch size in the way that is fastest, and binds its nodes, as [`Bindings::new`].
     ///
     /// # Errors
     /// Those of [`Plan::new`].
     pub(crate) fn planned(
         isas: &[Isa],
         threads: usize,
-        model: &Model,
+        net: Net<'_>,
         (batch, limit): (usize, usize),
         tuning: Option<&Tuning>,
     ) -> Result<(Plan, Self), PlanError> {
-        let graph = model.graph();
+        let graph = net.graph;
         let passes = arrange::passes(graph, batch, threads);
         let plan = Plan::arranged(graph, batch, limit, Arrangement { passes, stored: Vec::new() })?;
-        let mut bindings = Self::new(isas, threads, model, &plan, tuning);
+        let mut bindings = Self::new(isas, threads, net, &plan, tuning);
         let stored = bindings.store(graph, &plan);
         let arrangement = Arrangement { stored, ..plan.arrangement };
         Ok((Plan::arranged(graph, batch, limit, arrangement)?, bindings))
     }
 
-    /// Binds every node of `model` under `plan`, whose values all lie as they are, to a kernel of `isas` (ascending), or to
+    /// Binds every node under `plan`, whose values all lie as they are, to a kernel of `isas` (ascending), or to
     /// the one that `tuning` names.
-    pub(crate) fn new(isas: &[Isa], threads: usize, model: &Model, plan: &Plan, tuning: Option<&Tuning>) -> Self {
-        let (graph, largest) = (model.graph(), largest(model.graph(), model.constants()));
+    pub(crate) fn new(isas: &[Isa], threads: usize, net: Net<'_>, plan: &Plan, tuning: Option<&Tuning>) -> Self {
+        let (graph, largest) = (net.graph, largest(net.graph, net.constants));
         let bind = |(index, node)| {
             let query = Query::in_pass(graph, plan, index, threads).knowing(&largest, node);
             let choice = resolve(index, &query, isas, tuning);
             let state = match choice.kernel.kind {
                 Kind::Gemm => packed::Packed::bind(&query).map_or(State::None, |packed| {
                     let weights = node.inputs.get(1).and_then(|&id| graph.value(id).constant);
-                    let weights = weights.map(|id| bytemuck::cast_slice(model.constants().bytes_of(id)));
+                    let weights = weights.map(|id| bytemuck::cast_slice(net.constants.bytes_of(id)));
                     State::Packed(Box::new(packed.narrowed(&query, weights.unwrap_or_default())))
                 }),
                 Kind::Pool => depthwise::Average::bind(&query).map_or(State::None, |average| State::Average(Box::new(average))),

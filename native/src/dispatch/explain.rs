@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use quaver_core::plan::PlanError;
 use quaver_core::plan::arrange::Storage;
 use quaver_core::tensor::DType;
 
@@ -12,9 +11,10 @@ use super::peaks::Peaks;
 use super::query::Query;
 use super::tune::Tuning;
 use super::{Choice, candidates};
-use crate::Model;
-use crate::backend::Bindings;
+use crate::backend::{Bindings, Net};
 use crate::cpu::Isa;
+use crate::{Error, Model};
+use quaver_core::graph::Sizes;
 use quaver_core::graph::largest::largest;
 
 /// Where a node's result is written.
@@ -65,19 +65,21 @@ pub struct Explained {
     pub predicted: Duration,
 }
 
-/// Explains every node that runs at a batch size, in at most so many bytes for activations, with instruction sets (ascending),
+/// Explains every node that runs at those sizes of inputs, in at most so many bytes for activations, with instruction sets (ascending),
 /// threads and a side file, on a machine of such peaks.
 ///
 /// # Errors
-/// Those of [`Plan::new`](quaver_core::plan::Plan::new).
+/// [`Error::Sizes`] where no run can have such sizes, [`Error::Plan`] where it needs more memory.
 pub fn explain(
     model: &Model,
-    (batch, limit): (usize, usize),
+    (sizes, limit): (&Sizes, usize),
     (isas, threads, tuning): (&[Isa], usize, Option<&Tuning>),
     peaks: &Peaks,
-) -> Result<Vec<Explained>, PlanError> {
-    let (graph, largest) = (model.graph(), largest(model.graph(), model.constants()));
-    let (plan, bindings) = Bindings::planned(isas, threads, model, (batch, limit), tuning)?;
+) -> Result<Vec<Explained>, Error> {
+    let graph = &*model.sized(sizes)?;
+    let net = Net { graph, constants: model.constants() };
+    let largest = largest(graph, model.constants());
+    let (plan, bindings) = Bindings::planned(isas, threads, net, (sizes.batch(), limit), tuning)?;
     let choices: Vec<Choice> = bindings.choices().collect();
     let explain = |&index: &usize| {
         let (node, Choice { kernel, rule }) = (&graph.nodes[index], choices[index]);

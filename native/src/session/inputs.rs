@@ -1,8 +1,8 @@
-//! What a caller gives, against what the model takes: names to positions, types, shapes, the batch size. Allocates for
-//! errors only.
+//! What a caller gives, against what the model takes: names to positions, types, shapes, sizes.
 
-use quaver_core::graph::Dim;
 use quaver_core::graph::dim::display;
+use quaver_core::graph::extent::BATCH;
+use quaver_core::graph::{Dim, Sizes};
 use quaver_core::tensor::TensorView;
 
 use crate::Error;
@@ -34,33 +34,34 @@ pub(super) fn in_order<'a>(ports: &[Port], given: &[(&str, TensorView<'a>)], ord
     Ok(())
 }
 
-/// The batch size that the shapes of `tensors` say; 1 where no input depends on it.
-pub(super) fn batch_size(ports: &[Port], tensors: &[TensorView<'_>]) -> Result<usize, Error> {
-    let mut batch: Option<(usize, &str)> = None;
-    for (port, tensor) in ports.iter().zip(tensors) {
-        let refuse = || Error::InputShape { name: port.name.clone(), expected: display(&port.shape), got: tensor.shape().to_vec() };
-        if port.shape.len() != tensor.shape().len() {
-            return Err(refuse());
+/// The sizes that the shapes of `tensors` say.
+pub(super) fn sizes(ports: &[Port], tensors: &[TensorView<'_>]) -> Result<Sizes, Error> {
+    let mut all = Sizes::default();
+    for (at, (port, tensor)) in ports.iter().zip(tensors).enumerate() {
+        let mut own = Sizes::default();
+        if !own.learn(&port.shape, tensor.shape()) {
+            return Err(Error::InputShape { name: port.name.clone(), expected: display(&port.shape), got: tensor.shape().to_vec() });
         }
-        let mut own = None;
-        for (dim, &extent) in port.shape.iter().zip(tensor.shape()) {
-            match *dim {
-                Dim::Fixed(n) if n == extent => {}
-                Dim::Batch { times } if times > 0 && extent > 0 && extent % times == 0 => {
-                    if *own.get_or_insert(extent / times) != extent / times {
-                        return Err(refuse());
-                    }
-                }
-                _ => return Err(refuse()),
+        for (symbol, got) in own.iter() {
+            if let Some(expected) = all.get(symbol).filter(|&known| known != got) {
+                let other = ports[..at].iter().find(|port| names(port, symbol));
+                let (name, other) = (port.name.clone(), other.map(|port| port.name.clone()).unwrap_or_default());
+                return Err(match symbol {
+                    BATCH => Error::Batch { name, got, other, expected },
+                    _ => Error::Extent { name, symbol: symbol.to_owned(), got, other, expected },
+                });
             }
-        }
-        match (own, batch) {
-            (Some(got), Some((expected, other))) if got != expected => {
-                return Err(Error::Batch { name: port.name.clone(), got, other: other.to_owned(), expected });
-            }
-            (Some(got), None) => batch = Some((got, &port.name)),
-            _ => {}
+            all.set(symbol, got);
         }
     }
-    Ok(batch.map_or(1, |(n, _)| n))
+    Ok(all)
+}
+
+/// Whether an extent of a port has that name.
+fn names(port: &Port, symbol: &str) -> bool {
+    port.shape.iter().any(|dim| match dim {
+        Dim::Fixed(_) => false,
+        Dim::Batch { .. } => symbol == BATCH,
+        Dim::Open(open) => open.name() == Some(symbol),
+    })
 }

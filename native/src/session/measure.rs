@@ -70,9 +70,9 @@ impl Session {
 
     /// What is known about the nodes of the last run, all but their times.
     fn nodes(&self) -> Vec<NodeTime> {
-        let Some((executor, backend, _)) = self.executors.last() else { return Vec::new() };
-        let (graph, plan) = (self.model.graph(), executor.plan());
-        let kernels: Vec<&str> = backend.choices().map(|choice| choice.kernel.name).collect();
+        let Some(ready) = self.ready.last() else { return Vec::new() };
+        let (graph, plan) = (ready.graph(&self.model), ready.executor.plan());
+        let kernels: Vec<&str> = ready.backend.choices().map(|choice| choice.kernel.name).collect();
         let of = |&index: &usize| {
             let node = &graph.nodes[index];
             let query = Query::new(graph, plan, node, self.threads());

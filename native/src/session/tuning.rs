@@ -12,10 +12,10 @@ use quaver_core::plan::Plan;
 use quaver_core::tensor::TensorView;
 
 use super::Session;
-use super::inputs::{batch_size, in_order};
+use super::inputs::{in_order, sizes};
 use super::measure::Stopwatch;
 use crate::Error;
-use crate::backend::{Bindings, Native};
+use crate::backend::{Bindings, Native, Net};
 use crate::dispatch::kernel::{Kernel, Kind};
 use crate::dispatch::query::Query;
 use crate::dispatch::tune::{Change, Tuning};
@@ -62,11 +62,13 @@ impl Session {
     pub fn tune(&mut self, inputs: &[(&str, TensorView<'_>)], budget: Duration, progress: &mut dyn FnMut(f64)) -> Result<Tuning, Error> {
         let mut views = Vec::new();
         in_order(self.model.inputs(), inputs, &mut views)?;
-        let batch = batch_size(self.model.inputs(), &views)?;
-        let (graph, constants, threads) = (self.model.graph(), self.model.constants(), self.threads());
+        let sizes = sizes(self.model.inputs(), &views)?;
+        let graph = &*self.model.sized(&sizes)?;
+        let (batch, constants, threads) = (sizes.batch(), self.model.constants(), self.threads());
+        let net = Net { graph, constants };
         let plan = Plan::new(graph, batch, self.options.max_memory)?;
-        let mut tried: Vec<Tried> = plan.steps.iter().map(|&node| self.kernels_of(node, &plan)).collect();
-        let variants = self.variants(&tried, &plan, batch);
+        let mut tried: Vec<Tried> = plan.steps.iter().map(|&node| self.kernels_of(node, net, &plan)).collect();
+        let variants = self.variants(&tried, net, &plan);
         let scratch = variants.iter().map(Native::scratch).max().unwrap_or(0);
         let mut executor = Executor::new(plan, scratch)?;
 
@@ -103,15 +105,13 @@ impl Session {
         let tuning = Tuning::new(self.model.name(), graph.nodes.len(), batch, threads, changes);
         self.tuning = Some(tuning.clone());
         // They are bound to the kernels from before.
-        self.executors.clear();
+        self.ready.clear();
         Ok(tuning)
     }
 
     /// Kernels for a node. The definition is one only where there is no other: it is never faster, and very slow.
-    fn kernels_of(&self, node: usize, plan: &Plan) -> Tried {
-        let graph = self.model.graph();
-        let query = Query::new(graph, plan, &graph.nodes[node], self.threads())
-            .knowing(&largest(graph, self.model.constants()), &graph.nodes[node]);
+    fn kernels_of(&self, node: usize, Net { graph, constants }: Net<'_>, plan: &Plan) -> Tried {
+        let query = Query::new(graph, plan, &graph.nodes[node], self.threads()).knowing(&largest(graph, constants), &graph.nodes[node]);
         let mut kernels = vec![choose(&query, self.isas).kernel];
         let others = candidates(&query, self.isas).into_iter().skip(1).map(|choice| choice.kernel);
         kernels.extend(others.filter(|kernel| kernel.kind != Kind::Reference));
@@ -119,8 +119,7 @@ impl Session {
     }
 
     /// Backends in which every kernel runs.
-    fn variants(&self, tried: &[Tried], plan: &Plan, batch: usize) -> Vec<Native> {
-        let graph = self.model.graph();
+    fn variants(&self, tried: &[Tried], net: Net<'_>, plan: &Plan) -> Vec<Native> {
         let most = tried.iter().map(|tried| tried.kernels.len()).max().unwrap_or(1);
         let backend = |variant: usize| {
             let change = |tried: &Tried| {
@@ -128,8 +127,8 @@ impl Session {
                 Change { node: tried.node, name: String::new(), from, to, before_ns: 0, after_ns: 0 }
             };
             let all = tried.iter().map(change).filter(|change| change.from != change.to).collect();
-            let tuning = Tuning::new(self.model.name(), graph.nodes.len(), batch, self.threads(), all);
-            Native::new(&self.pool, Bindings::new(self.isas, self.threads(), &self.model, plan, Some(&tuning)))
+            let tuning = Tuning::new(self.model.name(), net.graph.nodes.len(), plan.batch, self.threads(), all);
+            Native::new(&self.pool, Bindings::new(self.isas, self.threads(), net, plan, Some(&tuning)))
         };
         (0..most).map(backend).collect()
     }

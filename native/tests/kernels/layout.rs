@@ -76,14 +76,14 @@ fn slice() {
         let shape = [rng.between(1, 4), rng.between(1, 5), c];
         let axis = [2, 1, 0][c % 3];
         let len = rng.between(1, shape[axis]);
-        let cut = Cut { axis, start: rng.below(shape[axis] - len + 1), len, step: 1 };
-        let whole = Cut { axis: (axis + 1) % 3, start: 0, len: shape[(axis + 1) % 3], step: 1 };
+        let cut = Cut::new(axis, rng.below(shape[axis] - len + 1), len, 1);
+        let whole = Cut::new((axis + 1) % 3, 0, shape[(axis + 1) % 3], 1);
         let op = Op::Slice { cuts: vec![cut, whole] };
         let applies = len < shape[axis];
         assert_eq!(check(&op, &Take(vec![cut, whole]), &[&Tensor::bytes(&shape, q, &mut rng)], DType::U8, Some(q)), applies);
         assert_eq!(check(&op, &Take(vec![cut, whole]), &[&Tensor::floats(&shape, &mut rng)], DType::F32, None), applies);
     }
-    let backwards = vec![Cut { axis: 0, start: 4, len: 3, step: -1 }];
+    let backwards = vec![Cut::new(0, 4, 3, -1)];
     let x = Tensor::floats(&[6, 2], &mut rng);
     assert!(!check(&Op::Slice { cuts: backwards.clone() }, &Take(backwards), &[&x], DType::F32, None));
 }

@@ -118,7 +118,7 @@ pub fn everything() -> Model {
     let (largest, average) = (b.push(pool(PoolFn::Max), &[table]), b.push(pool(PoolFn::Average), &[table]));
     // More operands than anyone would keep on a stack.
     let joined = b.push(Op::Concat { axis: 3 }, &[largest, average].repeat(10));
-    let cut = b.push(Op::Slice { cuts: vec![Cut { axis: 3, start: 8, len: 64, step: 1 }] }, &[joined]);
+    let cut = b.push(Op::Slice { cuts: vec![Cut::new(3, 8, 64, 1)] }, &[joined]);
     let shuffled = b.push(Op::ChannelShuffle { axis: 3, groups: 4 }, &[cut]);
     let transposed = b.transposed(shuffled, 16);
     let turned = b.push(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[transposed]);

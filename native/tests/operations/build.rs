@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use quaver_core::format::{Metadata, write};
-use quaver_core::graph::{Dim, Network, Op, ValueId};
+use quaver_core::graph::{Dim, Graph, Network, Op, Sizes, ValueId};
 use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
 
@@ -13,6 +13,8 @@ use crate::common::Rng;
 pub struct Build {
     pub net: Network,
     pub rng: Rng,
+    /// Whether rows and columns of images are left open.
+    pub open: bool,
 }
 
 /// The operation that is tested.
@@ -49,16 +51,37 @@ impl Build {
 
     fn input(&mut self, dtype: DType, shape: &[usize]) -> ValueId {
         let name = format!("x{}", self.net.graph.inputs.len());
-        self.net.input(name, dtype, [Dim::BATCH].into_iter().chain(shape.iter().map(|&d| Dim::Fixed(d))).collect())
+        let is_open = |axis: usize, extent: usize| self.open && shape.len() == 3 && axis < 2 && extent > 1;
+        let extent = |(axis, &extent): (usize, &usize)| match is_open(axis, extent) {
+            true => Dim::symbol(&format!("{}{extent}", ["H", "W"][axis])),
+            false => Dim::Fixed(extent),
+        };
+        self.net.input(name, dtype, [Dim::BATCH].into_iter().chain(shape.iter().enumerate().map(extent)).collect())
     }
+}
+
+/// Sizes of a batch for a network, whose open extents are named after the number that they are tested at.
+pub fn sizes(graph: &Graph, batch: usize) -> Sizes {
+    let mut sizes = Sizes::from(batch);
+    for dim in graph.inputs.iter().flat_map(|&id| &graph.value(id).shape).filter(|dim| dim.is_open()) {
+        let name = dim.to_string();
+        sizes.set(&name, name[1..].parse().expect("a number behind a letter"));
+    }
+    sizes
+}
+
+/// The number that an extent of an input is.
+pub fn extent(dim: &Dim, sizes: &Sizes) -> usize {
+    let open = || sizes.get(&dim.to_string());
+    dim.at(sizes.batch()).or_else(open).expect("small")
 }
 
 /// The file of the network for each seed, and what is left of its random numbers.
 pub fn files(seeds: Range<u64>, node: impl Fn(&mut Build) -> Node) -> impl Iterator<Item = (u64, Vec<u8>, Rng)> {
     seeds.map(move |seed| {
-        let mut build = Build { net: Network::new("one"), rng: Rng(seed) };
+        let mut build = Build { net: Network::new("one"), rng: Rng(seed), open: seed % 3 == 2 };
         let Node { op, inputs, dtype, quant } = node(&mut build);
-        let Build { mut net, rng } = build;
+        let Build { mut net, rng, .. } = build;
         let y = net.push_typed(op, &inputs, "node", "y", dtype, quant).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         net.output(y);
         let file = write(&net, &Metadata::default()).unwrap_or_else(|error| panic!("seed {seed}: {error}"));

@@ -71,6 +71,8 @@ fn pools() {
         if (0..2).any(|d| window_extent(&window, d, shape[d], ceil_mode).is_none()) {
             window = Window::unit();
         }
+        // Whether a last window is left out, no formula says.
+        build.open &= !ceil_mode;
         let function = [PoolFn::Max, PoolFn::Average][build.rng.below(2)];
         let to = if function == PoolFn::Max { q } else { build.rng.affine() };
         let op = Op::Pool(Pool { function, window, ceil_mode, count_include_pad });

@@ -42,8 +42,8 @@ fn slice() {
         let len = build.rng.between(1, shape[axis]);
         let start = build.rng.below(shape[axis] - len + 1);
         let cut = match build.rng.below(8) {
-            0 => Cut { axis: axis + 1, start: shape[axis] - 1, len: shape[axis], step: -1 },
-            _ => Cut { axis: axis + 1, start, len, step: 1 },
+            0 => Cut::new(axis + 1, shape[axis] - 1, shape[axis], -1),
+            _ => Cut::new(axis + 1, start, len, 1),
         };
         Node { op: Op::Slice { cuts: vec![cut] }, inputs: vec![operand(build, &shape, quant)], dtype, quant }
     });

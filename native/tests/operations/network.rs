@@ -9,8 +9,8 @@ use quaver::{Isa, Model, Session, SessionOptions, Tensor};
 use quaver_core::plan::Plan;
 use quaver_core::tensor::DType;
 
-use crate::build::files;
 pub use crate::build::{Build, Node};
+use crate::build::{extent, files, sizes};
 use crate::common::{Rng, difference, skip};
 
 /// Batch sizes of each network, in one session.
@@ -42,7 +42,7 @@ fn available() -> impl Iterator<Item = &'static [Isa]> {
 
 /// Whether the last node runs by a kernel.
 fn has_kernel(model: &Model, isas: &[Isa]) -> bool {
-    let graph = model.graph();
+    let graph = &*model.graph().sized(&sizes(model.graph(), 1)).expect("such sizes can be");
     let plan = Plan::new(graph, 1, usize::MAX).expect("small");
     let node = graph.nodes.last().expect("there is one");
     choose(&Query::new(graph, &plan, node, 1), isas).kernel.kind != Kind::Reference
@@ -57,11 +57,12 @@ fn compare(model: &Model, rng: &mut Rng, seed: u64) {
     let isas = available().filter_map(|isas| isas.last());
     let mut sessions: Vec<_> = isas.flat_map(|&isa| THREADS.map(|threads| session(isa, threads))).collect();
     for batch in BATCHES {
+        let sizes = sizes(model.graph(), batch);
         let inputs: Vec<(&str, Tensor)> = model
             .inputs()
             .iter()
             .map(|port| {
-                let shape: Vec<usize> = port.shape.iter().map(|dim| dim.at(batch).expect("small")).collect();
+                let shape: Vec<usize> = port.shape.iter().map(|dim| extent(dim, &sizes)).collect();
                 let len = shape.iter().product();
                 let tensor = match port.dtype {
                     DType::U8 => Tensor::from_vec(shape, rng.bytes(len, u8::MAX)),

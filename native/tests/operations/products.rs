@@ -6,6 +6,7 @@ use quaver_core::graph::shape::{infer, transposed_extent};
 use quaver_core::graph::{Dim, Op, ValueId};
 use quaver_core::tensor::DType;
 
+use crate::build::sizes;
 use crate::common::Rng;
 use crate::network::{Build, Node, check};
 
@@ -31,7 +32,9 @@ fn product(build: &mut Build, x: ValueId, shape: PackedShape, op: impl Fn(Option
     if build.rng.below(3) == 0 {
         let shapes: Vec<Vec<Dim>> = inputs.iter().map(|&id| build.net.graph.value(id).shape.clone()).collect();
         let to = infer(&op(Some(epilogue)), &shapes.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("fits");
-        let to: Vec<usize> = to[1..].iter().map(|dim| dim.fixed().expect("a number")).collect();
+        let sizes = sizes(&build.net.graph, 1);
+        let number = |dim: &Dim| dim.extent()?.at(&|name| sizes.get(name).map(|n| n as i64));
+        let to: Vec<usize> = to[1..].iter().map(|dim| number(dim).expect("small") as usize).collect();
         let affine = build.rng.affine();
         epilogue.residual = Some(Residual { zero_point: affine.zero_point, multiplier: 0.01 + build.rng.below(100) as f32 / 50.0 });
         inputs.push(build.bytes(&to, affine));
@@ -45,7 +48,7 @@ fn product(build: &mut Build, x: ValueId, shape: PackedShape, op: impl Fn(Option
 
 /// Weights of any size, biases up to the largest, multipliers that mostly lead into a byte's range.
 fn constants(build: &mut Build, shape: &PackedShape) -> [ValueId; 3] {
-    let Build { net, rng } = build;
+    let Build { net, rng, .. } = build;
     let k = if shape.depthwise { shape.taps } else { shape.k_blocks() * 4 };
     let hwio = shape.taps * shape.input_channels * shape.groups * shape.output_channels;
     let weights: Vec<i8> = match rng.below(6) {

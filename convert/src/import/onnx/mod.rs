@@ -17,6 +17,7 @@ use std::path::Path;
 use prost::Message;
 use quaver_core::graph::dim::display;
 use quaver_core::graph::{Dim, Network, Op, ValueId};
+use quaver_core::plan::arrange::samples_are_apart;
 use quaver_core::tensor::DType;
 
 use super::{ImportError, ImportOptions, Unsupported};
@@ -50,15 +51,22 @@ pub fn parse(bytes: &[u8], folder: Option<&Path>, options: &ImportOptions) -> Re
     }
     check_types(graph)?;
     let order = sort(graph)?;
-    let plain = || Importer::new(graph, folder, opset, options, false)?.run(&order);
+    let plain = || {
+        let importer = Importer::new(graph, folder, opset, options, false)?;
+        let open = importer.open_input();
+        importer.run(&order).map_err(|error| match (open, &error) {
+            (Some([input, shape, example]), ImportError::Node { .. } | ImportError::Graph(_)) => {
+                ImportError::OpenShape { input, shape, example, source: Box::new(error) }
+            }
+            _ => error,
+        })
+    };
     if options.fixed_batch || !promotable(graph, options) {
         return plain();
     }
     // A model exported at batch 1 runs at any batch, if each of its nodes treats samples alike.
     match Importer::new(graph, folder, opset, options, true)?.run(&order) {
-        Ok(network) if network.graph.outputs.iter().all(|&id| network.graph.value(id).shape.first().is_some_and(|d| d.is_batch())) => {
-            Ok(network)
-        }
+        Ok(network) if samples_are_apart(&network.graph) => Ok(network),
         Err(error @ ImportError::Unsupported(_)) => Err(error),
         _ => plain(),
     }
@@ -166,6 +174,10 @@ struct Importer<'a> {
     unsupported: Vec<Unsupported>,
     /// Whether a batch of 1 is made a variable.
     promote: bool,
+    /// What open extents are called here, by what they are called there.
+    symbols: HashMap<&'a str, String>,
+    /// What those are called that have no name there.
+    unnamed: Vec<String>,
 }
 
 /// Why a node could not be imported.
@@ -222,6 +234,8 @@ impl<'a> Importer<'a> {
             materialised: HashMap::new(),
             unsupported: Vec::new(),
             promote,
+            symbols: HashMap::new(),
+            unnamed: Vec::new(),
         };
         for tensor in &graph.initializer {
             let value = tensor::decode(tensor, folder)?;
@@ -256,7 +270,7 @@ impl<'a> Importer<'a> {
                 return Err(ImportError::InputShape { input: value.name.clone(), what });
             }
             Some(given) => given.clone(),
-            None => self.input_dims(value, &dims)?,
+            None => self.input_dims(value, &dims),
         };
         if shape.iter().any(|d| d.fixed() == Some(0)) {
             return Err(fail(format!("this input has shape {}, which holds nothing", display(&shape))));
@@ -268,33 +282,50 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    fn input_dims(&self, value: &ValueInfoProto, dims: &[Option<&dimension::Value>]) -> Result<Vec<Dim>, ImportError> {
-        let known = |d: &Option<&dimension::Value>| match d {
-            Some(dimension::Value::DimValue(n)) => usize::try_from(*n).ok(),
-            _ => None,
-        };
+    /// Extents of an input. An open one is named as in the model, where that is a name, else after its place.
+    fn input_dims(&mut self, value: &'a ValueInfoProto, dims: &[Option<&'a dimension::Value>]) -> Vec<Dim> {
         let mut shape = Vec::with_capacity(dims.len());
         for (axis, dim) in dims.iter().enumerate() {
-            match (axis, known(dim)) {
-                (0, None) => shape.push(Dim::BATCH),
-                (0, Some(1)) if self.promote => shape.push(Dim::BATCH),
-                (_, Some(n)) => shape.push(Dim::Fixed(n)),
-                (_, None) => {
-                    let text = |i: usize, d: &Option<&dimension::Value>, open: &str| match known(d) {
-                        Some(n) => n.to_string(),
-                        None if i == 0 => "N".to_owned(),
-                        None => open.to_owned(),
-                    };
-                    let all = |open: &str| dims.iter().enumerate().map(|(i, d)| text(i, d, open)).collect::<Vec<_>>().join(",");
-                    return Err(ImportError::OpenShape {
-                        input: value.name.clone(),
-                        shape: format!("[{}]", all("?")),
-                        example: all("224"),
-                    });
+            shape.push(match dim {
+                Some(dimension::Value::DimValue(1)) if axis == 0 && self.promote => Dim::BATCH,
+                Some(dimension::Value::DimValue(n)) if *n >= 0 => Dim::Fixed(usize::try_from(*n).unwrap_or(usize::MAX)),
+                Some(dimension::Value::DimParam(name)) if !name.is_empty() && name != "?" => {
+                    let symbol = self.symbol(axis, dims.len(), name);
+                    Dim::symbol(self.symbols.entry(name).or_insert(symbol))
                 }
-            }
+                _ => {
+                    let symbol = self.symbol(axis, dims.len(), &format!("{}_{axis}", value.name));
+                    self.unnamed.push(symbol.clone());
+                    Dim::symbol(&symbol)
+                }
+            });
         }
-        Ok(shape)
+        shape
+    }
+
+    /// A name for an extent that has none yet: N for the first one of the first input.
+    fn symbol(&self, axis: usize, rank: usize, given: &str) -> String {
+        let free = |name: &str| !self.symbols.values().chain(&self.unnamed).any(|taken| taken == name);
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let usual = match (axis, rank) {
+            (0, _) => "N",
+            (1, 2 | 3) => "L",
+            (2, 4) => "H",
+            (3, 4) => "W",
+            _ => "",
+        };
+        let given = if given.starts_with(|c: char| c.is_ascii_alphabetic()) && given.chars().all(is_name) { given } else { "" };
+        let first = [if axis == 0 { usual } else { given }, given, usual].into_iter().find(|name| !name.is_empty() && free(name));
+        let more = || (1..).map(|i| format!("D{i}")).find(|name| free(name)).unwrap_or_default();
+        first.map_or_else(more, str::to_owned)
+    }
+
+    /// An input with open extents besides the batch, its shape, and one that would do.
+    fn open_input(&self) -> Option<[String; 3]> {
+        let mut inputs = self.net.graph.inputs.iter().map(|&id| self.net.graph.value(id));
+        let value = inputs.find(|value| value.shape.iter().any(Dim::is_open))?;
+        let example: Vec<String> = value.shape.iter().map(|d| if d.is_open() { "224".to_owned() } else { d.to_string() }).collect();
+        Some([value.name.clone(), display(&value.shape), example.join(",")])
     }
 
     fn run(mut self, order: &[usize]) -> Result<Network, ImportError> {
@@ -337,7 +368,7 @@ impl<'a> Importer<'a> {
         let value = self.values.get(name).cloned().ok_or_else(missing)?;
         let id = self.materialise(&value, name).ok_or_else(|| ImportError::Tensor {
             tensor: name.to_owned(),
-            what: "this output depends on the batch size alone, which is not supported".to_owned(),
+            what: "this output depends on the inputs' extents alone, which is not supported".to_owned(),
         })?;
         let net = &mut self.net;
         let taken = net.graph.inputs.contains(&id) || net.graph.outputs.contains(&id);
@@ -352,7 +383,7 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    /// The value as one of the network; `None` where it holds multiples of the batch size.
+    /// The value as one of the network; `None` where it depends on the inputs' extents.
     fn materialise(&mut self, value: &Val, name: &str) -> Option<ValueId> {
         if let Val::Tensor(id) = value {
             return Some(*id);

@@ -1,5 +1,5 @@
-//! Evaluation of what exporters compute about shapes: integer tensors whose elements may be multiples of the batch size,
-//! and small real ones.
+//! Evaluation of what exporters compute about shapes: integer tensors whose elements may be formulas over the inputs'
+//! extents, and small real ones.
 
 use super::attrs::Attrs;
 use super::value::{Sym, Val};
@@ -18,7 +18,7 @@ impl Importer<'_> {
         match op {
             "Shape" => self.shape(get(0), attrs),
             "Size" => match get(0) {
-                Some(Val::Tensor(id)) => Ok(quaver_core::graph::Dim::product(&self.dims(*id)).map(|d| scalar(Sym::from_dim(d)))),
+                Some(Val::Tensor(id)) => Ok(quaver_core::graph::Dim::product(&self.dims(*id)).map(|d| scalar(Sym::from_dim(&d)))),
                 Some(Val::Floats { data, .. }) => Ok(Some(scalar(Sym::Num(data.len() as i64)))),
                 Some(Val::Ints { data, .. }) => Ok(Some(scalar(Sym::Num(data.len() as i64)))),
                 _ => Ok(None),
@@ -35,7 +35,7 @@ impl Importer<'_> {
             "ReduceProd" => Ok(match get(0) {
                 Some(Val::Ints { data, shape }) if shape.len() <= 1 => data
                     .iter()
-                    .try_fold(Sym::Num(1), |p, &x| Sym::apply("Mul", p, x))
+                    .try_fold(Sym::Num(1), |p, x| Sym::apply("Mul", &p, x))
                     .map(|p| if attrs.flag("keepdims", true).unwrap_or(true) { Val::ints(vec![p]) } else { scalar(p) }),
                 _ => None,
             }),
@@ -43,7 +43,7 @@ impl Importer<'_> {
                 (Some(Val::Ints { data, .. }), Some(Val::Ints { data: target, .. })) if data.len() == 1 => {
                     let shape: Option<Vec<usize>> = target.iter().map(|s| s.num().and_then(|n| usize::try_from(n).ok())).collect();
                     let count = shape.as_ref().and_then(|s| quaver_core::tensor::element_count(s)).filter(|&n| n <= LIMIT);
-                    Ok(count.zip(shape).map(|(n, shape)| Val::Ints { shape, data: vec![data[0]; n] }))
+                    Ok(count.zip(shape).map(|(n, shape)| Val::Ints { shape, data: vec![data[0].clone(); n] }))
                 }
                 _ => Ok(None),
             },
@@ -53,7 +53,7 @@ impl Importer<'_> {
 
     fn shape(&self, x: Option<&Val>, attrs: &Attrs<'_>) -> Evaluated {
         let all: Vec<Sym> = match x {
-            Some(Val::Tensor(id)) => self.dims(*id).into_iter().map(Sym::from_dim).collect(),
+            Some(Val::Tensor(id)) => self.dims(*id).iter().map(Sym::from_dim).collect(),
             Some(Val::Floats { shape, .. } | Val::Ints { shape, .. }) => shape.iter().map(|&d| Sym::Num(d as i64)).collect(),
             _ => return Ok(None),
         };
@@ -72,13 +72,13 @@ fn scalar(x: Sym) -> Val {
 type Paired<A, B> = (Vec<usize>, Vec<(A, B)>);
 
 /// Broadcasting of operands where one has a single element, or both have the same shape.
-fn pairs<A: Copy, B: Copy>(a: (&[usize], &[A]), b: (&[usize], &[B])) -> Option<Paired<A, B>> {
+fn pairs<A: Clone, B: Clone>(a: (&[usize], &[A]), b: (&[usize], &[B])) -> Option<Paired<A, B>> {
     if a.0 == b.0 {
-        return Some((a.0.to_vec(), a.1.iter().copied().zip(b.1.iter().copied()).collect()));
+        return Some((a.0.to_vec(), a.1.iter().cloned().zip(b.1.iter().cloned()).collect()));
     }
     match (a.1, b.1) {
-        ([one], _) if b.0.len() >= a.0.len() => Some((b.0.to_vec(), b.1.iter().map(|&y| (*one, y)).collect())),
-        (_, [one]) if a.0.len() >= b.0.len() => Some((a.0.to_vec(), a.1.iter().map(|&x| (x, *one)).collect())),
+        ([one], _) if b.0.len() >= a.0.len() => Some((b.0.to_vec(), b.1.iter().map(|y| (one.clone(), y.clone())).collect())),
+        (_, [one]) if a.0.len() >= b.0.len() => Some((a.0.to_vec(), a.1.iter().map(|x| (x.clone(), one.clone())).collect())),
         _ => None,
     }
 }
@@ -87,10 +87,10 @@ fn binary(op: &str, a: Option<&Val>, b: Option<&Val>) -> Evaluated {
     Ok(match (a, b) {
         (Some(Val::Ints { shape: sa, data: a }), Some(Val::Ints { shape: sb, data: b })) => {
             let Some((shape, pairs)) = pairs((sa, a), (sb, b)) else { return Ok(None) };
-            let data: Option<Vec<Sym>> = pairs.into_iter().map(|(a, b)| Sym::apply(op, a, b)).collect();
+            let data: Option<Vec<Sym>> = pairs.into_iter().map(|(a, b)| Sym::apply(op, &a, &b)).collect();
             match data {
                 Some(data) => Some(Val::Ints { shape, data }),
-                None => return invalid(format!("{op} of shape values that depend on the batch size gives no number or multiple of it")),
+                None => return super::unsupported(format!("{op} of shape values that depend on the inputs' extents gives no formula")),
             }
         }
         (Some(Val::Floats { shape: sa, data: a }), Some(Val::Floats { shape: sb, data: b })) => {
@@ -118,8 +118,8 @@ fn unary(op: &str, x: Option<&Val>) -> Option<Val> {
     match x? {
         Val::Ints { shape, data } => {
             let f = |x: &Sym| match (op, x) {
-                ("Floor" | "Ceil" | "Identity", x) => Some(*x),
-                ("Neg", Sym::Num(n)) => Some(Sym::Num(n.checked_neg()?)),
+                ("Floor" | "Ceil" | "Identity", x) => Some(x.clone()),
+                ("Neg", x) => Sym::apply("Sub", &Sym::Num(0), x),
                 ("Abs", Sym::Num(n)) => Some(Sym::Num(n.checked_abs()?)),
                 _ => None,
             };
@@ -141,7 +141,7 @@ fn unary(op: &str, x: Option<&Val>) -> Option<Val> {
 
 fn choose(condition: Option<&Val>, a: Option<&Val>, b: Option<&Val>) -> Option<Val> {
     let (Val::Ints { data: c, .. }, Val::Ints { shape, data: a }, Val::Ints { data: b, .. }) = (condition?, a?, b?) else { return None };
-    let at = |v: &[Sym], i: usize| if v.len() == 1 { v.first().copied() } else { v.get(i).copied() };
+    let at = |v: &[Sym], i: usize| if v.len() == 1 { v.first().cloned() } else { v.get(i).cloned() };
     let n = c.len().max(a.len()).max(b.len());
     let data: Option<Vec<Sym>> = (0..n).map(|i| if at(c, i)?.num()? != 0 { at(a, i) } else { at(b, i) }).collect();
     let shape = if n == a.len() { shape.clone() } else { vec![n] };
@@ -158,7 +158,7 @@ fn cast(x: Option<&Val>, attrs: &Attrs<'_>) -> Evaluated {
             Some(Val::Ints { shape: shape.clone(), data })
         }
         Some(Val::Ints { shape, data }) if real => {
-            // A multiple of the batch size stays one, whatever type it is said to have.
+            // A formula stays one, whatever type it is said to have.
             let numbers: Option<Vec<f32>> = data.iter().map(|s| s.num().map(|n| n as f32)).collect();
             Some(numbers.map_or_else(|| Val::Ints { shape: shape.clone(), data: data.clone() }, |n| Val::floats(shape.clone(), n)))
         }
@@ -174,7 +174,7 @@ fn gather(x: Option<&Val>, indices: Option<&Val>, attrs: &Attrs<'_>) -> Evaluate
     }
     let pick = |i: &Sym| {
         let i = i.num()?;
-        data.get(usize::try_from(if i < 0 { i + data.len() as i64 } else { i }).ok()?).copied()
+        data.get(usize::try_from(if i < 0 { i + data.len() as i64 } else { i }).ok()?).cloned()
     };
     match indices.iter().map(pick).collect::<Option<Vec<Sym>>>() {
         Some(data) => Ok(Some(Val::Ints { shape: shape.clone(), data })),
@@ -187,11 +187,11 @@ fn constant_of_shape(shape: Option<&Val>, attrs: &Attrs<'_>) -> Evaluated {
     let shape: Option<Vec<usize>> = data.iter().map(|s| s.num().and_then(|n| usize::try_from(n).ok())).collect();
     let count = shape.as_ref().and_then(|s| quaver_core::tensor::element_count(s)).filter(|&n| n <= LIMIT);
     let (Some(shape), Some(count)) = (shape, count) else {
-        return invalid("the shape of its result depends on the batch size or is too large");
+        return super::unsupported("the shape of its result depends on the inputs' extents or is too large");
     };
     let value = attrs.tensor("value")?.map(|t| super::tensor::decode(t, None)).transpose()?;
     Ok(Some(match value {
-        Some(Val::Ints { data, .. }) => Val::Ints { shape, data: vec![data.first().copied().unwrap_or(Sym::Num(0)); count] },
+        Some(Val::Ints { data, .. }) => Val::Ints { shape, data: vec![data.first().cloned().unwrap_or(Sym::Num(0)); count] },
         Some(Val::Floats { data, .. }) => Val::floats(shape, vec![data.first().copied().unwrap_or(0.0); count]),
         _ => Val::floats(shape, vec![0.0; count]),
     }))

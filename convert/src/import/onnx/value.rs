@@ -1,63 +1,84 @@
 //! What an ONNX tensor is during import: a value of the network, or numbers that are known already.
 //!
 //! Exporters compute shapes with ordinary nodes (Shape, Gather, Concat, …). Those are evaluated here, with elements that
-//! may be multiples of the batch size, so that none of it reaches the network.
+//! may be formulas over the inputs' extents, so that none of it reaches the network.
 
+use std::fmt;
 use std::sync::Arc;
 
+use quaver_core::graph::extent::Extent;
 use quaver_core::graph::{Dim, ValueId};
 
-/// A whole number, or a multiple of the batch size.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A whole number, or one that the inputs' extents decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Sym {
     /// A number.
     Num(i64),
-    /// That many times N.
-    Batch(i64),
+    /// A formula.
+    Open(Extent),
+}
+
+impl From<Extent> for Sym {
+    fn from(extent: Extent) -> Self {
+        extent.number().map_or(Sym::Open(extent), Sym::Num)
+    }
+}
+
+impl fmt::Display for Sym {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Sym::Num(n) => n.fmt(f),
+            Sym::Open(extent) => extent.fmt(f),
+        }
+    }
 }
 
 impl Sym {
-    pub(super) fn num(self) -> Option<i64> {
+    pub(super) fn num(&self) -> Option<i64> {
         match self {
-            Sym::Num(n) => Some(n),
-            Sym::Batch(_) => None,
+            Sym::Num(n) => Some(*n),
+            Sym::Open(_) => None,
         }
     }
 
-    pub(super) fn from_dim(dim: Dim) -> Self {
-        match dim {
-            Dim::Fixed(n) => Sym::Num(n as i64),
-            Dim::Batch { times } => Sym::Batch(times as i64),
-        }
-    }
-
-    pub(super) fn dim(self) -> Option<Dim> {
+    pub(super) fn extent(&self) -> Extent {
         match self {
-            Sym::Num(n) => usize::try_from(n).ok().map(Dim::Fixed),
-            Sym::Batch(k) => usize::try_from(k).ok().filter(|&k| k > 0).map(|times| Dim::Batch { times }),
+            Sym::Num(n) => Extent::from(*n),
+            Sym::Open(extent) => extent.clone(),
         }
     }
 
-    /// The result of an ONNX operation; `None` where it is not a number or a multiple of N.
-    pub(super) fn apply(op: &str, a: Sym, b: Sym) -> Option<Sym> {
-        use Sym::{Batch, Num};
+    pub(super) fn from_dim(dim: &Dim) -> Self {
+        dim.extent().map_or(Sym::Num(i64::MAX), Sym::from)
+    }
+
+    pub(super) fn dim(&self) -> Option<Dim> {
+        Dim::of(self.extent())
+    }
+
+    /// The result of an ONNX operation; `None` where no formula says it.
+    pub(super) fn apply(op: &str, a: &Sym, b: &Sym) -> Option<Sym> {
+        use Sym::{Num, Open};
         Some(match (op, a, b) {
-            ("Add", Num(a), Num(b)) => Num(a.checked_add(b)?),
-            ("Add", Batch(a), Batch(b)) => Batch(a.checked_add(b)?),
-            ("Sub", Num(a), Num(b)) => Num(a.checked_sub(b)?),
-            ("Add" | "Sub", x, Num(0)) | ("Add", Num(0), x) => x,
-            ("Mul", Num(a), Num(b)) => Num(a.checked_mul(b)?),
-            ("Mul", Batch(k), Num(n)) | ("Mul", Num(n), Batch(k)) if n > 0 => Batch(k.checked_mul(n)?),
-            ("Mul", _, Num(0)) | ("Mul", Num(0), _) => Num(0),
-            ("Div", Num(a), Num(b)) => Num(a.checked_div(b)?),
-            ("Div", Batch(k), Num(n)) if n > 0 && k % n == 0 => Batch(k / n),
-            ("Div", Batch(a), Batch(b)) if b > 0 && a % b == 0 => Num(a / b),
-            ("Mod", Num(a), Num(b)) => Num(a.checked_rem_euclid(b)?),
-            ("Min", Num(a), Num(b)) => Num(a.min(b)),
-            ("Max", Num(a), Num(b)) => Num(a.max(b)),
-            ("Equal", a, b) => Num(i64::from(a == b)),
+            ("Div", Num(a), Num(b)) => Num(a.checked_div(*b)?),
+            ("Mod", Num(a), Num(b)) => Num(a.checked_rem_euclid(*b)?),
+            ("Min", Num(a), Num(b)) => Num(*a.min(b)),
+            ("Max", Num(a), Num(b)) => Num(*a.max(b)),
             ("Less", Num(a), Num(b)) => Num(i64::from(a < b)),
             ("Greater", Num(a), Num(b)) => Num(i64::from(a > b)),
+            // An extent is at least 1, and never said to be a certain number.
+            ("Greater", Open(_), Num(b)) | ("Less", Num(b), Open(_)) if *b <= 0 => Num(1),
+            ("Less", Open(_), Num(b)) | ("Greater", Num(b), Open(_)) if *b <= 1 => Num(0),
+            ("Max", x @ Open(_), Num(n)) | ("Max", Num(n), x @ Open(_)) if *n <= 1 => x.clone(),
+            ("Equal", a, b) => Num(i64::from(a == b)),
+            ("Add", a, b) => a.extent().plus(&b.extent())?.into(),
+            ("Sub", a, b) => a.extent().minus(&b.extent())?.into(),
+            ("Mul", a, b) => a.extent().times(&b.extent())?.into(),
+            ("Div", a, b) => a.extent().over(&b.extent())?.into(),
+            ("Mod", a, b) => {
+                let multiple = a.extent().over(&b.extent())?.times(&b.extent())?;
+                a.extent().minus(&multiple)?.into()
+            }
             _ => return None,
         })
     }
@@ -75,7 +96,7 @@ pub(super) enum Val {
         /// Elements.
         data: Arc<Vec<f32>>,
     },
-    /// Whole numbers that are known up to the batch size.
+    /// Whole numbers that are known up to the inputs' extents.
     Ints {
         /// Extents.
         shape: Vec<usize>,

@@ -123,7 +123,7 @@ impl Walk {
             Op::LogSoftmax { axis } => same_order(self, Op::LogSoftmax { axis: perm[*axis] }),
             Op::ChannelShuffle { axis, groups } => same_order(self, Op::ChannelShuffle { axis: perm[*axis], groups: *groups }),
             Op::Slice { cuts } => {
-                let cuts = cuts.iter().map(|c| Cut { axis: perm[c.axis], ..*c }).collect();
+                let cuts = cuts.iter().map(|c| Cut { axis: perm[c.axis], ..c.clone() }).collect();
                 same_order(self, Op::Slice { cuts })
             }
             Op::Pad { before, after, mode } => {
@@ -226,10 +226,10 @@ impl Walk {
 }
 
 /// What belongs to the dimensions of a value, for those of its base.
-fn below<T: Copy>(perm: &[usize], of_value: &[T]) -> Vec<T> {
+fn below<T: Clone>(perm: &[usize], of_value: &[T]) -> Vec<T> {
     let mut of_base = of_value.to_vec();
     for (i, &p) in perm.iter().enumerate() {
-        of_base[p] = of_value[i];
+        of_base[p] = of_value[i].clone();
     }
     of_base
 }

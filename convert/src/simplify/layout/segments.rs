@@ -19,24 +19,22 @@ fn segments(from: &[Dim], to: &[Dim]) -> Option<Vec<Segment>> {
     if from.iter().chain(to).any(zero) || Dim::product(from)? != Dim::product(to)? {
         return None;
     }
-    let size = |d: Dim| match d {
-        Dim::Fixed(n) => (n, false),
-        Dim::Batch { times } => (times, true),
-    };
+    // Of the joined dimensions on both sides, the smaller one needs the next; what is open is larger than what isn't.
+    let size = |d: &Dim| (d.is_open(), d.is_batch(), d.about());
     let mut found = Vec::new();
     let (mut i, mut j) = (0, 0);
     while i < from.len() || j < to.len() {
         let start = (i, j);
         let (mut a, mut b) = (ONE, ONE);
-        if let Some(&d) = from.get(i) {
-            (a, i) = (d, i + 1);
+        if let Some(d) = from.get(i) {
+            (a, i) = (d.clone(), i + 1);
         } else {
-            (b, j) = (to[j], j + 1);
+            (b, j) = (to[j].clone(), j + 1);
         }
         while a != b {
             match (from.get(i), to.get(j)) {
-                (Some(&d), next) if next.is_none() || size(a) < size(b) => (a, i) = (a.times(d)?, i + 1),
-                (_, Some(&d)) => (b, j) = (b.times(d)?, j + 1),
+                (Some(d), next) if next.is_none() || size(&a) < size(&b) => (a, i) = (a.times(d)?, i + 1),
+                (_, Some(d)) => (b, j) = (b.times(d)?, j + 1),
                 _ => return None,
             }
         }
@@ -60,7 +58,7 @@ fn places(base: &[Dim]) -> Vec<Option<usize>> {
 /// A value is Transpose(base, perm); reshaped to `to`, it is Transpose(Reshape(base, shape), perm′). Returns shape and
 /// perm′; `None` where the Reshape joins dimensions that don't lie side by side in `base`.
 pub(super) fn through(base: &[Dim], perm: &[usize], to: &[Dim]) -> Option<(Vec<Dim>, Vec<usize>)> {
-    let from: Vec<Dim> = perm.iter().map(|&p| base[p]).collect();
+    let from: Vec<Dim> = perm.iter().map(|&p| base[p].clone()).collect();
     let places = places(base);
     // Blocks of the result's dimensions, each with the place in base where it starts.
     let mut blocks: Vec<(usize, Vec<usize>)> = Vec::new();
@@ -83,13 +81,13 @@ pub(super) fn through(base: &[Dim], perm: &[usize], to: &[Dim]) -> Option<(Vec<D
     for (position, &dim) in order.iter().enumerate() {
         new_perm[dim] = position;
     }
-    Some((order.iter().map(|&dim| to[dim]).collect(), new_perm))
+    Some((order.iter().map(|&dim| to[dim].clone()).collect(), new_perm))
 }
 
 /// A value is Transpose(base, perm); reshaped to `to`, its last dimension is a reordering of that of Reshape(base, to):
 /// element i is element `order[i]` there. `None` where the Reshape does something else.
 pub(super) fn flattened(base: &[Dim], perm: &[usize], to: &[Dim]) -> Option<Vec<usize>> {
-    let from: Vec<Dim> = perm.iter().map(|&p| base[p]).collect();
+    let from: Vec<Dim> = perm.iter().map(|&p| base[p].clone()).collect();
     let places = places(base);
     let mut all = segments(&from, to)?;
     while all.last().is_some_and(|s| s.to.is_empty()) {

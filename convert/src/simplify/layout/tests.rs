@@ -115,7 +115,7 @@ fn dimensions_are_followed() {
         Op::Softmax { axis: 1 },
         Op::LogSoftmax { axis: 2 },
         Op::ChannelShuffle { axis: 1, groups: 2 },
-        Op::Slice { cuts: vec![Cut { axis: 1, start: 1, len: 2, step: 2 }, Cut { axis: 3, start: 4, len: 3, step: -2 }] },
+        Op::Slice { cuts: vec![Cut::new(1, 1, 2, 2), Cut::new(3, 4, 3, -2)] },
         Op::Pad { before: vec![0, 1, 0, 2], after: vec![0, 0, 3, 1], mode: PadMode::Edge },
         Op::Resize(Resize {
             mode: ResizeMode::Linear,
@@ -226,11 +226,11 @@ fn random_network(steps: &[Step]) -> (Network, ValueId) {
                 binary(&mut net, BinaryFn::Mul, v, g)
             }
             Step::Fold if shape.len() == 4 => {
-                let shape = vec![shape[0], shape[1], (fixed[2] * fixed[3]).into()];
+                let shape = vec![shape[0].clone(), shape[1].clone(), (fixed[2] * fixed[3]).into()];
                 net.push(Op::Reshape { shape }, &[v], "", "").expect("valid")
             }
             Step::Unfold if shape.len() == 3 => {
-                let shape = vec![shape[0], shape[1], 1.into(), shape[2]];
+                let shape = vec![shape[0].clone(), shape[1].clone(), 1.into(), shape[2].clone()];
                 net.push(Op::Reshape { shape }, &[v], "", "").expect("valid")
             }
             Step::Fold | Step::Unfold => v,

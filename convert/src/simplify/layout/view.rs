@@ -28,9 +28,9 @@ pub(super) fn is_identity(perm: &[usize]) -> bool {
     perm.iter().enumerate().all(|(i, &p)| i == p)
 }
 
-/// Elements at batch 1.
+/// Elements of one sample, about.
 pub(super) fn elements(shape: &[Dim]) -> usize {
-    shape.iter().fold(1, |n: usize, d| n.saturating_mul(d.at(1).unwrap_or(usize::MAX)))
+    shape.iter().fold(1, |n: usize, d| n.saturating_mul(d.about()))
 }
 
 /// The new graph; old values stay in its table, where nothing names them in the end.
@@ -81,7 +81,7 @@ impl Builder {
     pub(super) fn in_order(&mut self, view: &View, order: &[usize]) -> Result<ValueId, GraphError> {
         let missing = order.len() - view.perm.len();
         let value = self.net.graph.value(view.base);
-        let broadcasts = value.shape.iter().all(|&d| d == Dim::Fixed(1));
+        let broadcasts = value.shape.iter().all(|d| *d == Dim::Fixed(1));
         if view.perm == order || (missing > 0 && (broadcasts || (is_identity(order) && is_identity(&view.perm)))) {
             return Ok(view.base);
         }
@@ -139,7 +139,7 @@ impl Builder {
             None => {
                 let moving: Vec<usize> = perm.iter().copied().filter(|&p| value.shape[p] != Dim::Fixed(1)).collect();
                 let op = match moving.is_sorted() {
-                    true => Op::Reshape { shape: perm.iter().map(|&p| value.shape[p]).collect() },
+                    true => Op::Reshape { shape: perm.iter().map(|&p| value.shape[p].clone()).collect() },
                     false => Op::Transpose { perm: perm.clone() },
                 };
                 self.net.push_typed(op, &[base], "", "", value.dtype, value.quant)?
@@ -152,7 +152,7 @@ impl Builder {
     /// `base` with `missing` extents of 1 in front.
     fn extended(&mut self, base: ValueId, missing: usize) -> Result<ValueId, GraphError> {
         let value = self.net.graph.value(base).clone();
-        let shape: Vec<Dim> = std::iter::repeat_n(Dim::Fixed(1), missing).chain(value.shape.iter().copied()).collect();
+        let shape: Vec<Dim> = std::iter::repeat_n(Dim::Fixed(1), missing).chain(value.shape.iter().cloned()).collect();
         if let Some(bytes) = constant_data(&self.net, base).map(<[u8]>::to_vec)
             && let Some(extents) = fixed_shape(&shape)
             && let Some(id) = constant_bytes(&mut self.net, &value.name, value.dtype, &extents, &bytes)

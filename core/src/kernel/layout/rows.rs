@@ -70,13 +70,13 @@ impl<'a> Slice<'a> {
     /// `None` unless exactly one axis is cut, forwards and without gaps.
     pub fn new(cuts: &[Cut], inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
         let (x, view) = (inputs.first()?.view, output.view.view());
-        let whole = |cut: &&Cut| cut.step == 1 && cut.len == x.shape()[cut.axis];
+        let whole = |cut: &&Cut| cut.step == 1 && cut.range()[1] == x.shape()[cut.axis];
         let mut cuts = cuts.iter().filter(|cut| !whole(cut));
         let (Some(cut), None) = (cuts.next(), cuts.next()) else { return None };
         let size = x.dtype().size();
         let (pitch, row) = (row_bytes(x.shape(), cut.axis, size), row_bytes(view.shape(), cut.axis, size));
         let rows = view.bytes().len().checked_div(row)?;
-        let start = cut.start * row_bytes(x.shape(), cut.axis + 1, size);
+        let start = cut.range()[0] * row_bytes(x.shape(), cut.axis + 1, size);
         (cut.step == 1).then_some(Self { x: &x.bytes()[start..], rows, pitch, row })
     }
 }

@@ -82,10 +82,10 @@ impl Importer<'_> {
         }
         // A vector is a row on the left and a column on the right; its dimension is taken away again.
         if da.len() == 1 {
-            a = self.helper(ctx, "row", Op::Reshape { shape: vec![Dim::Fixed(1), da[0]] }, &[a])?;
+            a = self.helper(ctx, "row", Op::Reshape { shape: vec![Dim::Fixed(1), da[0].clone()] }, &[a])?;
         }
         if db.len() == 1 {
-            b = self.helper(ctx, "column", Op::Reshape { shape: vec![db[0], Dim::Fixed(1)] }, &[b])?;
+            b = self.helper(ctx, "column", Op::Reshape { shape: vec![db[0].clone(), Dim::Fixed(1)] }, &[b])?;
         }
         if da.len() > 1 && db.len() > 1 {
             return self.push(ctx, Op::MatMul, &[a, b]);

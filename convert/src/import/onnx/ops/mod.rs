@@ -116,7 +116,7 @@ impl Importer<'_> {
         let name = ctx.node.input[i].clone();
         match self.materialise(value, &name) {
             Some(id) => Ok(id),
-            None => unsupported(format!("operand '{name}' depends on the batch size alone")),
+            None => unsupported(format!("operand '{name}' depends on the inputs' extents alone")),
         }
     }
 
@@ -145,12 +145,12 @@ impl Importer<'_> {
             None => Ok(None),
             Some(syms) => match syms.iter().map(|s| s.num()).collect() {
                 Some(numbers) => Ok(Some(numbers)),
-                None => unsupported(format!("operand '{}' depends on the batch size", ctx.node.input[i])),
+                None => unsupported(format!("operand '{}' depends on the inputs' extents", ctx.node.input[i])),
             },
         }
     }
 
-    /// Operand `i` as whole numbers or multiples of the batch size; `None` if it is left out.
+    /// Operand `i` as whole numbers, which may be formulas over the inputs' extents; `None` if it is left out.
     fn syms(&self, ctx: &Ctx<'_>, i: usize) -> Result<Option<Vec<Sym>>, NodeError> {
         match ctx.inputs.get(i).and_then(Option::as_ref) {
             None => Ok(None),
@@ -168,6 +168,14 @@ impl Importer<'_> {
         }
     }
 
+    /// As [`Importer::ints_of`], of numbers that may depend on the inputs' extents.
+    fn syms_of(&self, ctx: &Ctx<'_>, name: &'static str, i: usize) -> Result<Option<Vec<Sym>>, NodeError> {
+        match ctx.attrs.ints(name)? {
+            Some(values) => Ok(Some(values.into_iter().map(Sym::Num).collect())),
+            None => self.syms(ctx, i),
+        }
+    }
+
     /// Pushes an operation whose output is the node's.
     fn push(&mut self, ctx: &Ctx<'_>, op: Op, inputs: &[ValueId]) -> Outputs {
         Ok(vec![Val::Tensor(self.net.push(op, inputs, ctx.name, ctx.out(0))?)])
@@ -181,8 +189,8 @@ impl Importer<'_> {
     /// An NCHW image (or NCW row) as NHWC.
     fn nhwc(&mut self, ctx: &Ctx<'_>, x: ValueId) -> Result<ValueId, NodeError> {
         let dims = self.dims(x);
-        let x = match dims[..] {
-            [n, c, w] => self.helper(ctx, "row", Op::Reshape { shape: vec![n, c, Dim::Fixed(1), w] }, &[x])?,
+        let x = match &dims[..] {
+            [n, c, w] => self.helper(ctx, "row", Op::Reshape { shape: vec![n.clone(), c.clone(), Dim::Fixed(1), w.clone()] }, &[x])?,
             [_, _, _, _] => x,
             _ => return unsupported(format!("its input has rank {}; 3 (1-D) and 4 (2-D) are supported", dims.len())),
         };
@@ -196,8 +204,9 @@ impl Importer<'_> {
             return Ok(vec![Val::Tensor(self.net.push(back, &[y], &format!("{}/nchw", ctx.name), ctx.out(0))?)]);
         }
         let y = self.helper(ctx, "nchw", back, &[y])?;
-        let d = self.dims(y);
-        let op = Op::Reshape { shape: vec![d[0], d[1], d[3]] };
+        let mut shape = self.dims(y);
+        shape.remove(2);
+        let op = Op::Reshape { shape };
         Ok(vec![Val::Tensor(self.net.push(op, &[y], &format!("{}/unrow", ctx.name), ctx.out(0))?)])
     }
 
@@ -214,8 +223,13 @@ impl Importer<'_> {
             "VALID" => {}
             mode @ ("SAME_UPPER" | "SAME_LOWER") => {
                 for d in 0..2 {
-                    let Some(extent) = image[d + 1].fixed() else { return unsupported("its input's extents are not known") };
                     let reach = window_reach(&window, d)?;
+                    let extent = match image[d + 1].fixed() {
+                        Some(extent) => extent,
+                        // Whatever the extent is.
+                        None if window.strides[d] == 1 => reach,
+                        None => return unsupported("auto_pad depends on extents that are open; fix them with --input-shape"),
+                    };
                     let total = (extent.div_ceil(window.strides[d]).saturating_sub(1) * window.strides[d] + reach).saturating_sub(extent);
                     let less = total / 2;
                     let begin = if mode == "SAME_UPPER" { less } else { total - less };

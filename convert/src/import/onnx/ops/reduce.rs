@@ -29,9 +29,6 @@ impl Importer<'_> {
             if axes.is_empty() { (0..rank).collect() } else { axes.iter().map(|&a| axis(a, rank)).collect::<Result<Vec<_>, _>>()? };
         axes.sort_unstable();
         axes.dedup();
-        if axes.iter().any(|&a| self.dims(x)[a].is_batch()) {
-            return unsupported("a reduction over the batch is not supported");
-        }
         self.push(ctx, Op::Reduce { function, axes, keep_dims }, &[x])
     }
 

@@ -1,5 +1,6 @@
 //! Resize and Upsample.
 
+use quaver_core::graph::extent::Extent;
 use quaver_core::graph::op::{Coordinates, Resize, ResizeMode};
 use quaver_core::graph::{Dim, Op};
 
@@ -52,14 +53,13 @@ impl Importer<'_> {
                     return invalid(format!("there are {} sizes for {} axes", sizes.len(), axes.len()));
                 }
                 for (&a, size) in axes.iter().zip(&sizes) {
-                    let Some(size) = size.dim() else { return invalid(format!("size {size:?} is no extent")) };
-                    if let (Some(from), Some(to)) = (dims[a].fixed(), size.fixed()) {
-                        scales[a] = to as f32 / from as f32;
-                    } else if size != dims[a] && !(self.promote && size == Dim::Fixed(1)) {
-                        return unsupported("resizing the batch is not supported");
-                    } else {
-                        continue;
-                    }
+                    let Some(size) = size.dim() else { return invalid(format!("size {size} is no extent")) };
+                    scales[a] = match (dims[a].fixed(), size.fixed()) {
+                        (Some(from), Some(to)) => to as f32 / from as f32,
+                        _ if size == dims[a] || (self.promote && a == 0 && size == Dim::Fixed(1)) => continue,
+                        // The graph of a run knows.
+                        _ => 0.0,
+                    };
                     shape[a] = size;
                 }
             }
@@ -69,10 +69,11 @@ impl Importer<'_> {
                 }
                 for (&a, &scale) in axes.iter().zip(&given) {
                     let Some(from) = dims[a].fixed() else {
-                        if scale == 1.0 {
-                            continue;
-                        }
-                        return unsupported("resizing the batch is not supported");
+                        let Some(to) = scaled(&dims[a], scale) else {
+                            return unsupported(format!("scaling extent {} by {scale} gives no formula", dims[a]));
+                        };
+                        (shape[a], scales[a]) = (to, scale);
+                        continue;
                     };
                     let to = (from as f32 * scale).floor();
                     if !(1.0..1e9).contains(&to) {
@@ -96,4 +97,10 @@ impl Importer<'_> {
             Some(_) => unsupported("its scales are not known at import"),
         }
     }
+}
+
+/// ⌊extent·scale⌋, where the scale is a ratio of small numbers.
+fn scaled(extent: &Dim, scale: f32) -> Option<Dim> {
+    let by = (1..=64).find(|&by| (scale * by as f32).fract() == 0.0 && scale > 0.0 && scale < 1e6)?;
+    Dim::of(extent.extent()?.times(&Extent::from((scale * by as f32) as i64))?.over(&Extent::from(by))?)
 }

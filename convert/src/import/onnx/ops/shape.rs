@@ -1,5 +1,6 @@
 //! What moves data: Reshape and its relatives, Transpose, Concat, Split, Slice, Gather, Pad, DepthToSpace.
 
+use quaver_core::graph::extent::Extent;
 use quaver_core::graph::op::{Cut, DepthOrder, PadMode};
 use quaver_core::graph::{Dim, Op, ValueId};
 
@@ -20,14 +21,14 @@ impl Importer<'_> {
                 let from: Vec<Dim> = shape.iter().map(|&d| d.into()).collect();
                 let dims = self.target(&from, &target, allow_zero)?;
                 let shape = dims.iter().map(|d| d.fixed()).collect::<Option<Vec<_>>>();
-                let Some(shape) = shape else { return invalid("a shape value cannot depend on the batch size in its own shape") };
+                let Some(shape) = shape else { return invalid("a shape value's own shape cannot depend on the inputs' extents") };
                 Ok(vec![Val::Ints { shape, data: data.clone() }])
             }
             Some(Some(Val::Floats { shape, data })) => {
                 let from: Vec<Dim> = shape.iter().map(|&d| d.into()).collect();
                 let dims = self.target(&from, &target, allow_zero)?;
                 let shape = dims.iter().map(|d| d.fixed()).collect::<Option<Vec<_>>>();
-                let Some(shape) = shape else { return invalid("a constant's shape cannot depend on the batch size") };
+                let Some(shape) = shape else { return invalid("a constant's shape cannot depend on the inputs' extents") };
                 Ok(vec![Val::Floats { shape, data: data.clone() }])
             }
             _ => {
@@ -41,16 +42,16 @@ impl Importer<'_> {
     /// ONNX's target shape: 0 keeps an extent, −1 is what remains.
     fn target(&self, from: &[Dim], target: &[Sym], allow_zero: bool) -> Result<Vec<Dim>, NodeError> {
         let mut shape: Vec<Option<Dim>> = Vec::with_capacity(target.len());
-        for (i, &t) in target.iter().enumerate() {
+        for (i, t) in target.iter().enumerate() {
             shape.push(match t {
                 Sym::Num(-1) => None,
                 Sym::Num(0) if !allow_zero => match from.get(i) {
-                    Some(&d) => Some(d),
+                    Some(d) => Some(d.clone()),
                     None => return invalid(format!("extent {i} of the target is 0, but the input has rank {}", from.len())),
                 },
                 t => match t.dim() {
                     Some(d) => Some(d),
-                    None => return invalid(format!("the target shape holds {t:?}")),
+                    None => return invalid(format!("the target shape holds {t}")),
                 },
             });
         }
@@ -59,29 +60,23 @@ impl Importer<'_> {
         }
         let Some(total) = Dim::product(from) else { return invalid("the input's extents overflow") };
         // A leading 1 of a model exported at batch 1 is the batch.
-        let batch = matches!(total, Dim::Batch { .. });
-        let leading = self.promote && batch && shape.first() == Some(&Some(Dim::Fixed(1))) && !shape.iter().flatten().any(|d| d.is_batch());
-        if leading {
+        let leading = self.promote && total.is_batch() && shape.first() == Some(&Some(Dim::Fixed(1)));
+        if leading && !shape.iter().flatten().any(Dim::is_batch) {
             shape[0] = Some(Dim::BATCH);
         }
-        let known: Vec<Dim> = shape.iter().flatten().copied().collect();
+        let known: Vec<Dim> = shape.iter().flatten().cloned().collect();
         let Some(product) = Dim::product(&known) else { return invalid("the target's extents overflow") };
-        let rest = match (total, product) {
-            (Dim::Fixed(a), Dim::Fixed(b)) | (Dim::Batch { times: a }, Dim::Batch { times: b }) if b > 0 && a % b == 0 => {
-                Some(Dim::Fixed(a / b))
-            }
-            (Dim::Batch { times: a }, Dim::Fixed(b)) if b > 0 && a % b == 0 => Some(Dim::Batch { times: a / b }),
-            _ => None,
-        };
         let mismatch = || {
-            let target: Vec<String> = shape.iter().map(|d| d.map_or("-1".to_owned(), |d| d.to_string())).collect();
+            let target: Vec<String> = shape.iter().map(|d| d.as_ref().map_or("-1".to_owned(), Dim::to_string)).collect();
             invalid(format!("shape {} cannot become [{}]", quaver_core::graph::dim::display(from), target.join(",")))
         };
+        let open = total.is_open() || product.is_open();
         if shape.iter().all(Option::is_some) {
-            return if rest == Some(Dim::Fixed(1)) || total == product { Ok(known) } else { mismatch() };
+            // Where formulas don't tell, a run does.
+            return if total == product || open { Ok(known) } else { mismatch() };
         }
-        match rest {
-            Some(rest) => Ok(shape.iter().map(|d| d.unwrap_or(rest)).collect()),
+        match rest(&total, &product) {
+            Some(rest) => Ok(shape.iter().map(|d| d.clone().unwrap_or_else(|| rest.clone())).collect()),
             None => mismatch(),
         }
     }
@@ -154,7 +149,7 @@ impl Importer<'_> {
         let x = self.value(ctx, 0)?;
         let dims = self.dims(x);
         let at = axis(ctx.attrs.int("axis")?.unwrap_or(0), dims.len())?;
-        let Some(extent) = dims[at].fixed() else { return unsupported("splitting the batch is not supported") };
+        let Some(extent) = dims[at].fixed() else { return unsupported("splitting an open extent is not supported") };
         let count = ctx.node.output.len();
         if ctx.attrs.int("num_outputs")?.is_some_and(|n| n != count as i64) {
             return invalid(format!("num_outputs differs from its {count} outputs"));
@@ -175,7 +170,7 @@ impl Importer<'_> {
         let mut outputs = Vec::with_capacity(count);
         let mut start = 0;
         for (i, &len) in parts.iter().enumerate() {
-            let op = Op::Slice { cuts: vec![Cut { axis: at, start, len, step: 1 }] };
+            let op = Op::Slice { cuts: vec![Cut::new(at, start, len, 1)] };
             outputs.push(Val::Tensor(self.net.push(op, &[x], &format!("{}/{i}", ctx.name), ctx.out(i))?));
             start += len;
         }
@@ -183,7 +178,7 @@ impl Importer<'_> {
     }
 
     pub(super) fn slice(&mut self, ctx: &Ctx<'_>) -> Outputs {
-        let (Some(starts), Some(ends)) = (self.ints_of(ctx, "starts", 1)?, self.ints_of(ctx, "ends", 2)?) else {
+        let (Some(starts), Some(ends)) = (self.syms_of(ctx, "starts", 1)?, self.syms_of(ctx, "ends", 2)?) else {
             return invalid("starts or ends are missing");
         };
         let axes = self.ints_of(ctx, "axes", 3)?.unwrap_or_else(|| (0..starts.len() as i64).collect());
@@ -192,10 +187,10 @@ impl Importer<'_> {
             return invalid("starts, ends, axes and steps differ in length");
         }
         if let Some(Some(Val::Ints { shape, data })) = ctx.inputs.first()
-            && let ([extent], [start], [end], [step]) = (&shape[..], &starts[..], &ends[..], &steps[..])
+            && let ([extent], [Sym::Num(start)], [Sym::Num(end)], [step]) = (&shape[..], &starts[..], &ends[..], &steps[..])
         {
             let (start, len) = cut(*extent, *start, *end, *step)?;
-            let at = |i: usize| data[(start as i64 + i as i64 * step) as usize];
+            let at = |i: usize| data[(start as i64 + i as i64 * step) as usize].clone();
             return Ok(vec![Val::ints((0..len).map(at).collect())]);
         }
         let x = self.value(ctx, 0)?;
@@ -203,17 +198,24 @@ impl Importer<'_> {
         let mut cuts = Vec::new();
         for i in 0..starts.len() {
             let a = axis(axes[i], dims.len())?;
-            let Some(extent) = dims[a].fixed() else {
-                if starts[i] == 0 && ends[i] >= i64::from(i32::MAX) && steps[i] == 1 {
-                    continue;
+            if let (Some(extent), Some(start), Some(end)) = (dims[a].fixed(), starts[i].num(), ends[i].num()) {
+                let (start, len) = cut(extent, start, end, steps[i])?;
+                if len == 0 {
+                    return unsupported("an empty slice is not supported");
                 }
-                return unsupported("slicing the batch is not supported");
-            };
-            let (start, len) = cut(extent, starts[i], ends[i], steps[i])?;
-            if len == 0 {
-                return unsupported("an empty slice is not supported");
+                cuts.push(Cut::new(a, start, len, steps[i] as isize));
+                continue;
             }
-            cuts.push(Cut { axis: a, start, len, step: steps[i] as isize });
+            let Some([start, len]) = open_cut(&dims[a], &starts[i], &ends[i]).filter(|_| steps[i] == 1) else {
+                let extent = dims[a].to_string();
+                return unsupported(format!("a slice of extent {extent} from {} to {} by {}", starts[i], ends[i], steps[i]));
+            };
+            if start != Dim::Fixed(0) || len != dims[a] {
+                cuts.push(Cut::new(a, start, len, 1));
+            }
+        }
+        if cuts.is_empty() {
+            return Ok(vec![Val::Tensor(x)]);
         }
         self.push(ctx, Op::Slice { cuts }, &[x])
     }
@@ -224,12 +226,19 @@ impl Importer<'_> {
         let dims = self.dims(x);
         let at = axis(ctx.attrs.int("axis")?.unwrap_or(0), dims.len())?;
         let Some(Some(Val::Ints { shape, data })) = ctx.inputs.get(1) else { return unsupported("its indices are not constant") };
-        let ([index], Some(extent)) = (&data[..], dims[at].fixed()) else { return unsupported("only one constant index is supported") };
-        let Some(index) = index.num() else { return unsupported("its index depends on the batch size") };
-        let Some(start) = usize::try_from(if index < 0 { index + extent as i64 } else { index }).ok().filter(|&i| i < extent) else {
-            return invalid(format!("index {index} is out of range for extent {extent}"));
+        let [index] = &data[..] else { return unsupported("only one constant index is supported") };
+        let (start, end) = (index.clone(), Sym::apply("Add", index, &Sym::Num(1)));
+        let cut = match (dims[at].fixed(), index.num()) {
+            (Some(extent), Some(index)) if index >= -(extent as i64) && index < extent as i64 => {
+                Some(Dim::Fixed(index.rem_euclid(extent as i64) as usize))
+            }
+            (Some(extent), Some(index)) => return invalid(format!("index {index} is out of range for extent {extent}")),
+            // The last one ends where the extent does, not at 0.
+            _ if index.num() == Some(-1) => open_cut(&dims[at], &start, &Sym::Num(i64::MAX)).map(|[start, _]| start),
+            _ => end.and_then(|end| open_cut(&dims[at], &start, &end)).map(|[start, _]| start),
         };
-        let one = self.helper(ctx, "cut", Op::Slice { cuts: vec![Cut { axis: at, start, len: 1, step: 1 }] }, &[x])?;
+        let Some(start) = cut else { return unsupported("its index depends on the inputs' extents in no way that a formula says") };
+        let one = self.helper(ctx, "cut", Op::Slice { cuts: vec![Cut::new(at, start, 1, 1)] }, &[x])?;
         let mut to = dims;
         to.splice(at..=at, shape.iter().map(|&d| Dim::Fixed(d)));
         self.push(ctx, Op::Reshape { shape: to }, &[one])
@@ -266,12 +275,14 @@ impl Importer<'_> {
             (before[a], after[a]) = (b.max(0) as usize, e.max(0) as usize);
             if b < 0 || e < 0 {
                 // A negative pad cuts off.
-                let Some(extent) = dims[a].fixed() else { return unsupported("padding the batch is not supported") };
+                let Some(extent) = dims[a].fixed() else {
+                    return unsupported("cutting off an open extent by a negative pad is not supported");
+                };
                 let (start, end) = (b.min(0).unsigned_abs() as usize, e.min(0).unsigned_abs() as usize);
                 let Some(len) = extent.checked_sub(start).and_then(|n| n.checked_sub(end)).filter(|&n| n > 0) else {
                     return invalid(format!("pads {pads:?} leave nothing of extent {extent}"));
                 };
-                cuts.push(Cut { axis: a, start, len, step: 1 });
+                cuts.push(Cut::new(a, start, len, 1));
             }
         }
         let x = if cuts.is_empty() { x } else { self.helper(ctx, "cut", Op::Slice { cuts }, &[x])? };
@@ -302,6 +313,12 @@ impl Importer<'_> {
     }
 }
 
+/// What is left of an extent whose other factors are known; `None` where that is no whole number, or no formula says it.
+fn rest(total: &Dim, product: &Dim) -> Option<Dim> {
+    let rest = Dim::of(total.extent()?.over(&product.extent()?)?)?;
+    (rest.times(product)? == *total || total.is_open()).then_some(rest)
+}
+
 fn squeezed(from: &[Dim], axes: Option<&[i64]>) -> Result<Vec<Dim>, NodeError> {
     let gone = match axes {
         Some(axes) => axes.iter().map(|&a| axis(a, from.len())).collect::<Result<Vec<_>, _>>()?,
@@ -310,7 +327,7 @@ fn squeezed(from: &[Dim], axes: Option<&[i64]>) -> Result<Vec<Dim>, NodeError> {
     if let Some(&bad) = gone.iter().find(|&&a| from[a] != Dim::Fixed(1)) {
         return invalid(format!("dimension {bad} of {} is not 1", quaver_core::graph::dim::display(from)));
     }
-    Ok(from.iter().enumerate().filter(|(i, _)| !gone.contains(i)).map(|(_, &d)| d).collect())
+    Ok(from.iter().enumerate().filter(|(i, _)| !gone.contains(i)).map(|(_, d)| d.clone()).collect())
 }
 
 fn unsqueezed(from: &[Dim], axes: &[i64]) -> Result<Vec<Dim>, NodeError> {
@@ -323,6 +340,22 @@ fn unsqueezed(from: &[Dim], axes: &[i64]) -> Result<Vec<Dim>, NodeError> {
     let mut shape = from.to_vec();
     new.into_iter().for_each(|a| shape.insert(a, Dim::Fixed(1)));
     Ok(shape)
+}
+
+/// First element and number of elements, where the extent, start or end is open. Numbers are taken to be within the extent, which a
+/// run checks.
+fn open_cut(extent: &Dim, start: &Sym, end: &Sym) -> Option<[Dim; 2]> {
+    /// From here on, exporters mean the end.
+    const END: i64 = i32::MAX as i64;
+    let all = extent.extent()?;
+    let from_end = |x: &Sym| match x {
+        Sym::Num(n) if *n >= END => Some(all.clone()),
+        Sym::Num(n) if *n < 0 => all.plus(&Extent::from(*n)),
+        x => Some(x.extent()),
+    };
+    let start = from_end(start)?;
+    let len = from_end(end)?.minus(&start)?;
+    Some([Dim::of(start)?, Dim::of(len)?])
 }
 
 /// First element and number of elements of ONNX's start, end and step on an extent.
