@@ -324,7 +324,8 @@ fn squeezed(from: &[Dim], axes: Option<&[i64]>) -> Result<Vec<Dim>, NodeError> {
         Some(axes) => axes.iter().map(|&a| axis(a, from.len())).collect::<Result<Vec<_>, _>>()?,
         None => (0..from.len()).filter(|&i| from[i] == Dim::Fixed(1)).collect(),
     };
-    if let Some(&bad) = gone.iter().find(|&&a| from[a] != Dim::Fixed(1)) {
+    // One that is open has to be 1 in a run, which that checks.
+    if let Some(&bad) = gone.iter().find(|&&a| from[a] != Dim::Fixed(1) && !from[a].is_open()) {
         return invalid(format!("dimension {bad} of {} is not 1", quaver_core::graph::dim::display(from)));
     }
     Ok(from.iter().enumerate().filter(|(i, _)| !gone.contains(i)).map(|(_, d)| d.clone()).collect())
