@@ -265,8 +265,9 @@ pub fn reference_values(network: &Network) -> impl FnMut(&[HostTensor]) -> Resul
         let graph = &*network.graph.sized(&sizes)?;
         let plan = Plan::new(graph, sizes.batch(), isize::MAX as usize)?;
         let mut executor = Executor::new(plan, 0)?;
-        let views = sample.iter().map(|t| TensorView::from_slice(&t.shape, &t.data).context("a sample's shape fits its data"));
-        let views = views.collect::<Result<Vec<_>>>()?;
+        let tensors = network.graph.inputs.iter().zip(sample).map(|(&id, t)| tensor(t, network.graph.value(id).dtype));
+        let tensors = tensors.collect::<Result<Vec<_>>>()?;
+        let views: Vec<TensorView<'_>> = tensors.iter().map(Tensor::view).collect();
         let mut values = NamedValues::new();
         let mut collect = |_: usize, id: ValueId, view: TensorView<'_>| keep(&mut values, graph, id, view);
         executor.run(graph, network as &dyn Constants, &Reference, &views, Some(&mut collect))?;
@@ -279,7 +280,7 @@ pub fn native_values(model: &Model, session: &mut Session, sample: &Sample, all:
     let graph = model.graph();
     let mut inputs = Vec::new();
     for (port, t) in model.inputs().iter().zip(sample) {
-        inputs.push((port.name.as_str(), Tensor::from_vec(t.shape.clone(), t.data.clone())?));
+        inputs.push((port.name.as_str(), tensor(t, port.dtype)?));
     }
     let mut values = NamedValues::new();
     let outputs =
@@ -290,6 +291,14 @@ pub fn native_values(model: &Model, session: &mut Session, sample: &Sample, all:
         }
     }
     Ok(values)
+}
+
+/// A sample's tensor as an input of that type takes it.
+fn tensor(t: &HostTensor, dtype: DType) -> Result<Tensor> {
+    Ok(match dtype {
+        DType::I64 => Tensor::from_vec(t.shape.clone(), t.whole())?,
+        _ => Tensor::from_vec(t.shape.clone(), t.data.clone())?,
+    })
 }
 
 /// Keeps a value as real numbers under the float network's name.

@@ -17,13 +17,20 @@ use quaver_core::reference::Reference;
 use quaver_core::tensor::{DType, TensorView, TensorViewMut, element_count};
 use thiserror::Error;
 
-/// An owned f32 tensor, row-major.
+/// An owned tensor, row-major. Whole numbers are here as real ones, which are exact up to 2²⁴.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostTensor {
     /// Extents.
     pub shape: Vec<usize>,
     /// Elements.
     pub data: Vec<f32>,
+}
+
+impl HostTensor {
+    /// The elements as whole numbers.
+    pub fn whole(&self) -> Vec<i64> {
+        self.data.iter().map(|&x| x as i64).collect()
+    }
 }
 
 /// Called with a value, its elements and its shape.
@@ -98,7 +105,7 @@ impl<B: Backend> FloatRunner<B> {
     pub fn on(network: &Network, device: B::Device) -> Result<Self, RunError> {
         let graph = &network.graph;
         let activations = graph.nodes.iter().flat_map(|n| n.inputs.iter().chain(&n.outputs)).chain(&graph.inputs);
-        if let Some(&id) = activations.into_iter().find(|&&id| graph.value(id).dtype != DType::F32) {
+        if let Some(&id) = activations.into_iter().find(|&&id| !matches!(graph.value(id).dtype, DType::F32 | DType::I64)) {
             let value = graph.value(id);
             return Err(RunError::NotFloat { value: value.name.clone(), dtype: value.dtype });
         }
@@ -158,7 +165,8 @@ impl<B: Backend> FloatRunner<B> {
         }
         let value = self.network.graph.value(id);
         let shape = value.shape.iter().filter_map(|d| d.fixed()).collect();
-        HostTensor { shape, data: self.network.elements::<f32>(id).unwrap_or_default().to_vec() }
+        let whole = || self.network.elements::<i64>(id).unwrap_or_default().iter().map(|&n| n as f32).collect();
+        HostTensor { shape, data: self.network.elements::<f32>(id).map_or_else(whole, <[f32]>::to_vec) }
     }
 
     /// Weights of a convolution in burn's layout.
@@ -189,8 +197,9 @@ impl<B: Backend> FloatRunner<B> {
         let failed = |what: String| RunError::Device { node: node.name.clone(), what };
         let shape: Vec<usize> = shape.iter().filter_map(Dim::fixed).collect();
         let op = &node.op;
-        if !on_burn(op, &operands) {
-            return Ok(reference(op, &operands, shape));
+        let types: Vec<DType> = node.inputs.iter().chain(&node.outputs).map(|&id| self.network.graph.value(id).dtype).collect();
+        if !on_burn(op, &operands) || types.contains(&DType::I64) {
+            return Ok(reference(op, &operands, &types, shape));
         }
         let x = self.upload(operands.remove(0));
         let y = match op {
@@ -290,12 +299,28 @@ fn from_nchw<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     B::float_permute(x, &[0, 2, 3, 1])
 }
 
-fn reference(op: &Op, operands: &[HostTensor], shape: Vec<usize>) -> HostTensor {
-    let mut data = vec![0f32; element_count(&shape).unwrap_or_default()];
-    let inputs: Option<Vec<Operand<'_>>> =
-        operands.iter().map(|t| Some(Operand::new(TensorView::from_slice(&t.shape, &t.data)?, None))).collect();
-    if let (Some(inputs), Some(view)) = (inputs, TensorViewMut::new(DType::F32, &shape, bytemuck::cast_slice_mut(&mut data))) {
+/// The definition, on operands and a result of such types.
+fn reference(op: &Op, operands: &[HostTensor], types: &[DType], shape: Vec<usize>) -> HostTensor {
+    let whole: Vec<Vec<i64>> =
+        operands.iter().zip(types).map(|(t, dtype)| if *dtype == DType::I64 { t.whole() } else { Vec::new() }).collect();
+    let mut inputs = Vec::with_capacity(operands.len());
+    for ((t, whole), dtype) in operands.iter().zip(&whole).zip(types) {
+        let view = if *dtype == DType::I64 { TensorView::from_slice(&t.shape, whole) } else { TensorView::from_slice(&t.shape, &t.data) };
+        inputs.extend(view.map(|view| Operand::new(view, None)));
+    }
+    let count = element_count(&shape).unwrap_or_default();
+    let (mut data, mut numbers) = (vec![0f32; count], Vec::new());
+    let is_whole = types.last() == Some(&DType::I64);
+    if is_whole {
+        numbers = vec![0i64; count];
+    }
+    let bytes = if is_whole { bytemuck::cast_slice_mut(&mut numbers) } else { bytemuck::cast_slice_mut(&mut data) };
+    let dtype = if is_whole { DType::I64 } else { DType::F32 };
+    if let Some(view) = TensorViewMut::new(dtype, &shape, bytes).filter(|_| inputs.len() == operands.len()) {
         Reference.compute(op, &inputs, &mut OutputMut { view, quant: None });
+    }
+    if is_whole {
+        data = numbers.into_iter().map(|n| n as f32).collect();
     }
     HostTensor { shape, data }
 }

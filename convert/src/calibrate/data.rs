@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use image::imageops::{self, FilterType};
 use quaver_core::graph::{Dim, Graph};
-use quaver_core::tensor::element_count;
+use quaver_core::tensor::{DType, element_count};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -181,7 +181,7 @@ pub struct Samples {
 enum Source {
     Arrays(Vec<HostTensor>),
     Images { files: Vec<PathBuf>, layout: ImageLayout, options: ImageOptions },
-    Random { shapes: Vec<Vec<usize>> },
+    Random { inputs: Vec<(Vec<usize>, DType)> },
 }
 
 impl Samples {
@@ -233,8 +233,11 @@ impl Samples {
 
     /// Standard normal numbers, the same on every machine.
     pub fn random(count: usize, graph: &Graph) -> Self {
-        let shape = |d: &[Dim]| d.iter().map(Dim::about).collect();
-        Self { len: count, source: Source::Random { shapes: graph.inputs.iter().map(|&i| shape(&graph.value(i).shape)).collect() } }
+        let of = |&id| {
+            let value = graph.value(id);
+            (value.shape.iter().map(Dim::about).collect(), value.dtype)
+        };
+        Self { len: count, source: Source::Random { inputs: graph.inputs.iter().map(of).collect() } }
     }
 
     /// At most the first `count`.
@@ -261,13 +264,15 @@ impl Samples {
         match &self.source {
             Source::Arrays(tensors) => Ok(tensors.iter().map(|t| row(t, i)).collect()),
             Source::Images { files, layout, options } => Ok(vec![image_tensor(&files[i], *layout, options)?]),
-            Source::Random { shapes } => {
+            Source::Random { inputs } => {
                 let mut rng = Normal(0x5EED ^ ((i as u64 + 1) << 20));
-                let tensor = |shape: &Vec<usize>| {
-                    let data = (0..element_count(shape).unwrap_or(0)).map(|_| rng.next()).collect();
+                let tensor = |(shape, dtype): &(Vec<usize>, DType)| {
+                    // Of whole numbers, those that are valid as almost any index or mask.
+                    let mut next = || if *dtype == DType::I64 { f32::from(u8::from(rng.next() > -1.0)) } else { rng.next() };
+                    let data = (0..element_count(shape).unwrap_or(0)).map(|_| next()).collect();
                     HostTensor { shape: shape.clone(), data }
                 };
-                Ok(shapes.iter().map(tensor).collect())
+                Ok(inputs.iter().map(tensor).collect())
             }
         }
     }
@@ -389,7 +394,6 @@ impl Normal {
 mod tests {
     use super::*;
     use quaver_core::graph::Network;
-    use quaver_core::tensor::DType;
 
     fn network(shape: &[usize]) -> Network {
         let mut net = Network::new("n");

@@ -127,7 +127,8 @@ fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
         Op::Softmax { axis } if *axis + 1 == graph.value(node.inputs[0]).shape.len() => Kind::Light,
         Op::Softmax { .. } => Kind::Never("a u8 softmax runs along the last dimension only"),
         Op::Pad { mode: PadMode::Constant(v), .. } if !v.is_finite() => Kind::Never("it pads with an infinity"),
-        Op::Reshape { .. }
+        Op::Expand { .. }
+        | Op::Reshape { .. }
         | Op::Transpose { .. }
         | Op::Concat { .. }
         | Op::Slice { .. }
@@ -137,6 +138,8 @@ fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
         | Op::ChannelShuffle { .. }
         | Op::Resize(_)
         | Op::Pool(_) => Kind::Move,
+        Op::Gather { .. } | Op::Cast { .. } | Op::Compare { .. } | Op::Where => Kind::Never("it works by whole numbers or truth"),
+        Op::LayerNorm { .. } => Kind::Never("means and roots of rows are real"),
         Op::MatMul => Kind::Never("both its operands are activations"),
         Op::LogSoftmax { .. } => Kind::Never("a logarithm of probabilities doesn't fit in 8 bits"),
         Op::Quantize { .. } | Op::Dequantize | Op::Table | Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_) => {

@@ -86,7 +86,8 @@ impl GraphError {
 pub fn default_dtype(op: &Op, first_input: DType) -> DType {
     match op {
         Op::Quantize { .. } => DType::U8,
-        Op::Dequantize => DType::F32,
+        Op::Dequantize | Op::Compare { .. } => DType::F32,
+        Op::Cast { to } => *to,
         Op::QConv(c) => quantized(c.epilogue.as_ref()),
         Op::QConvTranspose(c) => quantized(c.epilogue.as_ref()),
         Op::QGemm(g) => quantized(g.epilogue.as_ref()),
@@ -228,10 +229,28 @@ fn check_types(op: &Op, inputs: &[&Value], output: &Value) -> Result<(), String>
         | Op::Slice { .. }
         | Op::DepthToSpace { .. }
         | Op::SpaceToDepth { .. }
-        | Op::ChannelShuffle { .. } => {
+        | Op::ChannelShuffle { .. }
+        | Op::Expand { .. } => {
             all(output.dtype)?;
             same_affine()
         }
+        Op::Gather { .. } => match (inputs[0], inputs[1]) {
+            (_, indices) if indices.dtype != DType::I64 => {
+                Err(format!("its indices should be i64, but '{}' is {}", indices.name, indices.dtype))
+            }
+            (x, _) if x.dtype != output.dtype || x.quant != output.quant => {
+                Err(format!("'{}' and '{}' are not of the same type and affine parameters", x.name, output.name))
+            }
+            _ => Ok(()),
+        },
+        Op::Cast { to } => match (inputs[0].dtype, output.dtype) {
+            (DType::I64, DType::F32) | (DType::F32, DType::I64) if output.dtype == *to => Ok(()),
+            (from, to) => Err(format!("casts between f32 and i64, not {from} to {to}")),
+        },
+        Op::Compare { .. } => match (inputs[0].dtype, inputs[1].dtype) {
+            (DType::F32, DType::F32) | (DType::I64, DType::I64) if output.dtype == DType::F32 => Ok(()),
+            (a, b) => Err(format!("compares f32 or i64, giving f32, not {a} and {b}")),
+        },
         Op::Pad { .. } | Op::Resize(_) | Op::Pool(super::op::Pool { function: PoolFn::Max, .. }) => {
             real_or_quantized(inputs[0], output)?;
             same_affine()
@@ -276,6 +295,8 @@ fn check_types(op: &Op, inputs: &[&Value], output: &Value) -> Result<(), String>
         | Op::ConvTranspose(_)
         | Op::Gemm
         | Op::MatMul
+        | Op::Where
+        | Op::LayerNorm { .. }
         | Op::Unary { .. } => all(DType::F32),
         Op::Quantize { .. } => {
             if inputs[0].dtype != DType::F32 {

@@ -36,6 +36,7 @@ fn written(graph: &Graph, node: &Node, largest: &[u8]) -> u8 {
         Op::Quantize { .. } | Op::Binary { .. } | Op::Reduce { .. } | Op::Softmax { .. } => affine(),
         // Averages are limited to what is in use, largest ones are among what is there.
         Op::Pool(_) => affine().max(of(node.inputs[0])),
+        Op::Gather { .. } => of(node.inputs[0]),
         Op::Table => of(node.inputs[1]),
         Op::QConv(conv) => epilogue(conv.epilogue),
         Op::QConvTranspose(conv) => epilogue(conv.epilogue),
@@ -49,6 +50,7 @@ fn written(graph: &Graph, node: &Node, largest: &[u8]) -> u8 {
         | Op::DepthToSpace { .. }
         | Op::SpaceToDepth { .. }
         | Op::ChannelShuffle { .. }
+        | Op::Expand { .. }
         | Op::Resize(_) => moved(),
         _ => u8::MAX,
     }

@@ -8,6 +8,7 @@
 use serde::Serialize;
 
 use super::dim::Dim;
+use crate::tensor::DType;
 
 /// An operation and its attributes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -63,6 +64,18 @@ pub enum Op {
         groups: usize,
     },
 
+    /// `x → y`: repeated along dimensions that x lacks, or has with extent 1, as ONNX (numpy) broadcasts.
+    Expand {
+        /// Extents to broadcast with.
+        shape: Vec<Dim>,
+    },
+    /// `x, indices i64[…] → y`: the elements of x along `axis` that the indices name, whose dimensions take the axis' place. One below
+    /// 0 counts from the end; one outside takes the element nearest to it.
+    Gather {
+        /// The dimension along which is picked.
+        axis: usize,
+    },
+
     // ---- f32, or u8 → u8 under the operands' affine parameters ----------------------------------------------------
     /// `a, b → y`: element by element with ONNX (numpy) broadcasting. u8: Add, Sub and Mul only.
     Binary {
@@ -89,11 +102,30 @@ pub enum Op {
     /// `x → y`: interpolation. u8 keeps the affine parameters.
     Resize(Resize),
 
+    // ---- whole numbers and truth, which is the real number 1, its opposite 0 -----------------------------------------
+    /// `x i64 → y f32`, the nearest; or `x f32 → y i64`, the next towards 0.
+    Cast {
+        /// The type of y.
+        to: DType,
+    },
+    /// `a, b → y f32`: whether it holds, on f32 or i64 with ONNX (numpy) broadcasting.
+    Compare {
+        /// What is asked.
+        function: CompareFn,
+    },
+    /// `condition f32, a f32, b f32 → y f32`: a where the condition is not 0, else b; with ONNX (numpy) broadcasting.
+    Where,
+
     // ---- f32 only -------------------------------------------------------------------------------------------------
     /// `x[N,H,W,C], w[kh,kw,C/groups,O] (, b[O]) → y[N,H′,W′,O]`.
     Conv(Conv),
     /// `x[N,H,W,C], w[kh,kw,C/groups,O] (, b[O]) → y[N,H′,W′,O]`; input channel c of group g meets `w[.., c − g·C/groups, ..]`.
     ConvTranspose(ConvTranspose),
+    /// `x[…,K], scale[K], bias[K] → y[…,K]`: rows less their mean, over the root of their variance plus ε, scaled and moved.
+    LayerNorm {
+        /// ε
+        epsilon: f32,
+    },
     /// `x[…,K], w[K,N] (, b[N]) → y[…,N]`.
     Gemm,
     /// `a[…,M,K], b[…,K,N] → y[…,M,N]`, leading dimensions broadcast.
@@ -142,6 +174,12 @@ impl Op {
             Op::DepthToSpace { .. } => "DepthToSpace",
             Op::SpaceToDepth { .. } => "SpaceToDepth",
             Op::ChannelShuffle { .. } => "ChannelShuffle",
+            Op::Expand { .. } => "Expand",
+            Op::Gather { .. } => "Gather",
+            Op::Cast { .. } => "Cast",
+            Op::Compare { function } => function.name(),
+            Op::Where => "Where",
+            Op::LayerNorm { .. } => "LayerNormalization",
             Op::Binary { function } => function.name(),
             Op::Pool(Pool { function: PoolFn::Max, .. }) => "MaxPool",
             Op::Pool(Pool { function: PoolFn::Average, .. }) => "AveragePool",
@@ -168,7 +206,7 @@ impl Op {
     /// The extents among its attributes, which may be open.
     pub fn extents(&self) -> Vec<&Dim> {
         match self {
-            Op::Reshape { shape } | Op::Resize(Resize { shape, .. }) => shape.iter().collect(),
+            Op::Reshape { shape } | Op::Expand { shape } | Op::Resize(Resize { shape, .. }) => shape.iter().collect(),
             Op::Slice { cuts } => cuts.iter().flat_map(|cut| [&cut.start, &cut.len]).collect(),
             _ => Vec::new(),
         }
@@ -177,7 +215,7 @@ impl Op {
     /// As [`Op::extents`], to change them.
     pub fn extents_mut(&mut self) -> Vec<&mut Dim> {
         match self {
-            Op::Reshape { shape } | Op::Resize(Resize { shape, .. }) => shape.iter_mut().collect(),
+            Op::Reshape { shape } | Op::Expand { shape } | Op::Resize(Resize { shape, .. }) => shape.iter_mut().collect(),
             Op::Slice { cuts } => cuts.iter_mut().flat_map(|cut| [&mut cut.start, &mut cut.len]).collect(),
             _ => Vec::new(),
         }
@@ -264,6 +302,28 @@ impl BinaryFn {
             BinaryFn::Min => "Min",
             BinaryFn::Max => "Max",
             BinaryFn::Pow => "Pow",
+        }
+    }
+}
+
+/// Function of [`Op::Compare`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub enum CompareFn {
+    /// a = b
+    Equal,
+    /// a < b
+    Less,
+    /// a ≤ b
+    LessOrEqual,
+}
+
+impl CompareFn {
+    /// ONNX's name of the operation.
+    pub fn name(self) -> &'static str {
+        match self {
+            CompareFn::Equal => "Equal",
+            CompareFn::Less => "Less",
+            CompareFn::LessOrEqual => "LessOrEqual",
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::extent::Extent;
 use super::op::{
-    BinaryFn, Conv, ConvTranspose, Coordinates, Cut, DepthOrder, Epilogue, PadMode, Pool, PoolFn, QConv, QConvTranspose, QGemm, ReduceFn,
-    Residual, Resize, ResizeMode, UnaryFn, Window,
+    BinaryFn, CompareFn, Conv, ConvTranspose, Coordinates, Cut, DepthOrder, Epilogue, PadMode, Pool, PoolFn, QConv, QConvTranspose, QGemm,
+    ReduceFn, Residual, Resize, ResizeMode, UnaryFn, Window,
 };
 use super::{ConstantId, Dim, Graph, Node, Op, Value, ValueId};
 use crate::json::{Error, Json, Object, Read, Structure, structures};
@@ -66,6 +66,12 @@ impl Structure for Op {
             "DepthToSpace" => Op::DepthToSpace { block: object.take("block")?, order: object.take("order")? },
             "SpaceToDepth" => Op::SpaceToDepth { block: object.take("block")? },
             "ChannelShuffle" => Op::ChannelShuffle { axis: object.take("axis")?, groups: object.take("groups")? },
+            "Expand" => Op::Expand { shape: object.take("shape")? },
+            "Gather" => Op::Gather { axis: object.take("axis")? },
+            "Cast" => Op::Cast { to: object.take("to")? },
+            "Compare" => Op::Compare { function: object.take("function")? },
+            "Where" => Op::Where,
+            "LayerNorm" => Op::LayerNorm { epsilon: object.take("epsilon")? },
             "Binary" => Op::Binary { function: object.take("function")? },
             "Pool" => Op::Pool(Structure::take(object)?),
             "Reduce" => Op::Reduce { function: object.take("function")?, axes: object.take("axes")?, keep_dims: object.take("keep_dims")? },
@@ -181,6 +187,7 @@ enumerations! {
     DType { F32 = "f32", U8 = "u8", I8 = "i8", I32 = "i32", I64 = "i64" }
     DepthOrder { Dcr = "DCR", Crd = "CRD" }
     BinaryFn { Add, Sub, Mul, Div, Min, Max, Pow }
+    CompareFn { Equal, Less, LessOrEqual }
     ReduceFn { Mean, Sum, Max, Min, Prod, L1, L2, SumSquare }
     PoolFn { Max, Average }
     ResizeMode {

@@ -93,7 +93,15 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
         Op::DepthToSpace { block, .. } => depth_to_space(one(inputs)?, *block),
         Op::SpaceToDepth { block } => space_to_depth(one(inputs)?, *block),
         Op::ChannelShuffle { axis, groups } => channel_shuffle(one(inputs)?, *axis, *groups),
-        Op::Binary { .. } => {
+        Op::Expand { shape } => broadcast(one(inputs)?, shape),
+        Op::Gather { axis } => gather(inputs, *axis),
+        Op::Cast { .. } => Ok(one(inputs)?.to_vec()),
+        Op::Where => {
+            arity(inputs, 3..=3, "3")?;
+            broadcast(inputs[0], &broadcast(inputs[1], inputs[2])?)
+        }
+        Op::LayerNorm { epsilon } => layer_norm(inputs, *epsilon),
+        Op::Binary { .. } | Op::Compare { .. } => {
             arity(inputs, 2..=2, "2")?;
             broadcast(inputs[0], inputs[1])
         }
@@ -294,6 +302,30 @@ fn slice(input: &[Dim], cuts: &[super::op::Cut]) -> Result<Shape> {
         shape[cut.axis] = cut.len.clone();
     }
     Ok(shape)
+}
+
+fn gather(inputs: &[&[Dim]], axis: usize) -> Result<Shape> {
+    arity(inputs, 2..=2, "2")?;
+    let (x, indices) = (inputs[0], inputs[1]);
+    if axis >= x.len() || x[axis] == Dim::Fixed(0) {
+        return Err(attribute("axis", &axis, x));
+    }
+    Ok([&x[..axis], indices, &x[axis + 1..]].concat())
+}
+
+fn layer_norm(inputs: &[&[Dim]], epsilon: f32) -> Result<Shape> {
+    arity(inputs, 3..=3, "3")?;
+    let x = inputs[0];
+    let last = x.last().and_then(Dim::fixed).filter(|&last| last > 0);
+    let Some(last) = last else {
+        return Err(ShapeError::Symbolic { axis: x.len().saturating_sub(1), shape: display(x), what: "LayerNormalization" });
+    };
+    if !(epsilon.is_finite() && epsilon >= 0.0) {
+        return Err(attribute("epsilon", &epsilon, x));
+    }
+    expect(inputs[1], &[Dim::Fixed(last)])?;
+    expect(inputs[2], &[Dim::Fixed(last)])?;
+    Ok(x.to_vec())
 }
 
 fn pad(input: &[Dim], before: &[usize], after: &[usize], mode: PadMode) -> Result<Shape> {

@@ -76,7 +76,12 @@ fn keeps_samples_apart(graph: &Graph, node: &Node) -> bool {
         Op::Pad { before, after, .. } => before.first() == Some(&0) && after.first() == Some(&0),
         Op::ChannelShuffle { axis, .. } | Op::Softmax { axis } | Op::LogSoftmax { axis } => *axis != 0,
         Op::Reduce { axes, .. } => !axes.contains(&0),
-        Op::Binary { .. } => aligned(&node.inputs),
+        Op::Binary { .. } | Op::Compare { .. } | Op::Where => aligned(&node.inputs),
+        Op::Cast { .. } | Op::LayerNorm { .. } => true,
+        // What indices name is among the samples, or among what is there for all.
+        Op::Gather { axis } if is_constant(&node.inputs[0]) => *axis == 0 && !is_constant(&node.inputs[1]),
+        Op::Gather { axis } => *axis != 0 && is_constant(&node.inputs[1]),
+        Op::Expand { shape } => shape.len() <= result && rank(node.inputs[0]) == result,
         // A row of the left matrix may be a sample; the right one is nothing of the kind.
         Op::MatMul => aligned(&node.inputs) && (is_constant(&node.inputs[1]) || result > 2),
         Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm => constants(&node.inputs[1..]),

@@ -54,7 +54,7 @@ fn product(x: &[f32], w: &[f32], y: &mut [f32], k: usize, n: usize) {
 }
 
 /// Which of an operand's matrices belongs to matrix `i` of the output, where both have these leading dimensions.
-fn matrix(mut i: usize, batch: &[usize], own: &[usize]) -> usize {
+pub(crate) fn matrix(mut i: usize, batch: &[usize], own: &[usize]) -> usize {
     let (mut index, mut stride) = (0, 1);
     for (&extent, &own) in batch.iter().rev().zip(own.iter().rev()) {
         if own != 1 {

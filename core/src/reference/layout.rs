@@ -55,6 +55,17 @@ pub(super) fn slice(cuts: &[Cut], inputs: &[Operand<'_>], output: &mut OutputMut
     gather(dims, start, inputs, output);
 }
 
+/// x again along dimensions that it lacks, or has with extent 1.
+pub(super) fn expand(inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
+    let (from, to) = (inputs[0].view.shape(), output.view.shape().to_vec());
+    let strides = strides(from);
+    let dims = to.iter().enumerate().map(|(d, &extent)| match (d + from.len()).checked_sub(to.len()) {
+        Some(i) if from[i] != 1 => (extent, strides[i]),
+        _ => (extent, 0),
+    });
+    gather(dims, 0, inputs, output);
+}
+
 /// x with elements around it.
 pub(super) fn pad(before: &[usize], after: &[usize], mode: PadMode, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
     let x = &inputs[0];

@@ -50,6 +50,12 @@ impl Reference {
             Op::Resize(resize) => resize::resize(resize, inputs, output),
             Op::Conv(conv) => conv::conv_f32(conv, inputs, output),
             Op::ConvTranspose(conv) => conv_transpose::conv_transpose_f32(conv, inputs, output),
+            Op::Expand { .. } => layout::expand(inputs, output),
+            Op::Gather { axis } => select::gather(*axis, inputs, output),
+            Op::Cast { .. } => select::cast(inputs, output),
+            Op::Compare { function } => select::compare(*function, inputs, output),
+            Op::Where => select::choose(inputs, output),
+            Op::LayerNorm { epsilon } => normalize::layer_norm(*epsilon, inputs, output),
             Op::Gemm => gemm::gemm_f32(inputs, output),
             Op::MatMul => gemm::mat_mul_f32(inputs, output),
             Op::Quantize { channels_last } => quantize::quantize(*channels_last, inputs, output),
@@ -67,13 +73,15 @@ mod conv_tests;
 mod conv_transpose;
 mod depthwise;
 mod elementwise;
-mod gemm;
+pub(crate) mod gemm;
 mod layout;
+pub(crate) mod normalize;
 mod packed;
 pub(crate) mod pool;
 mod quantize;
 mod reduce;
 pub(crate) mod resize;
+mod select;
 mod softmax;
 #[cfg(test)]
 mod testing;

@@ -41,6 +41,10 @@ pub enum Kind {
     Softmax,
     /// Images at other extents.
     Resize,
+    /// Layer normalization of f32.
+    LayerNorm,
+    /// Matrix products of f32.
+    ProductF32,
     /// The definition.
     Reference,
 }
@@ -94,6 +98,8 @@ macro_rules! vector_kernels {
             vector_kernels!(@ $isa, $name, "transpose__", Transpose),
             vector_kernels!(@ $isa, $name, "softmax__", Softmax),
             vector_kernels!(@ $isa, $name, "resize__", Resize),
+            vector_kernels!(@ $isa, $name, "layer_norm_f32f32__", LayerNorm),
+            vector_kernels!(@ $isa, $name, "gemm_f32f32f32__", ProductF32),
         ]
     };
     (@ $isa:ident, $name:literal, $operation:literal, $kind:ident) => {

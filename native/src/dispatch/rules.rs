@@ -164,6 +164,20 @@ pub static RULES: &[Rule] = &[
         applies: |q| matches!(q.op, Op::Resize(_)),
         reason: "positions are computed once a line, and pixels copied or mixed whole",
     },
+    Rule {
+        name: "layer norm",
+        kind: Kind::LayerNorm,
+        isa: None,
+        applies: |q| matches!(q.op, Op::LayerNorm { .. }),
+        reason: "sixteen partial sums a row",
+    },
+    Rule {
+        name: "f32 product",
+        kind: Kind::ProductF32,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Gemm | Op::MatMul),
+        reason: "a multiplication and an addition a step, rows and columns at once",
+    },
     Rule { name: "definition", kind: Kind::Reference, isa: None, applies: |_| true, reason: "no kernel takes this node" },
 ];
 

@@ -10,7 +10,9 @@ use crate::kernel::elementwise::unary_f32::UnaryF32;
 use crate::kernel::layout::rows::{Concat, Slice};
 use crate::kernel::layout::shuffle::ChannelShuffle;
 use crate::kernel::layout::transpose::Transpose;
+use crate::kernel::normalize::LayerNormF32;
 use crate::kernel::pool::PoolU8;
+use crate::kernel::product_f32::ProductF32;
 use crate::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
 use crate::kernel::reduce::MeanOfPixels;
 use crate::kernel::resize::{LinearU8, Nearest};
@@ -53,6 +55,8 @@ pub fn visit(op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, visito
         Op::Transpose { perm } => show!(Transpose::new(perm, inputs, output)),
         Op::Softmax { axis } if inputs[0].view.dtype() == DType::U8 => show!(SoftmaxU8::new(*axis, inputs, output)),
         Op::Softmax { axis } => show!(SoftmaxF32::new(*axis, inputs, output)),
+        Op::LayerNorm { epsilon } => show!(LayerNormF32::new(*epsilon, inputs, output)),
+        Op::Gemm | Op::MatMul => show!(ProductF32::new(op, inputs, output)),
         Op::Resize(resize) if resize.mode == ResizeMode::Linear => show!(LinearU8::new(resize, inputs, output)),
         Op::Resize(resize) => show!(Nearest::new(resize, inputs, output)),
         _ => false,

@@ -2,6 +2,7 @@
 
 use quaver_core::graph::Op;
 use quaver_core::graph::op::{BinaryFn, UnaryFn};
+use quaver_core::tensor::DType;
 
 use super::{Ctx, Importer, NodeError, Outputs, Val, invalid, unsupported};
 
@@ -22,8 +23,23 @@ impl Importer<'_> {
             },
             _ => self.real(ctx, 1)?,
         };
+        let whole = function != BinaryFn::Pow && self.whole(ctx);
         let a = self.real(ctx, 0)?;
-        self.push(ctx, Op::Binary { function }, &[a, b])
+        if !whole {
+            return self.push(ctx, Op::Binary { function }, &[a, b]);
+        }
+        // Exact, but for numbers above 2²⁴.
+        let y = self.helper(ctx, "number", Op::Binary { function }, &[a, b])?;
+        self.push(ctx, Op::Cast { to: DType::I64 }, &[y])
+    }
+
+    /// Whether all operands are whole numbers, some of them computed when it runs.
+    fn whole(&self, ctx: &Ctx<'_>) -> bool {
+        let is_whole = |value: &Option<Val>| match value {
+            Some(Val::Tensor(id)) => self.dtype(*id) == DType::I64,
+            value => matches!(value, Some(Val::Ints { .. })),
+        };
+        ctx.inputs.iter().all(is_whole)
     }
 
     /// Min, Max, Sum and Mean of any number of operands: a chain.

@@ -3,9 +3,11 @@
 mod conv;
 mod elementwise;
 mod gemm;
+mod normalize;
 mod pool;
 mod reduce;
 mod resize;
+mod select;
 mod shape;
 
 use quaver_core::graph::op::{UnaryFn, Window};
@@ -19,19 +21,22 @@ use super::{Importer, NodeError, invalid, unsupported};
 /// Operation types that can be imported.
 #[rustfmt::skip]
 pub(super) const SUPPORTED: &[&str] = &[
-    "Abs", "Acos", "Acosh", "Add", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BatchNormalization", "Ceil", "Celu", "Clip",
-    "Concat", "Constant", "Conv", "ConvTranspose", "Cos", "Cosh", "DepthToSpace", "Div", "Dropout", "Elu", "Erf", "Exp",
-    "Flatten", "Floor", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu",
-    "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Mean", "Min", "Mish", "Mul", "Neg", "Pad", "Pow", "Reciprocal", "ReduceL1",
+    "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip",
+    "Concat", "Constant", "Conv", "ConvTranspose", "Cos", "Cosh", "DepthToSpace", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp", "Expand",
+    "Flatten", "Floor", "Gather", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual",
+    "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LayerNormalization", "LeakyRelu", "Less",
+    "LessOrEqual",
+    "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Mean", "Min", "Mish", "Mul", "Neg", "Not", "Or", "PRelu", "Pad", "Pow", "Reciprocal", "ReduceL1",
     "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize",
     "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth",
-    "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Transpose", "Unsqueeze", "Upsample",
+    "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Tile", "Transpose", "Unsqueeze", "Upsample", "Where",
+    "Xor",
 ];
 
 /// Operation types that are evaluated at import, on shapes and constants; on activations only in their trivial forms.
 #[rustfmt::skip]
 pub(super) const ON_SHAPES: &[&str] = &[
-    "Cast", "ConstantOfShape", "Equal", "Expand", "Gather", "Greater", "Less", "Mod", "Range", "Shape", "Size", "Where",
+    "ConstantOfShape", "Mod", "Range", "Shape", "Size",
 ];
 
 /// A node under import.
@@ -101,9 +106,18 @@ impl Importer<'_> {
             "Expand" => self.expand(ctx),
             "Resize" | "Upsample" => self.resize(ctx),
             "DepthToSpace" | "SpaceToDepth" => self.space(ctx),
-            "Identity" | "Dropout" | "Cast" => self.pass(ctx),
+            "Cast" => self.cast(ctx),
+            "Equal" | "Less" | "Greater" | "LessOrEqual" | "GreaterOrEqual" => self.compare(ctx),
+            "Where" => self.choose(ctx),
+            "And" | "Or" | "Xor" | "Not" => self.logic(ctx),
+            "PRelu" => self.p_relu(ctx),
+            "LayerNormalization" => self.layer_norm(ctx),
+            "InstanceNormalization" => self.instance_norm(ctx),
+            "GroupNormalization" => self.group_norm(ctx),
+            "Tile" => self.tile(ctx),
+            "Identity" | "Dropout" => self.pass(ctx),
             "Constant" => self.constant_node(ctx),
-            "Shape" | "Size" | "ConstantOfShape" | "Range" | "Equal" | "Less" | "Greater" | "Where" | "Mod" => {
+            "Shape" | "Size" | "ConstantOfShape" | "Range" | "Mod" => {
                 unsupported("it is only supported on shapes and constants, and an operand of this one is an activation")
             }
             _ => self.unary(ctx),
@@ -123,10 +137,7 @@ impl Importer<'_> {
     /// Operand `i` as an f32 value of the network; whole numbers that are known become real.
     fn real(&mut self, ctx: &Ctx<'_>, i: usize) -> Result<ValueId, NodeError> {
         let id = self.value(ctx, i)?;
-        match self.net.graph.value(id).dtype {
-            quaver_core::tensor::DType::F32 => Ok(id),
-            other => unsupported(format!("operand '{}' is {other}; only f32 is supported here", ctx.node.input[i])),
-        }
+        self.as_real(ctx, id)
     }
 
     /// Operand `i` as known real numbers.
@@ -253,14 +264,8 @@ impl Importer<'_> {
     }
 
     fn pass(&mut self, ctx: &Ctx<'_>) -> Outputs {
-        for name in ["to", "ratio", "seed", "saturate", "is_test"] {
+        for name in ["ratio", "seed", "is_test"] {
             ctx.attrs.ignore(name);
-        }
-        if ctx.node.op_type == "Cast" && !matches!(ctx.attrs.int("to")?, Some(1 | 10 | 11)) {
-            return unsupported("a cast of activations to whole numbers is not supported");
-        }
-        if ctx.node.op_type == "Cast" {
-            self.real(ctx, 0)?;
         }
         if ctx.node.op_type == "Dropout" && ctx.node.output.get(1).is_some_and(|o| !o.is_empty()) {
             return unsupported("its mask output is not supported");

@@ -127,9 +127,33 @@ impl Importer<'_> {
         let x = self.value(ctx, 0)?;
         let dims = self.dims(x);
         let Some(target) = self.syms(ctx, 1)? else { return invalid("the target shape is missing") };
-        let same = target.len() <= dims.len()
-            && target.iter().rev().zip(dims.iter().rev()).all(|(t, d)| t.dim().is_some_and(|t| t == *d || t == Dim::Fixed(1)));
-        if same { Ok(vec![Val::Tensor(x)]) } else { unsupported("expanding activations is not supported") }
+        let Some(shape) = target.iter().map(Sym::dim).collect::<Option<Vec<Dim>>>() else {
+            return invalid("the target shape holds a negative number");
+        };
+        let ends_like = shape.len() <= dims.len();
+        if ends_like && shape.iter().rev().zip(dims.iter().rev()).all(|(t, d)| t == d || *t == Dim::Fixed(1)) {
+            return Ok(vec![Val::Tensor(x)]);
+        }
+        self.push(ctx, Op::Expand { shape }, &[x])
+    }
+
+    /// The same again and again along each dimension.
+    pub(super) fn tile(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        /// Most times along a dimension.
+        const MOST: usize = 1024;
+        let mut x = self.value(ctx, 0)?;
+        let rank = self.dims(x).len();
+        let Some(repeats) = self.ints(ctx, 1)?.filter(|repeats| repeats.len() == rank) else {
+            return invalid(format!("it should have {rank} repeats"));
+        };
+        for (axis, times) in repeats.iter().enumerate().filter(|(_, times)| **times != 1) {
+            let Some(times) = usize::try_from(*times).ok().filter(|n| (1..=MOST).contains(n)) else {
+                return unsupported(format!("{times} repeats are not supported; 1 to {MOST} are"));
+            };
+            x = self.helper(ctx, "repeated", Op::Concat { axis }, &vec![x; times])?;
+        }
+        let shape = self.dims(x);
+        self.push(ctx, Op::Reshape { shape }, &[x])
     }
 
     pub(super) fn concat(&mut self, ctx: &Ctx<'_>) -> Outputs {
@@ -220,13 +244,13 @@ impl Importer<'_> {
         self.push(ctx, Op::Slice { cuts }, &[x])
     }
 
-    /// One element along an axis: a slice without its dimension.
+    /// Elements along an axis; a single one is a slice without its dimension.
     pub(super) fn gather(&mut self, ctx: &Ctx<'_>) -> Outputs {
         let x = self.value(ctx, 0)?;
         let dims = self.dims(x);
         let at = axis(ctx.attrs.int("axis")?.unwrap_or(0), dims.len())?;
-        let Some(Some(Val::Ints { shape, data })) = ctx.inputs.get(1) else { return unsupported("its indices are not constant") };
-        let [index] = &data[..] else { return unsupported("only one constant index is supported") };
+        let Some(Some(Val::Ints { shape, data })) = ctx.inputs.get(1) else { return self.gather_by(ctx, x, at) };
+        let [index] = &data[..] else { return self.gather_by(ctx, x, at) };
         let (start, end) = (index.clone(), Sym::apply("Add", index, &Sym::Num(1)));
         let cut = match (dims[at].fixed(), index.num()) {
             (Some(extent), Some(index)) if index >= -(extent as i64) && index < extent as i64 => {
@@ -346,8 +370,8 @@ fn unsqueezed(from: &[Dim], axes: &[i64]) -> Result<Vec<Dim>, NodeError> {
 /// First element and number of elements, where the extent, start or end is open. Numbers are taken to be within the extent, which a
 /// run checks.
 fn open_cut(extent: &Dim, start: &Sym, end: &Sym) -> Option<[Dim; 2]> {
-    /// From here on, exporters mean the end.
-    const END: i64 = i32::MAX as i64;
+    /// From here on, exporters mean the end: the largest integer of some type, or this number.
+    const END: i64 = 1_000_000_000;
     let all = extent.extent()?;
     let from_end = |x: &Sym| match x {
         Sym::Num(n) if *n >= END => Some(all.clone()),

@@ -1,0 +1,98 @@
+//! LayerNormalization, InstanceNormalization and GroupNormalization.
+
+use quaver_core::graph::op::{BinaryFn, ReduceFn, UnaryFn};
+use quaver_core::graph::{Dim, Op, ValueId};
+
+use super::{Ctx, Importer, NodeError, Outputs, Val, axis, invalid, unsupported};
+
+impl Importer<'_> {
+    pub(super) fn layer_norm(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        ctx.attrs.ignore("stash_type");
+        if ctx.node.output.iter().skip(1).any(|name| !name.is_empty()) {
+            return unsupported("its outputs of mean and deviation are not supported");
+        }
+        let x = self.real(ctx, 0)?;
+        let dims = self.dims(x);
+        let at = axis(ctx.attrs.int("axis")?.unwrap_or(-1), dims.len())?;
+        let epsilon = ctx.attrs.float("epsilon", 1e-5)?;
+        let Some(len) = Dim::product(&dims[at..]).and_then(|n| n.fixed()) else {
+            return unsupported("it normalizes over extents that are open");
+        };
+        let scale = self.row(ctx, 1, len)?;
+        let bias = if ctx.has(2) { self.row(ctx, 2, len)? } else { self.net.constant("", &[len], &vec![0.0f32; len]) };
+        let op = Op::LayerNorm { epsilon };
+        if at + 1 == dims.len() {
+            return self.push(ctx, op, &[x, scale, bias]);
+        }
+        let flat = [&dims[..at], &[Dim::Fixed(len)]].concat();
+        let x = self.helper(ctx, "flat", Op::Reshape { shape: flat }, &[x])?;
+        let y = self.helper(ctx, "rows", op, &[x, scale, bias])?;
+        self.push(ctx, Op::Reshape { shape: dims }, &[y])
+    }
+
+    /// Constant operand `i` as a row of `len` numbers, repeated where it has fewer dimensions than are normalized.
+    fn row(&mut self, ctx: &Ctx<'_>, i: usize, len: usize) -> Result<ValueId, NodeError> {
+        let (shape, data) = self.floats(ctx, i)?;
+        if data.is_empty() || len % data.len() != 0 {
+            return invalid(format!("operand {i} of shape {shape:?} doesn't fit rows of {len}"));
+        }
+        let data: Vec<f32> = data.iter().copied().cycle().take(len).collect();
+        Ok(self.net.constant("", &[len], &data))
+    }
+
+    pub(super) fn instance_norm(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let x = self.real(ctx, 0)?;
+        let dims = self.dims(x);
+        if dims.len() < 3 {
+            return unsupported(format!("its input has rank {}, but pixels are needed", dims.len()));
+        }
+        let normal = self.normal(ctx, x, (2..dims.len()).collect())?;
+        self.by_channel(ctx, normal, dims.len())
+    }
+
+    pub(super) fn group_norm(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        ctx.attrs.ignore("stash_type");
+        let x = self.real(ctx, 0)?;
+        let dims = self.dims(x);
+        let channels = dims.get(1).and_then(Dim::fixed);
+        let groups = ctx.attrs.int("num_groups")?.and_then(|g| usize::try_from(g).ok()).filter(|&g| g > 0);
+        let (Some(channels), Some(groups)) = (channels, groups.filter(|&g| channels.is_some_and(|c| c % g == 0))) else {
+            return invalid("num_groups is missing, or doesn't divide the channels");
+        };
+        if self.floats(ctx, 1)?.1.len() != channels {
+            return unsupported("scale and bias of groups (opset 18) are not supported; those of channels (opset 21) are");
+        }
+        let grouped = [&dims[..1], &[Dim::Fixed(groups), Dim::Fixed(channels / groups)], &dims[2..]].concat();
+        let axes = (2..grouped.len()).collect();
+        let grouped = self.helper(ctx, "groups", Op::Reshape { shape: grouped }, &[x])?;
+        let normal = self.normal(ctx, grouped, axes)?;
+        let normal = self.helper(ctx, "channels", Op::Reshape { shape: dims.clone() }, &[normal])?;
+        self.by_channel(ctx, normal, dims.len())
+    }
+
+    /// x less its mean, over the root of its variance.
+    fn normal(&mut self, ctx: &Ctx<'_>, x: ValueId, axes: Vec<usize>) -> Result<ValueId, NodeError> {
+        let mean = || Op::Reduce { function: ReduceFn::Mean, axes: axes.clone(), keep_dims: true };
+        let binary = |function| Op::Binary { function };
+        let epsilon = self.number(ctx.attrs.float("epsilon", 1e-5)?);
+        let center = self.helper(ctx, "mean", mean(), &[x])?;
+        let from_center = self.helper(ctx, "centered", binary(BinaryFn::Sub), &[x, center])?;
+        let square = self.helper(ctx, "square", binary(BinaryFn::Mul), &[from_center, from_center])?;
+        let variance = self.helper(ctx, "variance", mean(), &[square])?;
+        let variance = self.helper(ctx, "epsilon", binary(BinaryFn::Add), &[variance, epsilon])?;
+        let deviation = self.helper(ctx, "deviation", Op::Unary { function: UnaryFn::Sqrt }, &[variance])?;
+        self.helper(ctx, "normal", binary(BinaryFn::Div), &[from_center, deviation])
+    }
+
+    /// The node's output: scaled and moved by operands 1 and 2, numbers of channels, which are the second dimension.
+    fn by_channel(&mut self, ctx: &Ctx<'_>, x: ValueId, rank: usize) -> Outputs {
+        let mut constants = Vec::new();
+        for i in [1, 2] {
+            let data = self.floats(ctx, i)?.1.to_vec();
+            let shape: Vec<usize> = std::iter::once(data.len()).chain(std::iter::repeat_n(1, rank - 2)).collect();
+            constants.push(self.net.constant("", &shape, &data));
+        }
+        let scaled = self.helper(ctx, "scaled", Op::Binary { function: BinaryFn::Mul }, &[x, constants[0]])?;
+        Ok(vec![Val::Tensor(self.net.push(Op::Binary { function: BinaryFn::Add }, &[scaled, constants[1]], ctx.name, ctx.out(0))?)])
+    }
+}
