@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
 
 import { cases, cycles, fixtures } from "./cases.js";
 import { compile, FIXTURES, project, write } from "./project.js";
@@ -25,7 +26,7 @@ before(async () => {
   // Not every toolchain makes the build for threads.
   const threaded = existsSync(join(user.dist, "wasm/quaver_threads.wasm"));
   const relaxed = Number.parseInt(process.versions.node, 10) >= 22;
-  bench = { quaver, base: server.base, relaxed, shares: relaxed && threaded, files: await fixtures(server.base) };
+  bench = { quaver, base: server.base, relaxed, shares: relaxed && threaded, Worker, files: await fixtures(server.base) };
 });
 
 for (const [name, run] of Object.entries(cases)) {
