@@ -25,6 +25,7 @@ const visit = (url, work, expected) => visitIn(browser, url, work, expected);
 const run = (page, base, ...names) => runIn(page, { base, threaded }, ...names);
 
 const THREADS = ["gives native's bytes on any number of threads", "runs without threads that can't be started"];
+const LIMITS = ["refuses models that are too large, before it takes memory", "refuses batches that are too large"];
 const ESSENTIAL = ["gives native's bytes, from bytes", "runs in a worker, and leaves the caller's buffers alone"];
 
 describe("a page built by Vite", () => {
@@ -51,7 +52,7 @@ describe("a page built by Vite", () => {
     test(name, () => visit(server.base, (page) => run(page, server.base, name), ["Failed to load resource"]));
   }
 
-  for (const name of [...THREADS, ...ESSENTIAL, "has several sessions at once", "survives hostile models", "can be aborted"]) {
+  for (const name of [...THREADS, ...ESSENTIAL, ...LIMITS, "has several sessions at once", "survives hostile models", "can be aborted"]) {
     test(`${name}, isolated from other origins`, () => visit(isolated.base, (page) => run(page, isolated.base, name)));
   }
 
