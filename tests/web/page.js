@@ -1,5 +1,5 @@
 // A browser, and what tests do with the package in its pages.
-import { deepEqual } from "node:assert/strict";
+import { deepEqual, ok } from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
@@ -27,7 +27,7 @@ export async function visit(browser, url, work, expected = []) {
   page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
   try {
     await page.goto(url);
-    await ready(page);
+    ok(await isReady(page), `the page's script doesn't run: ${complaints.join("; ")}`);
     const result = await work(page);
     deepEqual(complaints.filter((text) => !expected.some((word) => text.includes(word))), []);
     return result;
@@ -37,10 +37,14 @@ export async function visit(browser, url, work, expected = []) {
 }
 
 /** Waits for the page's script, without evaluating text within the page, which it may forbid. */
-async function ready(page) {
-  for (let i = 0; i < 600 && !(await page.evaluate(() => "cases" in globalThis)); i++) {
+async function isReady(page) {
+  for (let i = 0; i < 600; i++) {
+    if (await page.evaluate(() => "cases" in globalThis)) {
+      return true;
+    }
     await new Promise((resolve) => setTimeout(resolve, 50));
   }
+  return false;
 }
 
 /** Runs cases of a list of `cases.js` within a page. */
