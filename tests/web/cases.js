@@ -533,9 +533,10 @@ export const breakdowns = {
     check(session.backend.threads === 4 && workers.length === 3, `${workers.length} workers: ${JSON.stringify(session.backend)}`);
     while (workers.length > 0) {
       await runs(bench, session);
-      await workers.pop().terminate();
-      // A browser doesn't say when a worker has ended.
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      const ending = workers.splice(0, 2).map((worker) => worker.terminate());
+      // Browsers don't say when a worker has ended, and Chromium lets one go on for two seconds. Nothing may run meanwhile.
+      const patience = ending.some((promise) => promise === undefined) ? 4000 : 0;
+      await Promise.all([...ending, new Promise((resolve) => setTimeout(resolve, patience))]);
       for (let run = 0; run < 20; run++) {
         await runs(bench, session);
       }
