@@ -9,6 +9,7 @@ use quaver::{Model, Session, SessionOptions, Tensor};
 use quaver_convert::calibrate::data::{ImageOptions, Samples, image_sample};
 use quaver_convert::quantize::qconfig::QConfigMapping;
 use quaver_core::format::{METADATA_PREPROCESSING, Metadata};
+use quaver_tests::chromium::browser;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -21,7 +22,7 @@ const LABELS: [&str; 10] = ["T-shirt", "trousers", "pullover", "dress", "coat", 
 
 #[test]
 fn the_demo_works_in_a_browser() {
-    let Some(browser) = npm::browser() else {
+    let Some(browser) = browser() else {
         return npm::skip("no Chromium is installed; `cargo xtask setup` does it");
     };
     if !Path::new(env!("CARGO_MANIFEST_DIR")).join("../web-demo/node_modules").is_dir() {

@@ -13,6 +13,7 @@ use quaver_convert::quantize::qconfig::QConfigMapping;
 use quaver_core::graph::op::UnaryFn;
 use quaver_core::graph::{Dim, Network, Op};
 use quaver_core::tensor::DType;
+use quaver_tests::chromium::browser;
 use quaver_tests::hosts;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -26,15 +27,19 @@ fn the_package_works_in_a_node_script() {
 
 #[test]
 fn the_package_works_in_pages() {
+    in_pages("browser.test.js");
+}
+
+#[test]
+fn the_package_copes_with_what_breaks_down_or_is_forbidden() {
+    in_pages("trouble.test.js");
+}
+
+fn in_pages(script: &str) {
     let Some(browser) = browser() else {
         return skip("no Chromium is installed; `cargo xtask setup` does it");
     };
-    run("browser.test.js", fixtures(), Some(&browser));
-}
-
-/// A browser that tests can drive.
-pub fn browser() -> Option<PathBuf> {
-    ["chromium", "chromium-browser", "google-chrome"].into_iter().find_map(find)
+    run(script, fixtures(), Some(&browser));
 }
 
 /// Runs tests that Node's runner knows, with the folder of what they read.
@@ -63,11 +68,6 @@ pub fn run(script: &str, fixtures: &Path, browser: Option<&Path>) {
 pub fn skip(why: &str) {
     assert!(!hosts::required(), "{why}");
     println!("skipped: {why}");
-}
-
-fn find(program: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file())
 }
 
 /// What `cargo xtask wasm` has packed.

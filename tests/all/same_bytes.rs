@@ -76,10 +76,11 @@ pub fn quantize(float: &Network, mapping: &QConfigMapping) -> Vec<u8> {
 
 fn check(name: &str, file: &[u8]) {
     let model = Model::from_bytes(file).expect("the converter writes valid files");
+    let hosts = hosts();
     for batch in [1, 3] {
         let inputs: Vec<Input> = model.inputs().iter().enumerate().map(|(i, port)| random(&port.shape, batch, i as u64)).collect();
         let mut first: Option<Vec<Vec<u8>>> = None;
-        for (host, run) in hosts() {
+        for (host, run) in &hosts {
             let outputs = run(file, &inputs).unwrap_or_else(|error| panic!("{name}, batch {batch}, {host}: {error}"));
             assert!(outputs.iter().all(|o| !o.is_empty()), "{name}, batch {batch}, {host}: an empty output");
             match &first {
@@ -87,7 +88,7 @@ fn check(name: &str, file: &[u8]) {
                 Some(native) => assert!(*native == outputs, "{name}, batch {batch}: {host} differs from native"),
             }
         }
-        println!("{name:24} batch {batch}: {} hosts, identical", hosts().len());
+        println!("{name:24} batch {batch}: {} hosts, identical", hosts.len());
     }
 }
 

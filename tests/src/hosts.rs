@@ -1,11 +1,12 @@
-//! Who runs a model: this machine natively, wasmtime with each class of instructions, Node. Each takes f32 inputs in the model's order and gives the bytes of
-//! every output.
+//! Who runs a model: this machine natively, wasmtime and pages of Chromium with each class of instructions, Node. Each takes f32
+//! inputs in the model's order and gives the bytes of every output.
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use quaver::{Model, Session, SessionOptions, Tensor};
 
+use crate::chromium;
 use crate::guest::{Build, Bytes, Guest};
 
 /// One input: extents and elements.
@@ -37,7 +38,25 @@ pub fn hosts() -> Vec<(String, Host)> {
         assert!(!required(), "{name} has no build at '{}'; run `cargo xtask wasm`", build.display());
         println!("skipped: {name}, as '{}' isn't built; `cargo xtask wasm` does it", build.display());
     }
+    match chromium::missing() {
+        None => hosts.extend(chromium::pages().into_iter().map(|page| {
+            let name = page.name();
+            let run = move |model: &[u8], inputs: &[Input]| with_bytes(inputs, |bytes| page.run(model, bytes));
+            (name, Box::new(run) as Host)
+        })),
+        Some(why) => {
+            assert!(!required(), "{why}");
+            println!("skipped: Chromium, as {why}");
+        }
+    }
     hosts
+}
+
+/// Calls `run` with inputs as bytes.
+fn with_bytes<T>(inputs: &[Input], run: impl FnOnce(&[Bytes<'_>]) -> T) -> T {
+    let bytes: Vec<Vec<u8>> = inputs.iter().map(|(_, data)| data.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
+    let views: Vec<Bytes<'_>> = inputs.iter().zip(&bytes).map(|((shape, _), bytes)| (&bytes[..], &shape[..])).collect();
+    run(&views)
 }
 
 /// Whether what needs a WebAssembly build must not be skipped: `QUAVER_REQUIRE_WASM` or `CI` is set.
@@ -68,9 +87,7 @@ fn wasmtime(build: Build, class: &str, model: &[u8], inputs: &[Input]) -> Output
     let count = Model::from_bytes(model).map_err(|e| e.to_string())?.outputs().len();
     let mut guest = Guest::new(build, class)?;
     let handle = guest.open(model)?;
-    let bytes: Vec<Vec<u8>> = inputs.iter().map(|(_, data)| data.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
-    let views: Vec<Bytes<'_>> = inputs.iter().zip(&bytes).map(|((shape, _), bytes)| (&bytes[..], &shape[..])).collect();
-    guest.set(handle, &views)?;
+    with_bytes(inputs, |bytes| guest.set(handle, bytes))?;
     guest.run(handle)?;
     (0..count).map(|index| guest.output(handle, index)).collect()
 }

@@ -1,5 +1,5 @@
 //! Whole operations in WebAssembly: the random networks of `native/tests/operations`, run by wasmtime with each class of
-//! instructions at several batch sizes, against the definition. Results have the same bytes.
+//! instructions at several batch sizes, and some of them by Chromium, against the definition. Results have the same bytes.
 
 #[path = "../../native/tests/operations/build.rs"]
 mod build;

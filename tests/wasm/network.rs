@@ -1,10 +1,12 @@
-//! Guests on a network of one operation.
+//! Guests, and pages of Chromium, on a network of one operation.
 
 use std::ops::Range;
 
 use quaver::{Isa, Model, Session, SessionOptions, Tensor};
 use quaver_core::tensor::DType;
+use quaver_tests::chromium::{self, Page};
 use quaver_tests::guest::{Build as WasmBuild, Guest};
+use quaver_tests::hosts::required;
 
 pub use crate::build::{Build, Node};
 use crate::build::{extent, files, sizes};
@@ -14,6 +16,8 @@ use crate::common::difference;
 const BATCHES: [usize; 2] = [1, 3];
 /// Every so many seeds are enough: the cases are natively tested too.
 const STEP: usize = 4;
+/// Of these, every so many in pages, whose code is the same, compiled by another engine.
+const PAGES_STEP: usize = 20;
 
 /// Whether a module isn't built, which is said.
 ///
@@ -23,20 +27,28 @@ pub fn is_skipped() -> bool {
     let Some(missing) = [WasmBuild::Base, WasmBuild::Relaxed].into_iter().map(WasmBuild::path).find(|path| !path.exists()) else {
         return false;
     };
-    let required = ["QUAVER_REQUIRE_WASM", "CI"].iter().any(|v| std::env::var_os(v).is_some());
-    assert!(!required, "there is no build at '{}'; run `cargo xtask wasm`", missing.display());
+    assert!(!required(), "there is no build at '{}'; run `cargo xtask wasm`", missing.display());
     println!("skipped: '{}' isn't built; `cargo xtask wasm` does it", missing.display());
     true
 }
 
-/// Compares guests on a network for each seed. How many of them are to have a kernel is natively tested.
+/// A page for each build in each browser; none where there is no browser, which is said.
+fn pages() -> Vec<Page> {
+    let Some(why) = chromium::missing() else { return chromium::fastest_pages() };
+    assert!(!required(), "{why}");
+    println!("skipped: Chromium, as {why}");
+    Vec::new()
+}
+
+/// Compares guests and pages on a network for each seed. How many of them are to have a kernel is natively tested.
 pub fn check(seeds: Range<u64>, _kernels: usize, node: impl Fn(&mut Build) -> Node) {
     if is_skipped() {
         return;
     }
     let guest = |(build, class)| (build, class, Guest::new(build, class).unwrap_or_else(|error| panic!("{build:?}, {class}: {error}")));
     let mut guests: Vec<_> = WasmBuild::CLASSES.into_iter().map(guest).collect();
-    for (seed, file, mut rng) in files(seeds, node).step_by(STEP) {
+    let pages = pages();
+    for (number, (seed, file, mut rng)) in files(seeds, node).step_by(STEP).enumerate() {
         let model = Model::from_bytes(&file[..]).expect("what was written is valid");
         let options = SessionOptions { threads: 1, isa: Some(Isa::Scalar), ..SessionOptions::default() };
         let mut definition = Session::new(&model, options).expect("it is there");
@@ -62,18 +74,25 @@ pub fn check(seeds: Range<u64>, _kernels: usize, node: impl Fn(&mut Build) -> No
             let expected = definition.run(&inputs).expect("valid inputs");
             let expected = expected.first().expect("an output");
             let bytes: Vec<(&[u8], &[usize])> = inputs.iter().map(|(_, tensor)| (tensor.bytes(), tensor.shape())).collect();
-            for ((build, class, guest), &session) in guests.iter_mut().zip(&sessions) {
-                let run = guest.set(session, &bytes).and_then(|()| guest.run(session)).and_then(|()| guest.output(session, 0));
-                let got = run.unwrap_or_else(|error| panic!("seed {seed}, batch {batch}, {build:?}, {class}: {error}"));
-                assert_eq!(got.len(), expected.bytes().len(), "seed {seed}, batch {batch}, {build:?}, {class}");
+            let check = |host: &str, got: Result<Vec<u8>, String>| {
+                let got = got.unwrap_or_else(|error| panic!("seed {seed}, batch {batch}, {host}: {error}"));
+                assert_eq!(got.len(), expected.bytes().len(), "seed {seed}, batch {batch}, {host}");
                 if let Some(at) = difference(expected.dtype(), &got, expected.bytes()) {
                     panic!(
-                        "seed {seed}, batch {batch}, {build:?}, {class}: element {at} of {:?} is wrong; {:?} of {:?}",
+                        "seed {seed}, batch {batch}, {host}: element {at} of {:?} is wrong; {:?} of {:?}",
                         expected.shape(),
                         model.graph().nodes.last(),
                         inputs.iter().map(|(_, tensor)| tensor.shape()).collect::<Vec<_>>(),
                     );
                 }
+            };
+            for ((build, class, guest), &session) in guests.iter_mut().zip(&sessions) {
+                let run = guest.set(session, &bytes).and_then(|()| guest.run(session)).and_then(|()| guest.output(session, 0));
+                check(&format!("{build:?}, {class}"), run);
+            }
+            for page in pages.iter().filter(|_| number % PAGES_STEP == 0) {
+                let outputs = page.run(&file, &bytes);
+                check(&page.name(), outputs.and_then(|outputs| outputs.into_iter().next().ok_or("it has no output".to_owned())));
             }
         }
         for ((_, _, guest), session) in guests.iter_mut().zip(sessions) {

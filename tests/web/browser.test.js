@@ -1,61 +1,31 @@
 // The packed package in pages that Chromium shows: built by Vite and by webpack, served by Vite's development server, and with no
 // bundler at all.
 import { deepEqual, equal, ok } from "node:assert/strict";
-import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 
-import { chromium } from "playwright-core";
 import { build, createServer } from "vite";
 import webpack from "webpack";
 
 import { cases } from "./cases.js";
+import { isThreaded, ISOLATED, launch, run as runIn, visit as visitIn } from "./page.js";
 import { compile, FIXTURES, project, write } from "./project.js";
 import { serve } from "./server.js";
 
-const args = ["--no-sandbox", "--js-flags=--expose-gc", "--enable-precise-memory-info"];
-const browser = await chromium.launch({ executablePath: process.env.QUAVER_CHROMIUM, args });
+const browser = await launch("--js-flags=--expose-gc", "--enable-precise-memory-info");
 const user = project("vite");
-/** Whether the package has a build for threads, which not every toolchain makes. */
-const threaded = existsSync(join(user.dist, "wasm/quaver_threads.wasm"));
+const threaded = isThreaded(user);
 after(async () => {
   await browser.close();
   user.remove();
 });
 
-/** Opens a page, and calls `work` with it. What the page complains about is an error. */
-async function visit(url, work, expected = []) {
-  const context = await browser.newContext();
-  const page = await context.newPage();
-  const complaints = [];
-  page.on("pageerror", (error) => complaints.push(error.message));
-  page.on("console", (message) => message.type() === "error" && complaints.push(message.text()));
-  try {
-    await page.goto(url);
-    await page.waitForFunction(() => "cases" in globalThis, undefined, { timeout: 30_000 });
-    const result = await work(page);
-    deepEqual(complaints.filter((text) => !expected.some((word) => text.includes(word))), []);
-    return result;
-  } finally {
-    await context.close();
-  }
-}
+const visit = (url, work, expected) => visitIn(browser, url, work, expected);
+const run = (page, base, ...names) => runIn(page, { base, threaded }, ...names);
 
-/** Runs cases within a page. */
-function run(page, base, ...names) {
-  const work = async ({ base, names, threaded }) => {
-    const shares = threaded && globalThis.crossOriginIsolated;
-    globalThis.bench ??= { quaver: globalThis.quaver, base, relaxed: true, shares, files: await globalThis.fixtures(base) };
-    for (const name of names) {
-      await globalThis.cases[name](globalThis.bench);
-    }
-  };
-  return page.evaluate(work, { base, names, threaded });
-}
-
-/** What a server says for pages that may share memory between threads. */
-const ISOLATED = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
 const THREADS = ["gives native's bytes on any number of threads", "runs without threads that can't be started"];
+const LIMITS = ["refuses models that are too large, before it takes memory", "refuses batches that are too large"];
 const ESSENTIAL = ["gives native's bytes, from bytes", "runs in a worker, and leaves the caller's buffers alone"];
 
 describe("a page built by Vite", () => {
@@ -82,7 +52,7 @@ describe("a page built by Vite", () => {
     test(name, () => visit(server.base, (page) => run(page, server.base, name), ["Failed to load resource"]));
   }
 
-  for (const name of [...THREADS, ...ESSENTIAL, "has several sessions at once", "survives hostile models", "can be aborted"]) {
+  for (const name of [...THREADS, ...ESSENTIAL, ...LIMITS, "has several sessions at once", "survives hostile models", "can be aborted"]) {
     test(`${name}, isolated from other origins`, () => visit(isolated.base, (page) => run(page, isolated.base, name)));
   }
 

@@ -1,8 +1,9 @@
 // What the npm package promises, for every host alike: each case takes the package and a `Bench`, and throws where a promise is
 // broken. `files` are the fixtures that tests/all/npm.rs makes (see `fixtures` below), `base` is where server.js serves them, and
-// `relaxed` says whether the host has relaxed SIMD that can be relied on; `shares`, whether it has memory that threads share, too.
+// `relaxed` says whether the host has relaxed SIMD that can be relied on; `shares`, whether it has memory that threads share, too;
+// `Worker` is the class of its workers.
 
-/** @typedef {{ quaver: any, base: string, relaxed: boolean, shares: boolean, files: any }} Bench */
+/** @typedef {{ quaver: any, base: string, relaxed: boolean, shares: boolean, Worker: any, files: any }} Bench */
 
 function check(holds, message) {
   if (!holds) {
@@ -442,6 +443,106 @@ export const cases = {
     await wrong({ width: 1e6, height: 1e6 }, "pixels");
     await wrong({ width: 0.5 }, "0.5");
     await refusal(quaver, () => quaver.Tensor.fromImage({ data: new Uint8Array(7), width: 2, height: 1 }), "InputError", ["7"]);
+  },
+};
+
+/** Calls `work` while every call to a helper thread goes through `change`, which is given the worker and what it is to know. */
+async function withHelpers({ Worker }, change, work) {
+  const { postMessage } = Worker.prototype;
+  Worker.prototype.postMessage = function (message, ...rest) {
+    return postMessage.call(this, message.help === undefined ? message : { help: change(this, message.help) }, ...rest);
+  };
+  try {
+    return await work();
+  } finally {
+    Worker.prototype.postMessage = postMessage;
+  }
+}
+
+/** A module whose functions trap where they are full of vector instructions: kernels, which only parts of runs call. */
+function trapping(bytes) {
+  const [CODE, VECTOR, MANY] = [10, 0xfd, 50];
+  let at = 8;
+  const number = () => {
+    for (let value = 0, shift = 0; ; shift += 7) {
+      const byte = bytes[at++];
+      value |= (byte & 127) << shift;
+      if (byte < 128) {
+        return value;
+      }
+    }
+  };
+  // In five bytes, as many as any may have.
+  const encoded = (value) => [0, 7, 14, 21, 28].map((shift) => ((value >>> shift) & 127) | (shift < 28 ? 128 : 0));
+  while (at < bytes.length) {
+    const start = at;
+    const [id, length] = [bytes[at++], number()];
+    const end = at + length;
+    if (id === CODE) {
+      const count = number();
+      const section = encoded(count);
+      let changed = 0;
+      for (let i = 0; i < count; i++) {
+        const size = number();
+        const body = bytes.subarray(at, (at += size));
+        const kernel = body.reduce((sum, byte) => sum + (byte === VECTOR), 0) > MANY;
+        changed += kernel;
+        // No variables, `unreachable`, `end`.
+        for (const byte of kernel ? [3, 0, 0, 11] : [...encoded(size), ...body]) {
+          section.push(byte);
+        }
+      }
+      check(changed > 0, "the module has no kernels");
+      return new Uint8Array([...bytes.subarray(0, start), CODE, ...encoded(section.length), ...section, ...bytes.subarray(end)]);
+    }
+    at = end;
+  }
+  throw new Error("the module has no code");
+}
+
+/** Helper threads that break down. A run that waits for what never comes hangs the thread that asked for it, so each has a limit. */
+export const breakdowns = {
+  async "breaks down with a thread that traps, and no other session does"(bench) {
+    const { quaver, base, files } = bench;
+    const url = `${base}/package/wasm/quaver_threads.wasm`;
+    const module = await WebAssembly.compile(trapping(new Uint8Array(await (await fetch(url)).arrayBuffer())));
+    const create = () => quaver.InferenceSession.create(files.model, { threads: 4 });
+    const other = await create();
+    const broken = await withHelpers(bench, (_, help) => ({ ...help, module }), create);
+    check(broken.backend.threads === 4, JSON.stringify(broken.backend));
+    // A run that needs none of the threads is as good as any; sooner or later one of them begins a part.
+    let error;
+    for (let run = 0; error === undefined && run < 10_000; run++) {
+      await runs(bench, broken).catch((thrown) => (error = thrown));
+    }
+    await refusal(quaver, () => Promise.reject(error), "InternalError", ["broke down"]);
+    await refusal(quaver, () => broken.run(feeds(bench)), "InternalError", ["broke down", "create another"]);
+    await runs(bench, other);
+    await broken.release();
+    await refusal(quaver, () => broken.run(feeds(bench)), "StateError", ["released"]);
+    await withSession(bench, files.model, { threads: 4 }, (session) => runs(bench, session));
+    await runs(bench, other);
+    await other.release();
+  },
+
+  async "goes on without threads that have ended"(bench) {
+    const { quaver, files } = bench;
+    const workers = [];
+    const kept = (worker, help) => (workers.push(worker), help);
+    const session = await withHelpers(bench, kept, () => quaver.InferenceSession.create(files.model, { threads: 4 }));
+    check(session.backend.threads === 4 && workers.length === 3, `${workers.length} workers: ${JSON.stringify(session.backend)}`);
+    while (workers.length > 0) {
+      await runs(bench, session);
+      const ending = workers.splice(0, 2).map((worker) => worker.terminate());
+      // Browsers don't say when a worker has ended, and Chromium lets one go on for two seconds. Nothing may run meanwhile.
+      const patience = ending.some((promise) => promise === undefined) ? 4000 : 0;
+      await Promise.all([...ending, new Promise((resolve) => setTimeout(resolve, patience))]);
+      for (let run = 0; run < 20; run++) {
+        await runs(bench, session);
+      }
+    }
+    await session.release();
+    await withSession(bench, files.model, { threads: 4 }, (session) => runs(bench, session));
   },
 };
 

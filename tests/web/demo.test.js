@@ -83,14 +83,45 @@ describe("the page", () => {
     test(`shows all tabs, ${name}, and none is wider than the window`, () =>
       visit(async (page) => {
         await shown(page, "#photo .verdict.good");
-        for (const [tab, ready] of [["photo", ".verdict.good"], ["digit", ".loader"], ["bits", ".banner"], ["bench", "h2"]]) {
+        const filled = { photo: ".verdict.good", digit: ".verdict.good", bits: "button:not([disabled])", bench: "h2" };
+        for (const [tab, ready] of Object.entries(filled)) {
           await page.click(`#tab-${tab}`);
+          if (tab === "digit") {
+            await page.click("#digit .thumbnail");
+          }
           await shown(page, `#${tab} ${ready}`);
           const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
           ok(excess <= 0, `${tab}: ${excess} pixels`);
           await screenshot(page, `${tab}-${name}`);
         }
       }, { options }));
+  }
+
+  for (const colorScheme of ["light", "dark"]) {
+    test(`can be read, ${colorScheme}`, () =>
+      visit(async (page) => {
+        const colours = ["page", "card", "text", "soft", "accent", "on-accent", "good", "good-back", "bad", "bad-back"];
+        const rgb = await page.evaluate((names) => {
+          const probe = document.body.appendChild(document.createElement("i"));
+          const read = (name) => {
+            probe.style.color = `var(--${name})`;
+            return [name, getComputedStyle(probe).color.match(/\d+/g).map(Number)];
+          };
+          return Object.fromEntries(names.map(read));
+        }, colours);
+        // As WCAG defines them; 4.5 is what it asks of text.
+        const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+        const luminance = (name) => rgb[name].reduce((sum, value, i) => sum + [0.2126, 0.7152, 0.0722][i] * linear(value / 255), 0);
+        const pairs = [["text", "card"], ["text", "page"], ["soft", "card"], ["soft", "page"], ["on-accent", "accent"], ["good", "good-back"], ["bad", "bad-back"]];
+        for (const pair of pairs) {
+          const [dark, bright] = pair.map(luminance).sort((a, b) => a - b);
+          const contrast = (bright + 0.05) / (dark + 0.05);
+          ok(contrast >= 4.5, `${pair}: ${contrast.toFixed(2)}`);
+        }
+        equal(luminance("page") > luminance("text") ? "light" : "dark", colorScheme);
+        await page.click("#theme");
+        equal(await page.evaluate(() => getComputedStyle(document.documentElement).colorScheme), colorScheme === "light" ? "dark" : "light");
+      }, { options: { colorScheme } }));
   }
 
   test("is used by keyboard", () =>

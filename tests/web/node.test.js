@@ -1,12 +1,13 @@
 // The packed package in a plain Node script.
-import { deepEqual, ok } from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { deepEqual, ok, rejects } from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
+import { Worker } from "node:worker_threads";
 
-import { cases, cycles, fixtures } from "./cases.js";
+import { breakdowns, cases, cycles, fixtures } from "./cases.js";
 import { compile, FIXTURES, project, write } from "./project.js";
 import { serve } from "./server.js";
 
@@ -25,12 +26,60 @@ before(async () => {
   // Not every toolchain makes the build for threads.
   const threaded = existsSync(join(user.dist, "wasm/quaver_threads.wasm"));
   const relaxed = Number.parseInt(process.versions.node, 10) >= 22;
-  bench = { quaver, base: server.base, relaxed, shares: relaxed && threaded, files: await fixtures(server.base) };
+  bench = { quaver, base: server.base, relaxed, shares: relaxed && threaded, Worker, files: await fixtures(server.base) };
 });
 
 for (const [name, run] of Object.entries(cases)) {
   test(name, () => run(bench));
 }
+
+for (const name of Object.keys(breakdowns)) {
+  test(name, (context) => {
+    if (!bench.shares) {
+      return context.skip("there are no threads");
+    }
+    // In a process of its own, as this one's timers would not run while one of its threads waits for what never comes.
+    const script = `
+      import { Worker } from "node:worker_threads";
+      import * as quaver from "quaver";
+      const { breakdowns, fixtures } = await import(process.argv[1]);
+      const [, , base, name] = process.argv;
+      await breakdowns[name]({ quaver, base, relaxed: true, shares: true, Worker, files: await fixtures(base) });`;
+    const args = ["--input-type=module", "--eval", script, new URL("./cases.js", import.meta.url).href, server.base, name];
+    const child = spawn(process.execPath, args, { cwd: user.folder, stdio: ["ignore", "ignore", "pipe"], timeout: 60_000 });
+    return new Promise((resolve, reject) => {
+      let told = "";
+      child.stderr.on("data", (text) => (told += text));
+      child.on("exit", (code, signal) => (code === 0 ? resolve() : reject(new Error(`${signal ?? code}: ${told}`))));
+    });
+  });
+}
+
+test("says that a session's worker has ended", async () => {
+  const { InferenceSession, InternalError, Tensor } = bench.quaver;
+  const [{ name, dims }] = bench.files.manifest.inputs;
+  const feeds = { [name]: Tensor.fromBytes("float32", bench.files.inputs[0].slice(), dims) };
+  const { postMessage } = Worker.prototype;
+  let worker;
+  Worker.prototype.postMessage = function (...message) {
+    worker = this;
+    return postMessage.apply(this, message);
+  };
+  const [session, other] = [
+    await InferenceSession.create(bench.files.model, { worker: true, threads: 1 }),
+    await InferenceSession.create(bench.files.model, { threads: 1 }),
+  ];
+  Worker.prototype.postMessage = postMessage;
+  const broken = (error) => error instanceof InternalError && error.message.includes("worker");
+  const running = rejects(session.run(feeds), broken);
+  await worker.terminate();
+  await running;
+  await rejects(session.run(feeds), broken);
+  await session.release();
+  const { [bench.files.manifest.outputs[0].name]: result } = await other.run(feeds);
+  deepEqual(result.bytes, bench.files.outputs[0]);
+  await other.release();
+});
 
 test("opens files by path", async () => {
   const { InferenceSession, FetchError } = bench.quaver;

@@ -1,7 +1,7 @@
 // A user's page: what it does with the package, the test says.
 import * as quaver from "quaver";
 
-import { cases, cycles, fixtures } from "./cases.js";
+import { breakdowns, cases, cycles, fixtures } from "./cases.js";
 
 const { InferenceSession, Tensor } = quaver;
 
@@ -24,4 +24,4 @@ async function first(model: string, name: string, data: Float32Array, dims: numb
   }
 }
 
-Object.assign(globalThis, { quaver, first, cases, cycles, fixtures });
+Object.assign(globalThis, { quaver, breakdowns, first, cases, cycles, fixtures });

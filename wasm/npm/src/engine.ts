@@ -119,9 +119,11 @@ export class Engine {
     });
   }
 
-  /** Frees a model's memory for others of this instance. */
+  /** Frees a model's memory for others of this instance; there are none any more, where the module has broken down. */
   close(model: Model): void {
-    this.#guarded(() => model.free());
+    if (!this.#broken) {
+      this.#guarded(() => model.free());
+    }
   }
 
   /** Calls `work`. What stops the module itself leaves it in no state to go on. */

@@ -45,9 +45,9 @@ export const node: Host = {
       post: (message, transfer) => worker.postMessage(message, transfer),
       listen(message, failure) {
         worker.on("message", message);
-        worker.on("messageerror", () => failure("a message of the worker can't be read"));
-        worker.on("error", (error) => failure(error.message));
-        worker.on("exit", () => failure("the worker has ended"));
+        worker.on("messageerror", () => failure("a message of the worker can't be read", true));
+        worker.on("error", (error) => failure(error.message, true));
+        worker.on("exit", () => failure("the worker has ended", true));
       },
       busy: (waits) => (waits ? worker.ref() : worker.unref()),
       end: () => void worker.terminate(),

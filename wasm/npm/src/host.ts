@@ -4,8 +4,8 @@
 export interface Thread {
   /** Sends a message; what is in `transfer` is moved, not copied. */
   post(message: unknown, transfer: Transferable[]): void;
-  /** Calls `message` for every answer, and `failure` where the thread can't go on. */
-  listen(message: (data: unknown) => void, failure: (message: string) => void): void;
+  /** Calls `message` for every answer, and `failure` where the thread can't go on, or couldn't be started. */
+  listen(message: (data: unknown) => void, failure: (message: string, started: boolean) => void): void;
   /** Keeps the process alive while there is something to wait for. */
   busy(waits: boolean): void;
   /** Ends the thread at once. */

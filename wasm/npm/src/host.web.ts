@@ -27,8 +27,11 @@ export function web(start: () => Worker): Host {
         post: (message, transfer) => worker.postMessage(message, transfer),
         listen(message, failure) {
           worker.onmessage = (event: MessageEvent) => message(event.data);
-          worker.onmessageerror = () => failure("a message of the worker can't be read");
-          worker.onerror = (event: ErrorEvent) => failure(event.message || "the worker's script can't be loaded");
+          worker.onmessageerror = () => failure("a message of the worker can't be read", true);
+          // What a script throws, is told with the event; where there is no script, nothing is.
+          worker.onerror = ({ message }: Partial<ErrorEvent>) => {
+            failure(message ?? "its script can't be loaded; a policy of the page has to allow it (worker-src)", message !== undefined);
+          };
         },
         busy() {},
         end: () => worker.terminate(),

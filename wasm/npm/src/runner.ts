@@ -62,9 +62,12 @@ export class LocalRunner implements Runner {
   }
 
   async release(): Promise<void> {
-    // The instance goes with its session; this is for as long as the host doesn't collect it.
-    this.#engine.close(this.#model);
-    this.#crew?.end();
+    try {
+      // The instance goes with its session; this is for as long as the host doesn't collect it.
+      this.#engine.close(this.#model);
+    } finally {
+      this.#crew?.end();
+    }
   }
 }
 
@@ -94,11 +97,16 @@ export class RemoteRunner implements Runner {
     try {
       this.#thread = host().thread();
     } catch (cause) {
-      throw new UnsupportedError(`this host can't start the session's worker: ${reason(cause)}`, {}, { cause });
+      throw new UnsupportedError(`the session's worker can't be started: ${reason(cause)}`, {}, { cause });
     }
     this.#thread.listen(
       (data) => this.#answered(data as Answer),
-      (message) => this.#end(new InternalError(`the session's worker broke down: ${message}`)),
+      (message, started) =>
+        this.#end(
+          started
+            ? new InternalError(`the session's worker broke down: ${message}`)
+            : new UnsupportedError(`the session's worker can't be started: ${message}`),
+        ),
     );
   }
 

@@ -81,12 +81,12 @@ export class BitsView {
       if (backend === undefined) {
         continue;
       }
-      const name = `${backend.build} · ${backend.instructions}`;
+      const { build, instructions } = backend;
       if (chosen) {
         this.#told(backend);
-        head.lastElementChild?.append(el("small", {}, name));
+        head.lastElementChild?.append(el("small", {}, `${build} · ${instructions}`));
       } else {
-        head.append(el("th", { scope: "col", class: "way" }, name));
+        head.append(el("th", { scope: "col", class: "way" }, build, el("small", {}, instructions)));
       }
     }
   }
