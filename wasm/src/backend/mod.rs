@@ -14,6 +14,7 @@ use quaver_core::graph::largest::largest;
 use quaver_core::graph::{Constants, Graph, Op};
 use quaver_core::kernel::bind::depthwise::{Average, takes};
 use quaver_core::kernel::bind::work::{Visitor, visit};
+use quaver_core::kernel::depthwise::takes_compactly;
 use quaver_core::kernel::simd::Simd;
 use quaver_core::kernel::split::Split;
 use quaver_core::plan::{Location, Plan};
@@ -55,14 +56,15 @@ impl Bindings {
             let token = if largest[x.index()] <= 127 { reduced } else { any };
             let slack = matches!(plan.locations[x.index()], Location::Arena(_));
             match &node.op {
-                op if takes(op, x_shape) => Bound::Depthwise(any),
+                op @ Op::QConv(conv) if takes(op, x_shape) && takes_compactly(&conv.window) => Bound::Depthwise(any),
                 op @ (Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_)) => {
                     let node = packed::Packed::bind(token, op, [x_shape, y_shape], slack, |i| constant(graph, constants, node, i));
                     node.map_or(Bound::Reference, |node| Bound::Packed(Box::new(node)))
                 }
-                op @ Op::Pool(_) if quaver_core::kernel::bind::window_is_usual(op) => {
+                op @ Op::Pool(pool) if quaver_core::kernel::bind::window_is_usual(op) => {
                     let quant = [graph.value(x).quant, graph.value(y).quant];
-                    Average::bind(op, [x_shape, y_shape], quant).map_or(Bound::Work, |average| Bound::Average(any, Box::new(average)))
+                    let average = Average::bind(op, [x_shape, y_shape], quant).filter(|_| takes_compactly(&pool.window));
+                    average.map_or(Bound::Work, |average| Bound::Average(any, Box::new(average)))
                 }
                 Op::Pool(_) => Bound::Reference,
                 _ => Bound::Work,
