@@ -21,13 +21,8 @@ pub enum Build {
 
 impl Build {
     /// Every class of instructions in every build that has it here.
-    pub const CLASSES: [(Build, &'static str); 5] = [
-        (Build::Base, "scalar"),
-        (Build::Base, "simd128"),
-        (Build::Sat, "simd128"),
-        (Build::Sat, "sat"),
-        (Build::Deterministic, "sdot"),
-    ];
+    pub const CLASSES: [(Build, &'static str); 5] =
+        [(Build::Base, "scalar"), (Build::Base, "simd128"), (Build::Sat, "simd128"), (Build::Sat, "sat"), (Build::Deterministic, "sdot")];
 
     /// The module's file.
     pub fn path(self) -> PathBuf {

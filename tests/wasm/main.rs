@@ -20,9 +20,7 @@ fn classes_are_those_of_the_engine() {
     if network::is_skipped() {
         return;
     }
-    for (build, classes) in
-        [(Build::Base, "scalar,simd128"), (Build::Sat, "scalar,simd128,sat"), (Build::Deterministic, "scalar,sdot")]
-    {
+    for (build, classes) in [(Build::Base, "scalar,simd128"), (Build::Sat, "scalar,simd128,sat"), (Build::Deterministic, "scalar,sdot")] {
         assert_eq!(Guest::new(build, "").and_then(|mut guest| guest.classes()).as_deref(), Ok(classes), "{build:?}");
     }
     let refused = Guest::new(Build::Sat, "usdot").err().unwrap_or_default();

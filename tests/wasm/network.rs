@@ -20,7 +20,8 @@ const STEP: usize = 4;
 /// # Panics
 /// Where `QUAVER_REQUIRE_WASM` or `CI` is set: then it must not be skipped.
 pub fn is_skipped() -> bool {
-    let Some(missing) = [WasmBuild::Base, WasmBuild::Sat, WasmBuild::Relaxed].into_iter().map(WasmBuild::path).find(|path| !path.exists()) else {
+    let Some(missing) = [WasmBuild::Base, WasmBuild::Sat, WasmBuild::Relaxed].into_iter().map(WasmBuild::path).find(|path| !path.exists())
+    else {
         return false;
     };
     let required = ["QUAVER_REQUIRE_WASM", "CI"].iter().any(|v| std::env::var_os(v).is_some());

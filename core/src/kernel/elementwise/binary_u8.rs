@@ -243,7 +243,11 @@ impl<S: Simd, const KIND: u8> Vectors<S, KIND> {
     #[inline(always)]
     fn join(&self, s: S, a: &[u8; 16], term: S::F) -> S::F {
         let difference = s.widen_from(a, self.zeros[0]);
-        if self.is_product() { s.mul(s.mul(difference, term), self.multipliers[0]) } else { s.add(s.mul(difference, self.multipliers[0]), term) }
+        if self.is_product() {
+            s.mul(s.mul(difference, term), self.multipliers[0])
+        } else {
+            s.add(s.mul(difference, self.multipliers[0]), term)
+        }
     }
 
     /// 64 results.
