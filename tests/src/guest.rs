@@ -36,7 +36,7 @@ impl Build {
 
     /// The module, compiled once.
     fn module(self) -> Result<&'static Module, String> {
-        static MODULES: [OnceLock<Result<Module, String>>; 4] = [const { OnceLock::new() }; 3];
+        static MODULES: [OnceLock<Result<Module, String>>; 4] = [const { OnceLock::new() }; 4];
         let compile = || {
             let mut config = Config::new();
             config.relaxed_simd_deterministic(self == Self::Deterministic);
