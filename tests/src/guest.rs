@@ -10,31 +10,33 @@ use wasmtime::{Config, Engine, Instance, Linker, Memory, Module, Store, TypedFun
 pub enum Build {
     /// Without relaxed SIMD.
     Base,
-    /// With it.
-    Relaxed,
-    /// With it, in an engine whose relaxed instructions are what the deterministic profile says: there, activations are signed.
+    /// With it, for engines whose dot product saturates.
+    Sat,
+    /// With it, for the others, in one whose relaxed instructions are what the deterministic profile says: there, activations are
+    /// signed.
     Deterministic,
+    /// The same in an engine that it isn't for.
+    Relaxed,
 }
 
 impl Build {
     /// Every class of instructions in every build that has it here.
-    pub const CLASSES: [(Build, &'static str); 5] = [
-        (Build::Base, "scalar"),
-        (Build::Base, "simd128"),
-        (Build::Relaxed, "simd128"),
-        (Build::Relaxed, "sat"),
-        (Build::Deterministic, "sdot"),
-    ];
+    pub const CLASSES: [(Build, &'static str); 5] =
+        [(Build::Base, "scalar"), (Build::Base, "simd128"), (Build::Sat, "simd128"), (Build::Sat, "sat"), (Build::Deterministic, "sdot")];
 
     /// The module's file.
     pub fn path(self) -> PathBuf {
-        let name = if self == Self::Base { "quaver_abi.wasm" } else { "quaver_abi_relaxed.wasm" };
+        let name = match self {
+            Self::Base => "quaver_abi.wasm",
+            Self::Sat => "quaver_abi_sat.wasm",
+            Self::Deterministic | Self::Relaxed => "quaver_abi_relaxed.wasm",
+        };
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/wasm").join(name)
     }
 
     /// The module, compiled once.
     fn module(self) -> Result<&'static Module, String> {
-        static MODULES: [OnceLock<Result<Module, String>>; 3] = [const { OnceLock::new() }; 3];
+        static MODULES: [OnceLock<Result<Module, String>>; 4] = [const { OnceLock::new() }; 4];
         let compile = || {
             let mut config = Config::new();
             config.relaxed_simd_deterministic(self == Self::Deterministic);

@@ -24,7 +24,8 @@ const PAGES_STEP: usize = 20;
 /// # Panics
 /// Where `QUAVER_REQUIRE_WASM` or `CI` is set: then it must not be skipped.
 pub fn is_skipped() -> bool {
-    let Some(missing) = [WasmBuild::Base, WasmBuild::Relaxed].into_iter().map(WasmBuild::path).find(|path| !path.exists()) else {
+    let Some(missing) = [WasmBuild::Base, WasmBuild::Sat, WasmBuild::Relaxed].into_iter().map(WasmBuild::path).find(|path| !path.exists())
+    else {
         return false;
     };
     assert!(!required(), "there is no build at '{}'; run `cargo xtask wasm`", missing.display());

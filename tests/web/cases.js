@@ -136,12 +136,12 @@ export const cases = {
     for (const [build, instructions] of [
       ["base", "scalar"],
       ["base", "simd128"],
-      ["relaxed", "simd128"],
-      ["relaxed", "sat"],
+      ["sat", "simd128"],
+      ["sat", "sat"],
       ["relaxed", "sdot"],
       ["relaxed", "usdot"],
     ]) {
-      if (build === "relaxed" && !bench.relaxed) {
+      if (build !== "base" && !bench.relaxed) {
         continue;
       }
       try {
@@ -156,9 +156,17 @@ export const cases = {
       }
     }
     await withSession(bench, bench.files.model, { threads: 1 }, ({ backend }) => {
-      check(backend.build === (bench.relaxed ? "relaxed" : "base"), JSON.stringify(backend));
+      const relaxed = /dot/.test(seen.at(-1)) ? "relaxed" : "sat";
+      check(backend.build === (bench.relaxed ? relaxed : "base"), JSON.stringify(backend));
       check(backend.instructions === seen.at(-1), `${backend.instructions} of ${seen}`);
     });
+    // A class alone takes a build that has it.
+    for (const instructions of seen) {
+      await withSession(bench, bench.files.model, { instructions, threads: 1 }, async (session) => {
+        check(session.backend.instructions === instructions, JSON.stringify(session.backend));
+        await runs(bench, session);
+      });
+    }
   },
 
   async "gives native's bytes on any number of threads"(bench) {
@@ -166,7 +174,7 @@ export const cases = {
       for (const threads of [1, 2, 4]) {
         await withSession(bench, bench.files.model, { threads, worker }, async (session) => {
           check(session.backend.threads === (bench.shares ? threads : 1), JSON.stringify(session.backend));
-          check((session.backend.build === "threads") === (bench.shares && threads > 1), JSON.stringify(session.backend));
+          check(session.backend.build.startsWith("threads") === (bench.shares && threads > 1), JSON.stringify(session.backend));
           await runs(bench, session);
           // Threads that fell asleep are woken.
           await new Promise((resolve) => setTimeout(resolve, 20));
@@ -282,7 +290,8 @@ export const cases = {
       await refusal(quaver, () => session.create(42, { worker }), "InputError", ["number"]);
       await refusal(quaver, () => session.create(files.model, { worker, threads: 0 }), "InputError", ["threads"]);
       await refusal(quaver, () => session.create(files.model, { worker, build: "nix" }), "InputError", ["nix", "base"]);
-      const wasmPaths = { base: `${base}/page`, relaxed: `${base}/page`, threads: `${base}/page` };
+      const builds = ["base", "relaxed", "sat", "threads", "threads_sat"];
+      const wasmPaths = Object.fromEntries(builds.map((name) => [name, `${base}/page`]));
       await refusal(quaver, () => session.create(files.model, { worker, wasmPaths }), "FetchError", ["wasmPaths"]);
     }
   },

@@ -120,7 +120,7 @@ pub extern "C" fn quaver_classes() -> u32 {
 /// Makes the name of the class that sessions opened now use the result. 1, or 0 on an error.
 #[unsafe(no_mangle)]
 pub extern "C" fn quaver_class() -> u32 {
-    with(|state| state.give(Class::current().name().as_bytes()))
+    with(|state| state.give(Class::current()?.name().as_bytes()))
 }
 
 /// Makes sessions that are opened from now on use the class whose name is the `len` bytes at `address`; where `len` is 0, the

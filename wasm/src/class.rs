@@ -37,6 +37,21 @@ pub enum ClassError {
         /// The class.
         class: Class,
     },
+    /// The build's kernels are for engines of another kind.
+    #[error(
+        "this engine's relaxed dot product saturates, and this build of the module is for those that don't: load the build 'sat', or 'base'"
+    )]
+    Engine,
+}
+
+impl ClassError {
+    /// What the error is about, for programs: what is asked for, or what the engine has.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Unknown { .. } | Self::Unavailable { .. } => "input",
+            Self::Engine => "unsupported",
+        }
+    }
 }
 
 thread_local! {
@@ -62,7 +77,8 @@ impl Class {
     /// reduced range.
     pub fn is_available(self) -> bool {
         match self {
-            Self::Scalar | Self::Simd128 => true,
+            Self::Scalar => true,
+            Self::Simd128 => Token::simd128().is_some(),
             Self::Sat => Token::sat().is_some(),
             Self::Sdot => Token::sdot().is_some(),
             Self::Usdot => Token::usdot().is_some(),
@@ -80,8 +96,14 @@ impl Class {
     }
 
     /// The one that sessions opened now use: [`Class::best`], or the one forced.
-    pub fn current() -> Self {
-        FORCED.get().unwrap_or_else(Self::best)
+    ///
+    /// # Errors
+    /// [`ClassError::Engine`] where there is none but [`Class::Scalar`], which has to be asked for.
+    pub fn current() -> Result<Self, ClassError> {
+        match FORCED.get() {
+            Some(class) => Ok(class),
+            None => Some(Self::best()).filter(|&class| class != Self::Scalar).ok_or(ClassError::Engine),
+        }
     }
 
     /// Makes sessions that are opened from now on use the class of that name; of an empty name, the best.
@@ -104,14 +126,13 @@ impl Class {
 
     /// The tokens of products whose activations may be any, and of those up to 127; `None` for the definition.
     pub(crate) fn tokens(self) -> Option<[Token; 2]> {
-        let reduced = |token: Option<Token>| [Token::Plain, token.unwrap_or(Token::Plain)];
-        let both = |token: Option<Token>| [token.unwrap_or(Token::Plain); 2];
+        let both = |token: Option<Token>| token.map(|token| [token; 2]);
         match self {
             Self::Scalar => None,
-            Self::Simd128 => Some([Token::Plain; 2]),
-            Self::Sat => Some(reduced(Token::sat())),
-            Self::Sdot => Some(both(Token::sdot())),
-            Self::Usdot => Some(both(Token::usdot())),
+            Self::Simd128 => both(Token::simd128()),
+            Self::Sat => Some([Token::simd128()?, Token::sat()?]),
+            Self::Sdot => both(Token::sdot()),
+            Self::Usdot => both(Token::usdot()),
         }
     }
 }
@@ -126,15 +147,15 @@ mod tests {
 
     #[test]
     fn a_class_is_forced_by_its_name() {
-        assert_eq!(Class::current(), Class::Simd128);
+        assert_eq!(Class::current().expect("there is one"), Class::Simd128);
         Class::force("scalar").expect("always there");
-        assert_eq!(Class::current(), Class::Scalar);
+        assert_eq!(Class::current().expect("there is one"), Class::Scalar);
         let refused = Class::force("usdot").expect_err("this is no engine of WebAssembly");
         assert_eq!(refused.to_string(), "class 'usdot' is not to be had here, simd128 is");
         let unknown = Class::force("avx2").expect_err("no class");
         assert_eq!(unknown.to_string(), "there is no class 'avx2'; there are scalar, simd128, sat, sdot, usdot");
-        assert_eq!(Class::current(), Class::Scalar);
+        assert_eq!(Class::current().expect("there is one"), Class::Scalar);
         Class::force("").expect("always");
-        assert_eq!(Class::current(), Class::Simd128);
+        assert_eq!(Class::current().expect("there is one"), Class::Simd128);
     }
 }

@@ -26,7 +26,8 @@ impl Failure {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Session(error) => error.kind(),
-            Self::Class(_) | Self::Image(_) => "input",
+            Self::Class(error) => error.kind(),
+            Self::Image(_) => "input",
         }
     }
 

@@ -83,9 +83,12 @@ pub fn version() -> String {
 }
 
 /// The name of the class of instructions that sessions opened now use.
+///
+/// # Errors
+/// See [`Class::current`].
 #[wasm_bindgen(js_name = currentClass)]
-pub fn current_class() -> String {
-    Class::current().name().to_owned()
+pub fn current_class() -> Result<String, Error> {
+    Ok(Class::current().map_err(thrown)?.name().to_owned())
 }
 
 /// Makes sessions that are opened from now on use the class of that name; of an empty name, the best. All classes give the same

@@ -16,7 +16,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::backend::Bindings;
-use crate::class::Class;
+use crate::class::{Class, ClassError};
 
 /// Why a model can't be opened or run.
 #[derive(Debug, Error)]
@@ -28,6 +28,9 @@ pub enum SessionError {
     /// A value of the model has no place among this machine's addresses.
     #[error("the model is too large for 32-bit addresses: {0}")]
     Addresses(GraphError),
+    /// There is no class of instructions to run it with.
+    #[error(transparent)]
+    Class(#[from] ClassError),
     /// There is no input or output of that index.
     #[error("the model has {count} {what}s, so there is no {what} {index}")]
     Index {
@@ -111,9 +114,10 @@ impl SessionError {
     /// Most bytes that addresses of 32 bits have room for.
     const ADDRESSES: u32 = u32::MAX;
 
-    /// What the error is about, for programs: `model`, `input`, `memory` or `state`.
+    /// What the error is about, for programs: `model`, `input`, `memory`, `state`, or what is `unsupported` by the engine.
     pub fn kind(&self) -> &'static str {
         match self {
+            Self::Class(error) => error.kind(),
             Self::Model(_) => "model",
             Self::Index { .. } | Self::Shape { .. } | Self::Bytes { .. } | Self::Missing { .. } | Self::Extent { .. } => "input",
             Self::Addresses(_) | Self::Plan(PlanError::TooLarge { .. }) | Self::Run(ExecError::Memory { .. }) | Self::Memory { .. } => {
@@ -212,9 +216,10 @@ impl Session {
     /// that depends on more than their number.
     ///
     /// # Errors
-    /// [`SessionError::Model`]; [`SessionError::Addresses`]; [`SessionError::Plan`] where one sample would need more than
+    /// [`SessionError::Class`]; [`SessionError::Model`]; [`SessionError::Addresses`]; [`SessionError::Plan`] where one sample would need more than
     /// [`Session::MAX_MEMORY`], or more than the file leaves of 32-bit addresses.
     pub fn open(file: AlignedBytes) -> Result<Self, SessionError> {
+        let class = Class::current()?;
         let left = (u32::MAX as usize).saturating_sub(file.len());
         let model = QvrModel::open(file).map_err(|error| match error {
             FormatError::Graph(error) if error.is_about_addresses() => SessionError::Addresses(error),
@@ -224,7 +229,7 @@ impl Session {
             Plan::new(model.graph(), 1, Self::MAX_MEMORY.min(left))?;
         }
         let inputs = model.graph().inputs.iter().map(|_| None).collect();
-        Ok(Self { model, inputs, class: Class::current(), ready: None, ran: false })
+        Ok(Self { model, inputs, class, ready: None, ran: false })
     }
 
     /// The model's name, inputs and outputs as JSON:

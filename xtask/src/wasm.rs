@@ -1,9 +1,10 @@
-//! `cargo xtask wasm`: the WebAssembly modules and the npm package. The module is built twice: for every engine with SIMD, and
-//! with relaxed SIMD for engines that have that too; and each of these with two interfaces: functions of integers, and what
-//! wasm-bindgen makes for JavaScript. For the latter there is a third build with relaxed SIMD and shared memory, for threads, which
-//! needs a standard library built for that; where the toolchain can't build one, the package does without.
+//! `cargo xtask wasm`: the WebAssembly modules and the npm package. The module is built three times: for every engine with SIMD, and
+//! with relaxed SIMD for engines whose dot product loses nothing, and for those where it saturates; and each of these with two
+//! interfaces: functions of integers, and what wasm-bindgen makes for JavaScript. For the latter those with relaxed SIMD are also
+//! built with shared memory, for threads, which needs a standard library built for that; where the toolchain can't build one, the
+//! package does without.
 //!
-//! * `target/wasm/quaver_abi.wasm`, `quaver_abi_relaxed.wasm`: the modules for wasmtime and other hosts
+//! * `target/wasm/quaver_abi.wasm`, `quaver_abi_relaxed.wasm`, `quaver_abi_sat.wasm`: the modules for wasmtime and other hosts
 //! * `wasm/npm/dist/`: the npm package's code: the modules for JavaScript, their list and their glue, and its TypeScript, compiled
 //! * `target/npm/quaver-VERSION.tgz`: the package as a registry would have it
 
@@ -40,41 +41,82 @@ struct Build {
     instructions: &'static [&'static str],
     /// Whether its memory is shared, so that a run can use several threads.
     threads: bool,
+    /// The classes of relaxed dot products that it is for: an engine has one of them. None, where it is for every engine.
+    dots: &'static [&'static str],
+    /// The classes of instructions that it has, where the engine has them.
+    classes: &'static [&'static str],
 }
 
+/// Comparisons and selections of vectors that the compiler makes of plain code would become relaxed instructions, which differ for
+/// NaN and zeros; so it makes no vectors.
+const RELAXED: &[&str] = &["-C", "no-vectorize-loops", "-C", "no-vectorize-slp"];
+/// The same with shared memory.
+const THREADS: &[&str] = &[
+    "-C",
+    "no-vectorize-loops",
+    "-C",
+    "no-vectorize-slp",
+    "-C",
+    "target-feature=+atomics,+bulk-memory",
+    "-C",
+    "link-args=--shared-memory --import-memory --max-memory=4294967296",
+    // What wasm-bindgen gives each thread its own stack and variables with.
+    "-C",
+    "link-args=--export=__wasm_init_tls --export=__tls_size --export=__tls_align --export=__tls_base --export=__heap_base",
+];
+
 /// Every build, best first: the package takes the first that its host can run.
-const BUILDS: [Build; 3] = [
+const BUILDS: [Build; 5] = [
     Build {
         name: "threads",
         suffix: "_threads",
         features: &["relaxed", "threads"],
-        flags: &[
-            "-C",
-            "no-vectorize-loops",
-            "-C",
-            "no-vectorize-slp",
-            "-C",
-            "target-feature=+atomics,+bulk-memory",
-            "-C",
-            "link-args=--shared-memory --import-memory --max-memory=4294967296",
-            // What wasm-bindgen gives each thread its own stack and variables with.
-            "-C",
-            "link-args=--export=__wasm_init_tls --export=__tls_size --export=__tls_align --export=__tls_base --export=__heap_base",
-        ],
+        flags: THREADS,
         instructions: &["--enable-relaxed-simd", "--enable-threads"],
         threads: true,
+        dots: &["usdot", "sdot"],
+        classes: &["scalar", "sdot", "usdot"],
     },
-    // Comparisons and selections of vectors that the compiler makes of plain code would become relaxed instructions, which
-    // differ for NaN and zeros; so it makes no vectors.
+    Build {
+        name: "threads_sat",
+        suffix: "_threads_sat",
+        features: &["sat", "threads"],
+        flags: THREADS,
+        instructions: &["--enable-relaxed-simd", "--enable-threads"],
+        threads: true,
+        dots: &["sat"],
+        classes: &["scalar", "simd128", "sat"],
+    },
     Build {
         name: "relaxed",
         suffix: "_relaxed",
         features: &["relaxed"],
-        flags: &["-C", "no-vectorize-loops", "-C", "no-vectorize-slp"],
+        flags: RELAXED,
         instructions: &["--enable-relaxed-simd"],
         threads: false,
+        dots: &["usdot", "sdot"],
+        classes: &["scalar", "sdot", "usdot"],
     },
-    Build { name: "base", suffix: "", features: &[], flags: &[], instructions: &[], threads: false },
+    Build {
+        name: "sat",
+        suffix: "_sat",
+        features: &["sat"],
+        flags: RELAXED,
+        instructions: &["--enable-relaxed-simd"],
+        threads: false,
+        dots: &["sat"],
+        classes: &["scalar", "simd128", "sat"],
+    },
+    Build {
+        name: "base",
+        suffix: "",
+        features: &[],
+        flags: &[],
+        instructions: &[],
+        threads: false,
+        dots: &[],
+        classes: &["scalar", "simd128"],
+    },
 ];
 
 /// The package's files of glue: for a memory of one thread, and for shared ones.
@@ -105,6 +147,10 @@ export declare const BUILDS: readonly {
   readonly name: string;
   readonly file: string;
   readonly threads: boolean;
+  /** The classes of relaxed dot products that it is for; none, where it is for every engine. */
+  readonly dots: readonly string[];
+  /** The classes of instructions that it has, where the engine has them. */
+  readonly classes: readonly string[];
   readonly url: () => URL;
   readonly bind: () => Glue;
 }[];
@@ -175,7 +221,10 @@ fn list_of_builds(builds: &[Build]) -> String {
         let (name, file, threads) = (build.name, build.file(), build.threads);
         let url = format!("() => new URL(\"./wasm/{file}\", import.meta.url)");
         let bind = if threads { "shared" } else { "bind" };
-        format!("  {{ name: \"{name}\", file: \"{file}\", threads: {threads}, url: {url}, bind: {bind} }},\n")
+        let (dots, classes) = (build.dots, build.classes);
+        format!(
+            "  {{ name: \"{name}\", file: \"{file}\", threads: {threads}, dots: {dots:?}, classes: {classes:?}, url: {url}, bind: {bind} }},\n"
+        )
     };
     let entries: String = builds.iter().map(entry).collect();
     let [one, several] = GLUE;

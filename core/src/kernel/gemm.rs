@@ -143,6 +143,13 @@ pub(super) fn starts(rows: usize, most: usize, tile: usize) -> usize {
     }
 }
 
+/// Rows of the lowest tile, where the highest has `most`: of two tiles that share what is left, or of one by itself, which has
+/// more rows than are multiplied one by one.
+const fn least_rows(most: usize) -> usize {
+    let shared = most.div_ceil(2);
+    if shared < gemv::ROWS + 1 { shared } else { gemv::ROWS + 1 }
+}
+
 impl<'a> Gemm<'a, ()> {
     /// The same with a place to write to.
     pub fn onto<R: Rows>(self, to: R) -> Gemm<'a, R> {
@@ -233,7 +240,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
         macro_rules! heights {
             ($($n:literal)*) => {
                 match tiled.base.len() {
-                    $($n if const { $n <= MR } => self.sums::<S, $n, NB>(s, tiled, &mut acc.0),)*
+                    $($n if const { $n >= least_rows(MR) && $n <= MR } => self.sums::<S, $n, NB>(s, tiled, &mut acc.0),)*
                     _ => {}
                 }
             };

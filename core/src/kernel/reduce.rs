@@ -112,7 +112,7 @@ impl MeanOfPixels<'_> {
         while rest > 0 {
             let mut rows = [s.splat_b(0); 4];
             let near = i + 3 * self.channels;
-            if rest >= 4 && near + 64 <= pixels.len() {
+            if const { !S::COMPACT } && rest >= 4 && near + 64 <= pixels.len() {
                 for (k, row) in rows.iter_mut().enumerate() {
                     *row = edge::load(s, pixels, i + k * self.channels);
                 }

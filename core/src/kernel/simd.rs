@@ -325,6 +325,10 @@ pub trait Simd: Copy + Send + Sync {
     fn dot4(self, acc: Self::I, x: Self::Quad, w: Self::W) -> Self::I;
     /// As [`Simd::dot4`], each lane with activations of its own.
     fn dot4_lanes(self, acc: Self::I, x: Self::B, w: Self::W) -> Self::I;
+    /// Makes activations ready for [`Simd::dot4_lanes`], once for all of their products, where only the machine that it runs on
+    /// says what they are lessened by.
+    #[inline(always)]
+    fn lessen(self, _x: &mut [Self::B]) {}
     /// acc + Σ x over the four bytes of each lane.
     #[inline(always)]
     fn sum4_lanes(self, acc: Self::I, x: Self::B) -> Self::I {

@@ -5,9 +5,9 @@
 
 use super::simd::{Kernel, Simd, Tile};
 
-/// The token, of tile `Tile::ALL[TILE]`. It proves nothing, so anyone may make it.
+/// The token, of tile `Tile::ALL[TILE]`, with compact kernels or others. It proves nothing, so anyone may make it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Soft<const TILE: usize>;
+pub struct Soft<const TILE: usize, const COMPACT: bool = false>;
 
 /// Runs `$body` for each lane or byte `$i` and collects what it gives.
 macro_rules! each {
@@ -28,7 +28,7 @@ pub struct Limits {
     hi: i32,
 }
 
-impl<const TILE: usize> Simd for Soft<TILE> {
+impl<const TILE: usize, const COMPACT: bool> Simd for Soft<TILE, COMPACT> {
     type I = [i32; 16];
     type F = [f32; 16];
     type B = [u8; 64];
@@ -38,6 +38,7 @@ impl<const TILE: usize> Simd for Soft<TILE> {
     type Limits = Limits;
 
     const TILE: Tile = Tile::ALL[TILE];
+    const COMPACT: bool = COMPACT;
 
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)

@@ -61,8 +61,8 @@ impl<R: Rows> Gemm<'_, R> {
                         }
                         for (weights, sums) in weights.iter().zip(&mut sums).take(blocks.len()) {
                             let sums = &mut sums[start..end];
+                            // Of three rows or more, no tile has but one.
                             match end - start {
-                                1 => add_products::<S, 1>(s, &weights[..count], &activations, sums),
                                 2 => add_products::<S, 2>(s, &weights[..count], &activations, sums),
                                 3 => add_products::<S, 3>(s, &weights[..count], &activations, sums),
                                 4 => add_products::<S, 4>(s, &weights[..count], &activations, sums),

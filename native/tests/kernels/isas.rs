@@ -43,4 +43,6 @@ pub fn on_tiles(test: &mut impl Test) {
     test.on("soft, tile 4", Soft::<4>);
     test.on("soft, tile 5", Soft::<5>);
     test.on("soft, tile 6", Soft::<6>);
+    test.on("soft, compact", Soft::<4, true>);
+    test.on("soft, compact, staged", Soft::<6, true>);
 }

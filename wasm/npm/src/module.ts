@@ -1,9 +1,10 @@
 /** Which build of the WebAssembly module a host takes, and how it comes. */
 import { BUILDS } from "./builds.js";
+import { dot } from "./dot.js";
 import { Engine } from "./engine.js";
 import { FetchError, InputError, QuaverError, reason, UnsupportedError } from "./error.js";
 import { host } from "./host.js";
-import { env, type ModuleOptions } from "./options.js";
+import { env, type ModuleOptions, type SessionOptions } from "./options.js";
 
 /** A compiled module. */
 export interface Loaded {
@@ -15,11 +16,9 @@ export interface Loaded {
 }
 
 type Build = (typeof BUILDS)[number];
+/** What a module is chosen by. */
+type Choice = ModuleOptions & Pick<SessionOptions, "instructions">;
 
-/** A module of one function, which swizzles in the relaxed way. */
-const RELAXED = new Uint8Array([
-  0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0, 10, 15, 1, 13, 0, 65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2, 11,
-]);
 /** As many pages as 32-bit addresses have. */
 const MOST_PAGES = 1 << 16;
 /** More threads than this are used only where someone asks for them. */
@@ -34,7 +33,7 @@ let latest: Promise<Loaded> | undefined;
 let toolbox: Engine | undefined;
 
 /** Loads the best build that there is for the host, or the one asked for. */
-export function load(options: ModuleOptions): Promise<Loaded> {
+export function load(options: Choice): Promise<Loaded> {
   const loading = options.wasmBinary === undefined ? best(options) : given(options.wasmBinary, options);
   loading.then(
     () => (latest = loading),
@@ -62,10 +61,10 @@ function wanted({ threads = Math.min(MOST_THREADS, host().processors) }: ModuleO
   return threads;
 }
 
-async function best(options: ModuleOptions): Promise<Loaded> {
-  const { build: name } = options;
+async function best(options: Choice): Promise<Loaded> {
+  const { build: name, instructions } = options;
   const threads = wanted(options);
-  const candidates = BUILDS.filter((build) => (name === undefined ? runs(build, threads) : build.name === name));
+  const candidates = BUILDS.filter((build) => (name === undefined ? runs(build, threads, instructions) : build.name === name));
   let failure: unknown = new InputError(`there is no build '${name}'; there are ${BUILDS.map(({ name }) => name).join(", ")}`);
   for (const build of candidates) {
     try {
@@ -79,11 +78,17 @@ async function best(options: ModuleOptions): Promise<Loaded> {
   throw failure;
 }
 
-function runs({ name, threads }: Build, wanted: number): boolean {
-  if (threads && !(wanted > 1 && shares())) {
+/** Whether the host can run a build, and has in it what is asked for, or else what it multiplies with itself. */
+function runs({ threads, dots, classes }: Build, wanted: number, instructions: string | undefined): boolean {
+  if ((threads && !(wanted > 1 && shares())) || (dots.length > 0 && dot() === undefined)) {
     return false;
   }
-  return name === "base" || (host().relaxed && WebAssembly.validate(RELAXED));
+  // What every build has, or none, decides nothing.
+  const having = BUILDS.filter((build) => instructions !== undefined && build.classes.includes(instructions));
+  if (having.length > 0 && having.length < BUILDS.length) {
+    return instructions !== undefined && classes.includes(instructions);
+  }
+  return dots.length === 0 || dots.some((name) => name === dot());
 }
 
 /** Whether there is shared memory for a session, of which some hosts want to have all at hand that it may grow to. */

@@ -15,7 +15,11 @@ export interface ModuleOptions {
   readonly wasmPaths?: string | URL | Readonly<Partial<Record<string, string | URL>>> | undefined;
   /** The module itself: its bytes, or compiled, for hosts that compile no bytes at run time. */
   readonly wasmBinary?: BufferSource | WebAssembly.Module | undefined;
-  /** The build to use: `base` runs everywhere. Left out, it is the fastest one that the host can run. All give the same bytes. */
+  /**
+   * The build to use: `base` runs everywhere, `relaxed` and `sat` need relaxed SIMD, the former a dot product that doesn't saturate,
+   * `threads` and `threads_sat` need shared memory, too. Left out, it is the fastest one that the host can run. All give the same
+   * bytes.
+   */
   readonly build?: string | undefined;
   /**
    * How many threads a run may use. Left out, it is as many as there are processors, but at most 4. It is one where the page
@@ -34,8 +38,9 @@ export interface SessionOptions extends ModuleOptions {
   /** Runs everything in a worker of the session's own, so that the thread which calls stays free. */
   readonly worker?: boolean | undefined;
   /**
-   * The class of instructions to use, for tests and comparisons: `scalar` or `simd128`, and with the build `relaxed` what the
-   * engine has of `sat`, `sdot` and `usdot`. Left out, it is the fastest of these. All give the same bytes.
+   * The class of instructions to use, for tests and comparisons: `scalar`; `simd128`, and where there is relaxed SIMD `sat`; what
+   * the engine has of `sdot` and `usdot`. The build is one that has it. Left out, it is the fastest of these. All give the same
+   * bytes.
    */
   readonly instructions?: string | undefined;
   /** With `worker`: gives the model's buffer away instead of copying it. It has no bytes afterwards. */

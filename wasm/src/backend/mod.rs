@@ -5,7 +5,9 @@
 //! |---|---|
 //! | `packed` | convolutions and products with packed weights |
 //! | `depthwise` | depthwise convolutions |
+//! | `bias` | biases of both, for dot products that lessen activations |
 
+mod bias;
 mod depthwise;
 mod packed;
 
@@ -14,13 +16,14 @@ use quaver_core::graph::largest::largest;
 use quaver_core::graph::{Constants, Graph, Op};
 use quaver_core::kernel::bind::depthwise::{Average, takes};
 use quaver_core::kernel::bind::work::{Visitor, visit};
+use quaver_core::kernel::depthwise::takes_compactly;
 use quaver_core::kernel::simd::Simd;
 use quaver_core::kernel::split::Split;
 use quaver_core::plan::{Location, Plan};
 use quaver_core::reference::Reference;
 
 use crate::class::Class;
-use crate::isa::{PLAIN, Token};
+use crate::isa::PLAIN;
 use crate::threads::pool;
 
 /// A kernel for each node.
@@ -37,8 +40,7 @@ enum Bound {
     /// Whichever takes the operands.
     Work,
     Packed(Box<packed::Packed>),
-    Depthwise(Token),
-    Average(Token, Box<Average>),
+    Depthwise(Box<depthwise::Depthwise>),
 }
 
 impl Bindings {
@@ -55,14 +57,17 @@ impl Bindings {
             let token = if largest[x.index()] <= 127 { reduced } else { any };
             let slack = matches!(plan.locations[x.index()], Location::Arena(_));
             match &node.op {
-                op if takes(op, x_shape) => Bound::Depthwise(any),
+                op @ Op::QConv(conv) if takes(op, x_shape) && takes_compactly(&conv.window) => {
+                    Bound::Depthwise(Box::new(depthwise::Depthwise::bind(any, |i| constant(graph, constants, node, i))))
+                }
                 op @ (Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_)) => {
                     let node = packed::Packed::bind(token, op, [x_shape, y_shape], slack, |i| constant(graph, constants, node, i));
                     node.map_or(Bound::Reference, |node| Bound::Packed(Box::new(node)))
                 }
-                op @ Op::Pool(_) if quaver_core::kernel::bind::window_is_usual(op) => {
+                op @ Op::Pool(pool) if quaver_core::kernel::bind::window_is_usual(op) => {
                     let quant = [graph.value(x).quant, graph.value(y).quant];
-                    Average::bind(op, [x_shape, y_shape], quant).map_or(Bound::Work, |average| Bound::Average(any, Box::new(average)))
+                    let average = Average::bind(op, [x_shape, y_shape], quant).filter(|_| takes_compactly(&pool.window));
+                    average.map_or(Bound::Work, |average| Bound::Depthwise(Box::new(depthwise::Depthwise::average(any, average))))
                 }
                 Op::Pool(_) => Bound::Reference,
                 _ => Bound::Work,
@@ -96,8 +101,7 @@ impl Backend for Bindings {
                 packed.run(op, inputs, output, scratch);
                 true
             }
-            Bound::Depthwise(token) => depthwise::run(*token, op, inputs, output),
-            Bound::Average(token, average) => depthwise::compute(*token, &average.constants(), &inputs[0], output),
+            Bound::Depthwise(node) => node.run(op, inputs, output),
         };
         if !ran {
             Reference.compute(op, inputs, output);

@@ -3,10 +3,11 @@
 
 use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::graph::Op;
-use quaver_core::kernel::bind::{offset, packed as bind};
-use quaver_core::tensor::Element;
+use quaver_core::kernel::bind::offset::Layout;
+use quaver_core::kernel::bind::packed as bind;
 use quaver_pool::packed::Products;
 
+use super::bias::{Bias, elements};
 use crate::isa::Token;
 use crate::threads::pool;
 
@@ -15,8 +16,7 @@ use crate::threads::pool;
 pub(super) struct Packed {
     token: Token,
     node: bind::Packed,
-    /// The biases, where the token lessens activations.
-    bias: Option<Vec<i32>>,
+    bias: Bias,
 }
 
 impl Packed {
@@ -33,10 +33,7 @@ impl Packed {
         if let Some(weights) = constant(1).and_then(elements::<i8>) {
             node = node.narrowed(op, x, slack, y, weights);
         }
-        Some(match offset_bias(token, constant, quads) {
-            Ok(bias) => Self { token, node, bias },
-            Err(NotConstant) => Self { token: Token::Plain, node, bias: None },
-        })
+        Some(Self { token, node, bias: Bias::bind(token, Layout::Packed(quads), constant) })
     }
 
     /// Bytes of scratch: the copy of the images.
@@ -46,26 +43,8 @@ impl Packed {
 
     /// Runs the node.
     pub(super) fn run(&self, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]) {
-        let products = Products { node: &self.node, within: None, bias: self.bias.as_deref() };
+        let bias = self.bias.of(inputs);
+        let products = Products { node: &self.node, within: None, bias: bias.as_deref() };
         products.run(pool(), op, inputs, output, scratch, &|gemm, _| self.token.vectorize(gemm));
     }
-}
-
-/// Weights or biases are computed while the model runs.
-struct NotConstant;
-
-/// The biases of an operation for a token that lessens activations, whose weights are rows of `quads`.
-fn offset_bias<'a>(token: Token, constant: impl Fn(usize) -> Option<&'a [u8]>, quads: usize) -> Result<Option<Vec<i32>>, NotConstant> {
-    let by = token.offset();
-    if by == 0 {
-        return Ok(None);
-    }
-    let weights = constant(1).and_then(elements::<i8>).ok_or(NotConstant)?;
-    let bias = constant(2).and_then(elements::<i32>).ok_or(NotConstant)?;
-    Ok(Some(offset::packed(bias, weights, quads, by)))
-}
-
-/// A constant's bytes as elements of its type, for which the file's check has aligned them.
-fn elements<T: Element>(bytes: &[u8]) -> Option<&[T]> {
-    bytemuck::try_cast_slice(bytes).ok()
 }

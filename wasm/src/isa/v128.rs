@@ -35,6 +35,9 @@ pub trait Dot: Copy + Send + Sync {
     /// Runs a kernel with the instructions enabled.
     fn vectorize<K: Kernel>(isa: V128<Self>, kernel: K) -> K::Output;
 
+    /// [`Simd::lessen`].
+    #[inline(always)]
+    fn lessen(self, _x: &mut [[v128; 4]]) {}
     /// Activations, four a lane.
     fn activations(self, x: v128) -> Self::X;
     /// Both words of [`Simd::stage`] for four quads. Most take quads as they are.
@@ -358,6 +361,11 @@ impl<D: Dot> Simd for V128<D> {
     #[inline(always)]
     fn dot4_lanes(self, acc: [v128; 4], x: [v128; 4], w: [D::W; 4]) -> [v128; 4] {
         each!(i => self.0.dot4(acc[i], self.0.activations(x[i]), w[i]))
+    }
+
+    #[inline(always)]
+    fn lessen(self, x: &mut [[v128; 4]]) {
+        self.0.lessen(x);
     }
 
     #[inline(always)]

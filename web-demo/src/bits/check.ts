@@ -15,8 +15,8 @@ export interface Way {
 export const WAYS: readonly Way[] = [
   {},
   { build: "base", instructions: "simd128" },
-  { build: "relaxed", instructions: "simd128" },
-  { build: "relaxed", instructions: "sat" },
+  { build: "sat", instructions: "simd128" },
+  { build: "sat", instructions: "sat" },
   { build: "relaxed", instructions: "sdot" },
   { build: "relaxed", instructions: "usdot" },
   { build: "threads", instructions: "usdot" },

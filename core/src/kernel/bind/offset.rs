@@ -3,8 +3,36 @@
 
 use crate::format::weights::{K_BLOCK, N_BLOCK};
 
-/// Of packed weights, `[groups·N/16][quads][16][4]`.
-pub fn packed(bias: &[i32], weights: &[i8], quads: usize, offset: u8) -> Vec<i32> {
+/// How weights lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// `[groups·N/16][quads][16][4]`, with so many quads.
+    Packed(usize),
+    /// `[taps][N]`, of a depthwise convolution.
+    Depthwise,
+}
+
+impl Layout {
+    /// The larger biases for such weights.
+    pub fn larger(self, bias: &[i32], weights: &[i8], offset: u8) -> Vec<i32> {
+        match self {
+            Self::Packed(quads) => packed(bias, weights, quads, offset),
+            Self::Depthwise => depthwise(bias, weights, offset),
+        }
+    }
+}
+
+fn depthwise(bias: &[i32], weights: &[i8], offset: u8) -> Vec<i32> {
+    let mut bias = bias.to_vec();
+    for taps in weights.chunks_exact(bias.len().max(1)) {
+        for (bias, &w) in bias.iter_mut().zip(taps) {
+            *bias = add(*bias, &[w], offset);
+        }
+    }
+    bias
+}
+
+fn packed(bias: &[i32], weights: &[i8], quads: usize, offset: u8) -> Vec<i32> {
     let mut bias = bias.to_vec();
     let blocks = weights.chunks_exact((quads * N_BLOCK * K_BLOCK).max(1));
     for (bias, block) in bias.chunks_exact_mut(N_BLOCK).zip(blocks) {
@@ -34,6 +62,9 @@ mod tests {
         weights[192 + 4] = -5;
         let mut expected = vec![7; 32];
         expected[17] += 128 * 5;
-        assert_eq!(packed(&[7; 32], &weights, 2, 128), expected);
+        assert_eq!(Layout::Packed(2).larger(&[7; 32], &weights, 128), expected);
+        // Three taps.
+        let weights: Vec<i8> = (0..48).map(|i| if i % 16 == 1 { 3 } else { 0 }).collect();
+        assert_eq!(Layout::Depthwise.larger(&[5; 16], &weights, 2)[..3], [5, 5 + 2 * 9, 5]);
     }
 }

@@ -110,11 +110,9 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
         } else if matches!(S::TILE, Tile::Rows14Blocks2 | Tile::Rows6Blocks1) && left >= 4 {
             self.sum::<V, 4>(s, line, column, bias, to);
             4
-        } else if const { S::COMPACT } || left >= 2 {
-            // Of an odd run's last two, one is not used: runs are of even numbers at most, so there is a place for it.
-            const { assert!((RUN / ST).is_multiple_of(2)) }
+        } else if left >= 2 {
             self.sum::<V, 2>(s, line, column, bias, to);
-            left.min(2)
+            2
         } else {
             self.sum::<V, 1>(s, line, column, bias, to);
             1
@@ -125,9 +123,6 @@ impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usi
 impl<S: Simd, const NQ: usize, const K: usize, const ST: usize, const QUADS: usize, const WEIGHTS: usize> Method<S>
     for Columns<S, NQ, K, ST, QUADS, WEIGHTS>
 {
-    // Other blocks than wide ones would be as much code for few channels, of kernels that are rare.
-    const WIDE: bool = S::COMPACT && K > 3;
-
     #[inline(always)]
     fn strip<R: Rows, const V: usize, const P: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &Block) {
         self.weigh::<R, V>(s, of, block.channel);

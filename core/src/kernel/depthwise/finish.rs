@@ -160,43 +160,14 @@ pub(super) fn write<S: Simd, R: Rows, const V: usize>(
     held: &mut Held,
     of: &mut Depthwise<'_, R>,
 ) {
-    if const { S::COMPACT } {
-        write_apart::<S, R, V>(s, constants, sums, row, held, of);
-    } else {
-        write_here::<S, R, V>(s, constants, sums, row, held, of);
-    }
-}
-
-/// For all kernels.
-#[inline(never)]
-fn write_apart<S: Simd, R: Rows, const V: usize>(
-    s: S,
-    constants: (&Block, &Ready<S>),
-    sums: &[S::I],
-    row: usize,
-    held: &mut Held,
-    of: &mut Depthwise<'_, R>,
-) {
-    write_here::<S, R, V>(s, constants, sums, row, held, of);
-}
-
-#[inline(always)]
-fn write_here<S: Simd, R: Rows, const V: usize>(
-    s: S,
-    constants: (&Block, &Ready<S>),
-    sums: &[S::I],
-    row: usize,
-    held: &mut Held,
-    of: &mut Depthwise<'_, R>,
-) {
     let (block, ready) = constants;
     let how = match of.finish {
         Finish::U8(how) => how,
         Finish::F32 => return write_f32(s, block, ready, sums, row, &mut of.to),
     };
     match ready.way {
-        way::LIFTED_BYTE if const { !S::COMPACT } => write_u8::<S, R, V, { way::LIFTED_BYTE }>(s, constants, sums, row, &how, held, of),
-        way::LIFTED if const { !S::COMPACT } => write_u8::<S, R, V, { way::LIFTED }>(s, constants, sums, row, &how, held, of),
+        way::LIFTED_BYTE => write_u8::<S, R, V, { way::LIFTED_BYTE }>(s, constants, sums, row, &how, held, of),
+        way::LIFTED => write_u8::<S, R, V, { way::LIFTED }>(s, constants, sums, row, &how, held, of),
         way::BOUNDED => write_u8::<S, R, V, { way::BOUNDED }>(s, constants, sums, row, &how, held, of),
         _ => write_u8::<S, R, V, { way::ANY }>(s, constants, sums, row, &how, held, of),
     }

@@ -14,6 +14,7 @@
 //! | [`lines`] | the innermost loop of `slide`, which an instruction set may have its own form of |
 //! | `taps` | all other windows: quads of any four taps |
 //! | `finish` | the constants of a block, and from sums to the output |
+//! | `windows` | all windows in one body, instead of all these, where kernels are compact |
 
 #![allow(
     clippy::needless_range_loop,
@@ -27,6 +28,9 @@ mod finish;
 pub mod lines;
 mod slide;
 mod taps;
+mod windows;
+
+pub use windows::takes_compactly;
 
 use std::ops::Range;
 
@@ -39,6 +43,9 @@ const WIDE_FROM: usize = 2;
 
 /// Bytes of input and output of a strip, about: what a core keeps closest while it walks over the blocks.
 const STRIP_AT_HAND: usize = 40 * 1024;
+
+/// Output positions of a strip, at least: those that pay for the preparation of a block's weights.
+const POSITIONS: usize = 196;
 
 /// Channels from which on blocks share few cache lines, so that a strip may be larger than what is kept closest.
 const FEW_SHARED: usize = 192;
@@ -87,6 +94,9 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
     fn run<S: Simd>(mut self, s: S) {
         let Window { kernel, strides, dilations, .. } = self.window;
         let bounds = self.bounds().of_use::<S>();
+        if const { S::COMPACT } {
+            return self.in_one_body(s, bounds);
+        }
         let of = &mut self;
         if const { matches!(S::TILE, Tile::Rows14Blocks2) } && bounds != Bounds::None {
             match (kernel, strides, dilations) {
@@ -95,15 +105,13 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
                 _ => {}
             }
         }
-        // Where kernels are compact, those of wide blocks alone leave f32 to the one for any window.
-        let bytes = const { !S::COMPACT } || matches!(of.finish, Finish::U8(_));
         match (kernel, strides, dilations) {
             ([3, 3], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 3, 1>(of, bounds)),
-            ([5, 5], [1, 1], [1, 1]) if bytes => s.vectorize(Walk::<R, 5, 1>(of, bounds)),
-            ([7, 7], [1, 1], [1, 1]) if const { !S::COMPACT } => s.vectorize(Walk::<R, 7, 1>(of, bounds)),
+            ([5, 5], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 5, 1>(of, bounds)),
+            ([7, 7], [1, 1], [1, 1]) => s.vectorize(Walk::<R, 7, 1>(of, bounds)),
             ([3, 3], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 3, 2>(of, bounds)),
-            ([5, 5], [2, 2], [1, 1]) if bytes => s.vectorize(Walk::<R, 5, 2>(of, bounds)),
-            ([7, 7], [2, 2], [1, 1]) if const { !S::COMPACT } => s.vectorize(Walk::<R, 7, 2>(of, bounds)),
+            ([5, 5], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 5, 2>(of, bounds)),
+            ([7, 7], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 7, 2>(of, bounds)),
             _ => s.vectorize(Walk::<R, TAPS, 0>(of, bounds)),
         }
     }
@@ -142,12 +150,10 @@ impl<R: Rows, const K: usize, const ST: usize> Kernel for Walk<'_, '_, R, K, ST>
 trait Method<S: Simd> {
     /// Whether a few columns of few channels may share its vectors.
     const SHARES: bool = false;
-    /// Whether blocks are wide, however few channels are left over: for bytes only.
-    const WIDE: bool = false;
     /// Bytes of input and output of a strip, about.
     const STRIP: usize = STRIP_AT_HAND;
-    /// Output positions of a strip, at least: those that pay for the preparation of a block's weights.
-    const POSITIONS: usize = 196;
+    /// Output positions of a strip, at least.
+    const POSITIONS: usize = POSITIONS;
 
     /// Computes `V`·16 channels of `strip`, or where it shares vectors among `P` columns, `V`·16 / `P`.
     fn strip<R: Rows, const V: usize, const P: usize>(&mut self, s: S, of: &mut Depthwise<'_, R>, strip: Strip, block: &finish::Block);
@@ -173,7 +179,6 @@ impl<R: Rows> Depthwise<'_, R> {
         // A pixel of only two blocks has neighbours behind it that would be read in vain.
         let least = match M::SHARES {
             true => 4,
-            false if M::WIDE => 1,
             false if self.extents[2] > 32 => WIDE_FROM,
             false => 3,
         };
@@ -186,7 +191,7 @@ impl<R: Rows> Depthwise<'_, R> {
                 let strip = Strip { image, line: y, lines, column, columns: most_columns.min(width - column) };
                 let mut block = self.blocks.start;
                 while block < self.blocks.end {
-                    if M::WIDE || wide && block + least <= self.blocks.end {
+                    if wide && block + least <= self.blocks.end {
                         let constants = self.block::<4, 1>(block, bounds);
                         method.strip::<R, 4, 1>(s, self, strip, &constants);
                         block += 4;
@@ -203,6 +208,29 @@ impl<R: Rows> Depthwise<'_, R> {
                         method.strip::<R, 1, 1>(s, self, strip, &constants);
                         block += 1;
                     }
+                }
+                column += strip.columns;
+            }
+            line += lines;
+        }
+    }
+
+    /// All strips, and in each all blocks, by one body.
+    #[inline(always)]
+    fn in_one_body<S: Simd>(&mut self, s: S, bounds: Bounds) {
+        let [height, width] = self.output;
+        let [most_lines, most_columns] = self.strip_extents(STRIP_AT_HAND, POSITIONS);
+        let mut windows = windows::Windows::new(s, self);
+        let mut line = self.lines.start;
+        while line < self.lines.end {
+            let (image, y) = (line / height, line % height);
+            let lines = most_lines.min(height - y).min(self.lines.end - line);
+            let mut column = 0;
+            while column < width {
+                let strip = Strip { image, line: y, lines, column, columns: most_columns.min(width - column) };
+                for block in self.blocks.clone().step_by(windows::BLOCKS) {
+                    let blocks = windows::BLOCKS.min(self.blocks.end - block);
+                    windows.strip(s, self, bounds, strip, block * 16, blocks);
                 }
                 column += strip.columns;
             }
@@ -300,7 +328,7 @@ impl<'a> Four<'a> {
         {
             // One length: these do not check again.
             let (b, c, d) = (&b[at..at + V * 16], &c[at..at + V * 16], &d[at..at + V * 16]);
-            return quads_here::<S, V>(s, [(a, 0), (b, 0), (c, 0), (d, 0)]);
+            return quads::<S, V>(s, [(a, 0), (b, 0), (c, 0), (d, 0)]);
         }
         let mut rows = self.rows;
         for k in 0..4 {
@@ -312,18 +340,7 @@ impl<'a> Four<'a> {
 
 /// Quads of a block: of each of four rows, `V`·16 channels at its distance.
 #[inline(always)]
-fn quads<S: Simd, const V: usize>(s: S, rows: [(&[u8], usize); 4]) -> [S::B; V] {
-    if const { S::COMPACT } { quads_apart(s, rows) } else { quads_here(s, rows) }
-}
-
-/// For all kernels.
-#[inline(never)]
-fn quads_apart<S: Simd, const V: usize>(s: S, rows: [(&[u8], usize); 4]) -> [S::B; V] {
-    quads_here(s, rows)
-}
-
-#[inline(always)]
-fn quads_here<S: Simd, const V: usize>(s: S, [a, b, c, d]: [(&[u8], usize); 4]) -> [S::B; V] {
+fn quads<S: Simd, const V: usize>(s: S, [a, b, c, d]: [(&[u8], usize); 4]) -> [S::B; V] {
     let mut to = [s.splat_b(0); V];
     if V == 4 {
         let rows = [bytes_at(a.0, a.1), bytes_at(b.0, b.1), bytes_at(c.0, c.1), bytes_at(d.0, d.1)];
@@ -345,21 +362,6 @@ struct Aligned<T>(T);
 /// Weights of a block, to meet quads of the same four taps; no tap weighs 0.
 #[inline(always)]
 fn weigh<S: Simd, const V: usize>(s: S, weights: &[i8], pitch: usize, channel: usize, taps: [Option<usize>; 4], to: &mut [[i8; 64]]) {
-    if const { S::COMPACT } {
-        weigh_apart::<S, V>(s, weights, pitch, channel, taps, to);
-    } else {
-        weigh_here::<S, V>(s, weights, pitch, channel, taps, to);
-    }
-}
-
-/// For all kernels.
-#[inline(never)]
-fn weigh_apart<S: Simd, const V: usize>(s: S, weights: &[i8], pitch: usize, channel: usize, taps: [Option<usize>; 4], to: &mut [[i8; 64]]) {
-    weigh_here::<S, V>(s, weights, pitch, channel, taps, to);
-}
-
-#[inline(always)]
-fn weigh_here<S: Simd, const V: usize>(s: S, weights: &[i8], pitch: usize, channel: usize, taps: [Option<usize>; 4], to: &mut [[i8; 64]]) {
     let mut rows: [(&[u8], usize); 4] = [(&[0; 64], 0); 4];
     for k in 0..4 {
         if let Some(tap) = taps[k] {

@@ -142,18 +142,20 @@ impl Split for BinaryU8<'_> {
 
     #[inline(always)]
     fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
-        if self.steps.product {
-            self.compute_of::<S, true>(s, units, to);
+        if const { S::COMPACT } {
+            self.compute_of::<S, EITHER>(s, units, to);
+        } else if self.steps.product {
+            self.compute_of::<S, PRODUCT>(s, units, to);
         } else {
-            self.compute_of::<S, false>(s, units, to);
+            self.compute_of::<S, SUM>(s, units, to);
         }
     }
 }
 
 impl BinaryU8<'_> {
     #[inline(always)]
-    fn compute_of<S: Simd, const PRODUCT: bool>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
-        let v = Vectors::<S, PRODUCT>::new(s, &self.steps);
+    fn compute_of<S: Simd, const KIND: u8>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
+        let v = Vectors::<S, KIND>::new(s, &self.steps);
         let [a, b] = self.x;
         match &self.shape {
             Shape::Same => v.pairs(s, &a[units.clone()], &b[units], to),
@@ -185,8 +187,14 @@ impl BinaryU8<'_> {
     }
 }
 
+/// What is compiled for: sums, products, or whichever [`Steps`] says.
+const SUM: u8 = 0;
+const PRODUCT: u8 = 1;
+const EITHER: u8 = 2;
+
 /// The constants in vectors.
-struct Vectors<S: Simd, const PRODUCT: bool> {
+struct Vectors<S: Simd, const KIND: u8> {
+    product: bool,
     zeros: [S::Zero; 2],
     multipliers: [S::F; 2],
     scalars: (f32, f32),
@@ -196,40 +204,50 @@ struct Vectors<S: Simd, const PRODUCT: bool> {
     limits: S::Limits,
 }
 
-impl<S: Simd, const PRODUCT: bool> Vectors<S, PRODUCT> {
+impl<S: Simd, const KIND: u8> Vectors<S, KIND> {
     #[inline(always)]
     fn new(s: S, steps: &Steps) -> Self {
-        let Steps { zeros: [za, zb], multipliers: [ma, mb], y, .. } = *steps;
+        let Steps { product, zeros: [za, zb], multipliers: [ma, mb], y } = *steps;
         Self {
+            product,
             zeros: [s.zero(za), s.zero(zb)],
             multipliers: [s.splat_f32(ma), s.splat_f32(mb)],
             scalars: (f32::from(zb), mb),
             // NaN is not below anything.
-            bounded: if PRODUCT { 65025.0 * ma.abs() < LARGE } else { 255.0 * ma.abs() + 255.0 * mb.abs() < LARGE },
+            bounded: if product { 65025.0 * ma.abs() < LARGE } else { 255.0 * ma.abs() + 255.0 * mb.abs() < LARGE },
             top: s.splat_f32(f32::from(y.q_max) - f32::from(y.zero_point)),
             limits: s.limits(y.zero_point, 0, y.q_max),
         }
+    }
+
+    #[inline(always)]
+    fn is_product(&self) -> bool {
+        KIND == PRODUCT || KIND == EITHER && self.product
     }
 
     /// The term of one element of the second operand.
     #[inline(always)]
     fn term(&self, b: u8) -> f32 {
         let difference = f32::from(b) - self.scalars.0;
-        if PRODUCT { difference } else { difference * self.scalars.1 }
+        if self.is_product() { difference } else { difference * self.scalars.1 }
     }
 
     /// The terms of sixteen.
     #[inline(always)]
     fn terms(&self, s: S, b: &[u8; 16]) -> S::F {
         let difference = s.widen_from(b, self.zeros[1]);
-        if PRODUCT { difference } else { s.mul(difference, self.multipliers[1]) }
+        if self.is_product() { difference } else { s.mul(difference, self.multipliers[1]) }
     }
 
     /// Sixteen results before rounding.
     #[inline(always)]
     fn join(&self, s: S, a: &[u8; 16], term: S::F) -> S::F {
         let difference = s.widen_from(a, self.zeros[0]);
-        if PRODUCT { s.mul(s.mul(difference, term), self.multipliers[0]) } else { s.add(s.mul(difference, self.multipliers[0]), term) }
+        if self.is_product() {
+            s.mul(s.mul(difference, term), self.multipliers[0])
+        } else {
+            s.add(s.mul(difference, self.multipliers[0]), term)
+        }
     }
 
     /// 64 results.

@@ -95,14 +95,11 @@ impl Transpose<'_> {
             let row = row.min(self.rows - height);
             let mut quads = [[s.splat_b(0); 4]; 4];
             for (g, quads) in quads.iter_mut().enumerate() {
-                for (k, rows) in quads.iter_mut().enumerate().take(height.saturating_sub(4 * g)) {
-                    *rows = edge::load(s, x, (row + 4 * g + k) * self.columns);
-                }
-                *quads = s.interleave(*quads);
+                *quads = self.quads(s, x, row + 4 * g, height.saturating_sub(4 * g));
             }
             let mut columns = [[s.splat_b(0); 4]; 4];
             for (v, columns) in columns.iter_mut().enumerate() {
-                *columns = s.interleave_words([quads[0][v], quads[1][v], quads[2][v], quads[3][v]]);
+                *columns = interleave_words(s, [quads[0][v], quads[1][v], quads[2][v], quads[3][v]]);
             }
             let mut tile = [[0; 16]; 64];
             for (v, columns) in columns.iter().enumerate() {
@@ -118,6 +115,27 @@ impl Transpose<'_> {
         }
     }
 
+    /// The quads of up to four rows, `height` of which there are.
+    #[inline(always)]
+    fn quads<S: Simd>(&self, s: S, x: &[u8], row: usize, height: usize) -> [S::B; 4] {
+        if const { S::COMPACT } { self.quads_apart(s, x, row, height) } else { self.quads_here(s, x, row, height) }
+    }
+
+    /// For all fours of a tile.
+    #[inline(never)]
+    fn quads_apart<S: Simd>(&self, s: S, x: &[u8], row: usize, height: usize) -> [S::B; 4] {
+        self.quads_here(s, x, row, height)
+    }
+
+    #[inline(always)]
+    fn quads_here<S: Simd>(&self, s: S, x: &[u8], row: usize, height: usize) -> [S::B; 4] {
+        let mut rows = [s.splat_b(0); 4];
+        for (k, to) in rows.iter_mut().enumerate().take(height) {
+            *to = edge::load(s, x, (row + k) * self.columns);
+        }
+        s.interleave(rows)
+    }
+
     /// `count` columns of words, four rows at a time.
     #[inline(always)]
     fn words<S: Simd>(&self, s: S, x: &[u8], count: usize, to: &mut [u8]) {
@@ -128,9 +146,9 @@ impl Transpose<'_> {
             for (k, rows) in rows.iter_mut().enumerate().take(height) {
                 *rows = edge::load(s, x, (row + k) * self.columns * 4);
             }
-            let columns = s.interleave_words(rows);
+            let columns = interleave_words(s, rows);
             let (to, pitch) = (&mut to[row * 4..], self.rows * 4);
-            if count == 16 {
+            if const { !S::COMPACT } && count == 16 {
                 for (w, &columns) in columns.iter().enumerate() {
                     // One after the other, so that the quarter is a constant.
                     store_column(s, columns, 0, to, w * pitch);
@@ -150,6 +168,17 @@ impl Transpose<'_> {
             put(&tile[..count], to, pitch, height * 4);
         }
     }
+}
+
+/// [`Simd::interleave_words`], for all fours of a tile.
+#[inline(always)]
+fn interleave_words<S: Simd>(s: S, rows: [S::B; 4]) -> [S::B; 4] {
+    if const { S::COMPACT } { words_apart(s, rows) } else { s.interleave_words(rows) }
+}
+
+#[inline(never)]
+fn words_apart<S: Simd>(s: S, rows: [S::B; 4]) -> [S::B; 4] {
+    s.interleave_words(rows)
 }
 
 /// Stores quarter `l`.

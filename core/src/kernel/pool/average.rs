@@ -28,7 +28,7 @@ pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to:
             let columns = inside(&pool.pool, 1, column, w);
             let view = View { image, line: w * c, pixel: c, rows, columns };
             let taps = rows.len * columns.len;
-            if known != (rows.len, columns.len) && kh * kw <= MOST {
+            if const { !S::COMPACT } && known != (rows.len, columns.len) && kh * kw <= MOST {
                 known = (rows.len, columns.len);
                 view.places(&mut places);
             }
@@ -42,7 +42,7 @@ pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to:
             for channel in (0..c).step_by(64) {
                 let first = edge::block(channel, c);
                 let mut acc = match places.get(..taps) {
-                    Some(places) if kh * kw <= MOST => view.sum_at(s, start, first, places),
+                    Some(places) if const { !S::COMPACT } && kh * kw <= MOST => view.sum_at(s, start, first, places),
                     _ => view.sum(s, start, first),
                 };
                 for acc in &mut acc {

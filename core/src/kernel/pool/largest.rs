@@ -16,8 +16,16 @@ const LINE: usize = 16 * 1024;
 #[inline(always)]
 pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to: &mut [u8]) {
     let PoolU8 { input: [h, w], output: [_, ow], channels: c, .. } = *pool;
-    let mut line = [0; LINE];
-    if w * c + 64 > LINE {
+    let (mut here, mut apart);
+    let line: &mut [u8] = if const { S::COMPACT } {
+        // Of any length, so that there is one way for all.
+        apart = vec![0; (w * c).next_multiple_of(64) + 64];
+        &mut apart
+    } else {
+        here = [0; LINE];
+        &mut here
+    };
+    if const { !S::COMPACT } && w * c + 64 > LINE {
         for (i, unit) in units.enumerate() {
             let (image, o) = pool.image(unit);
             let rows = inside(&pool.pool, 0, o, h);
@@ -35,8 +43,8 @@ pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to:
             to.fill(0);
             continue;
         }
-        down(s, image, w * c, rows, &mut line);
-        along(pool, s, &line, to);
+        down(s, image, w * c, rows, line);
+        along(pool, s, line, to);
     }
 }
 
@@ -59,7 +67,7 @@ fn window<S: Simd>(s: S, image: &[u8], line: usize, channels: usize, [rows, colu
 
 /// The largest bytes of the rows, which are `len` long.
 #[inline(always)]
-fn down<S: Simd>(s: S, image: &[u8], len: usize, rows: Along, to: &mut [u8; LINE]) {
+fn down<S: Simd>(s: S, image: &[u8], len: usize, rows: Along, to: &mut [u8]) {
     let row = |i: usize| &image[(rows.first + i * rows.step) * len..][..len];
     if const { S::COMPACT } {
         // A row may take part twice.
@@ -82,7 +90,7 @@ fn down<S: Simd>(s: S, image: &[u8], len: usize, rows: Along, to: &mut [u8; LINE
 
 /// The largest bytes of `R` rows and, where `more`, of what is there already.
 #[inline(always)]
-fn down_rows<S: Simd, const R: usize>(s: S, rows: [&[u8]; R], to: &mut [u8; LINE], more: bool) {
+fn down_rows<S: Simd, const R: usize>(s: S, rows: [&[u8]; R], to: &mut [u8], more: bool) {
     let len = rows[0].len();
     let (places, _) = to.as_chunks_mut::<64>();
     let count = len / 64;
@@ -108,23 +116,23 @@ fn down_rows<S: Simd, const R: usize>(s: S, rows: [&[u8]; R], to: &mut [u8; LINE
 
 /// The largest bytes of each window of a line.
 #[inline(always)]
-fn along<S: Simd>(pool: &PoolU8<'_>, s: S, line: &[u8; LINE], to: &mut [u8]) {
+fn along<S: Simd>(pool: &PoolU8<'_>, s: S, line: &[u8], to: &mut [u8]) {
     let PoolU8 { input: [_, w], output: [_, ow], channels: c, .. } = *pool;
     let shape = pool.pool.window;
     let (pad, stride, reach, step) = (shape.pads_begin[1], shape.strides[1], shape.reach(1), shape.dilations[1] * c);
-    // Columns all of whose taps are inside the image, where there is a way for many at once.
+    // Columns all of whose taps are inside the image, where there is a way for many at once. Compact kernels have none.
     let (mut from, mut until) = (ow, ow);
-    if reach <= w && (stride == 1 || matches!(shape.kernel[1], 2 | 3)) {
+    if const { !S::COMPACT } && reach <= w && (stride == 1 || matches!(shape.kernel[1], 2 | 3)) {
         (from, until) = (pad.div_ceil(stride).min(ow), ((w + pad - reach) / stride + 1).min(ow));
     }
     let mut column = 0;
     while column < ow {
-        if column == from && from < until {
+        if const { !S::COMPACT } && column == from && from < until {
             let (source, to) = (&line[(from * stride - pad) * c..], &mut to[from * c..until * c]);
             match shape.kernel[1] {
                 2 if stride > 1 => apart::<S, 2>(s, source, [step, stride * c, c], to),
                 3 if stride > 1 => apart::<S, 3>(s, source, [step, stride * c, c], to),
-                2 if const { !S::COMPACT } => along_taps::<S, 2>(s, source, step, to),
+                2 => along_taps::<S, 2>(s, source, step, to),
                 3 => along_taps::<S, 3>(s, source, step, to),
                 taps => along_any(s, source, step, taps, to),
             }

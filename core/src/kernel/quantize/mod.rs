@@ -245,6 +245,17 @@ impl<S: Simd> Steps<S> {
 
     #[inline(always)]
     fn quantize(&self, s: S, x: &[f32; 64]) -> S::B {
+        if const { S::COMPACT } { self.quantize_apart(s, x) } else { self.quantize_here(s, x) }
+    }
+
+    /// Divisions take so long that a call is nothing beside them.
+    #[inline(never)]
+    fn quantize_apart(&self, s: S, x: &[f32; 64]) -> S::B {
+        self.quantize_here(s, x)
+    }
+
+    #[inline(always)]
+    fn quantize_here(&self, s: S, x: &[f32; 64]) -> S::B {
         s.narrow(self.round(s, x), self.limits)
     }
 
@@ -274,6 +285,17 @@ impl<S: Simd> Steps<S> {
     /// Of up to 64, those that [`Simd::interleave`] puts into their order: byte 16l + 4v + i is of x[16v + 4l + i].
     #[inline(always)]
     fn plane_shuffled(&self, s: S, x: &[f32]) -> S::B {
+        if const { S::COMPACT } { self.shuffled_apart(s, x) } else { self.shuffled_here(s, x) }
+    }
+
+    /// As [`Steps::quantize_apart`].
+    #[inline(never)]
+    fn shuffled_apart(&self, s: S, x: &[f32]) -> S::B {
+        self.shuffled_here(s, x)
+    }
+
+    #[inline(always)]
+    fn shuffled_here(&self, s: S, x: &[f32]) -> S::B {
         let rounded = match x.first_chunk::<64>() {
             Some(whole) => self.round(s, whole),
             None => self.round(s, &padded(s, x)),
