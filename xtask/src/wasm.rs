@@ -1,7 +1,7 @@
 //! `cargo xtask wasm`: the WebAssembly modules and the npm package. The module is built twice: for every engine with SIMD, and
 //! with relaxed SIMD for engines that have that too; and each of these with two interfaces: functions of integers, and what
-//! wasm-bindgen makes for JavaScript. For the latter there is a third build with relaxed SIMD and shared memory, for threads, which
-//! needs a standard library built for that; where the toolchain can't build one, the package does without.
+//! wasm-bindgen makes for JavaScript. For the latter there is a third build with relaxed SIMD and shared memory, for threads. Each
+//! has a standard library that is built for it; where the toolchain can't build one, modules are larger, and there are no threads.
 //!
 //! * `target/wasm/quaver_abi.wasm`, `quaver_abi_relaxed.wasm`: the modules for wasmtime and other hosts
 //! * `wasm/npm/dist/`: the npm package's code: the modules for JavaScript, their list and their glue, and its TypeScript, compiled
@@ -128,7 +128,8 @@ pub fn run() -> Result<()> {
     let mut builds = BUILDS.to_vec();
     toolchain.install_source();
     if !toolchain.rebuilds() {
-        println!("wasm: without the build for threads, as the standard library's source is missing: `rustup component add rust-src`");
+        println!("wasm: the standard library's source is missing, so modules are larger, and there is no build for threads:");
+        println!("wasm: `rustup component add rust-src`");
         builds.retain(|build| !build.threads);
     }
     let mut files = Vec::new();
@@ -202,7 +203,10 @@ fn pack(package: &Path) -> Result<PathBuf> {
 fn optimize(build: Build, from: &Path, to: &Path) -> Result<()> {
     let program = root().join("wasm/npm/node_modules/binaryen/bin/wasm-opt");
     let mut command = Command::new("node");
-    command.arg(program).arg(from).arg("-o").arg(to).args(["-Oz", "--strip-debug", "--strip-producers", "--strip-target-features"]);
+    // A function that is called once stays one: within another, its variables have larger numbers, which are more bytes.
+    command.arg(program).arg(from).arg("-o").arg(to).args(["-Os", "--one-caller-inline-max-function-size", "0"]);
+    // The lowest addresses are the stack's end, so no pointer is so small that adding to it passes the end of all addresses.
+    command.args(["--low-memory-unused", "--strip-debug", "--strip-producers", "--strip-target-features"]);
     // Not what the module says that it has, but what it may have.
     command.arg("--mvp-features").args(INSTRUCTIONS).args(build.instructions);
     run_program(&mut command)?;
@@ -228,10 +232,11 @@ fn target() -> PathBuf {
 /// Compiles `quaver-wasm` with the build's features and some more, and returns the module's path, which the next build overwrites.
 fn compile(toolchain: &Toolchain, build: Build, more: &[&str]) -> Result<PathBuf> {
     let target = target();
-    let mut command = toolchain.build(build.threads);
+    let mut command = toolchain.build();
     command.args(["--quiet", "--locked", "--package", "quaver-wasm", "--lib", "--profile", PROFILE]);
     command.args(["--features", &[build.features, more].concat().join(",")]).arg("--target-dir").arg(&target);
-    let flags = [flags(), build.flags.iter().map(|&flag| flag.to_owned()).collect()].concat();
+    let added = toolchain.flags().iter().chain(build.flags).map(|&flag| flag.to_owned());
+    let flags: Vec<String> = flags().into_iter().chain(added).collect();
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     run_program(&mut command)?;
     Ok(target.join(TARGET).join(PROFILE).join("quaver_wasm.wasm"))
