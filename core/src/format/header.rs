@@ -5,7 +5,7 @@ use serde::ser::{SerializeMap, Serializer};
 use std::collections::HashSet;
 
 use super::FormatError;
-use crate::json::{self, Json, Read};
+use crate::json::{self, Json, Place, Read};
 use crate::tensor::{ALIGNMENT, DType};
 
 /// Bytes of the header's length.
@@ -134,29 +134,28 @@ json::structures! {
 
 // Maps would keep the last of two equal keys and lose the order; both matter here.
 impl Read for Header {
-    fn read(value: Json<'_>) -> Result<Self, json::Error> {
+    fn read(value: Json<'_>) -> Self {
         let mut header = Header::default();
-        for (key, value) in value.object()?.entries() {
-            let within = |error: json::Error| error.within(&key);
+        for (key, value) in value.object().entries() {
             if key == METADATA {
                 header.twice |= header.metadata.is_some();
-                header.metadata = Some(Strings::read(value).map_err(within)?);
+                header.metadata = Some(value.at(Place::Field(&key)));
             } else {
-                let info = TensorInfo::read(value).map_err(within)?;
+                let info = value.at(Place::Field(&key));
                 header.tensors.push((key, info));
             }
         }
-        Ok(header)
+        header
     }
 }
 
 impl Read for Strings {
-    fn read(value: Json<'_>) -> Result<Self, json::Error> {
+    fn read(value: Json<'_>) -> Self {
         let mut strings = Vec::new();
-        for (key, value) in value.object()?.entries() {
-            let string = String::read(value).map_err(|error| error.within(&key))?;
+        for (key, value) in value.object().entries() {
+            let string = value.at(Place::Field(&key));
             strings.push((key, string));
         }
-        Ok(Strings(strings))
+        Strings(strings)
     }
 }
