@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use std::collections::HashSet;
 
 use super::FormatError;
 use crate::json::{self, Json, Place, Read};
@@ -84,13 +83,16 @@ impl Header {
 }
 
 fn unique<'a>(keys: impl Iterator<Item = &'a str>) -> Result<(), FormatError> {
-    let mut seen = HashSet::new();
-    for key in keys {
-        if !seen.insert(key) {
-            return Err(FormatError::DuplicateKey { key: key.to_owned() });
-        }
+    match repeated(keys.collect()) {
+        Some(key) => Err(FormatError::DuplicateKey { key: key.to_owned() }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// A name that stands twice. Sorting them is less code than a table of hashes.
+pub(super) fn repeated(mut names: Vec<&str>) -> Option<&str> {
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 /// The element type that safetensors calls `name`.

@@ -76,7 +76,8 @@ pub enum ShapeError {
 }
 
 type Shape = Vec<Dim>;
-type Result<T> = std::result::Result<T, ShapeError>;
+// Boxed, as each call that may fail has room for its error.
+type Result<T> = std::result::Result<T, Box<ShapeError>>;
 
 /// The output's shape.
 ///
@@ -114,7 +115,7 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
         Op::Unary { .. } | Op::Quantize { channels_last: false } | Op::Dequantize => Ok(one(inputs)?.to_vec()),
         Op::Quantize { channels_last: true } => match *one(inputs)? {
             [n, c, h, w] => Ok(vec![n, h, w, c]),
-            _ => Err(ShapeError::Rank { operand: 0, shape: display(inputs[0]), expected: 4 }),
+            _ => Err(rank(0, inputs[0], 4)),
         },
         Op::Table => {
             arity(inputs, 2..=2, "2")?;
@@ -127,11 +128,11 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
     }?;
     // A tensor must fit in memory with its largest element type at batch 1; larger batches are the plan's to check.
     if shape.len() > MAX_RANK {
-        return Err(ShapeError::Extent { shape: display(&shape) });
+        return Err(extent_error(&shape));
     }
     let bytes = Dim::product(&shape).and_then(|n| n.at(1)).and_then(|n| n.checked_mul(8));
     if bytes.is_none_or(|n| n > isize::MAX as usize) {
-        return Err(ShapeError::TooLarge { shape: display(&shape) });
+        return Err(Box::new(ShapeError::TooLarge { shape: display(&shape) }));
     }
     Ok(shape)
 }
@@ -157,7 +158,7 @@ pub fn transposed_extent(window: &Window, d: usize, extent: usize, output_paddin
 }
 
 fn arity(inputs: &[&[Dim]], range: std::ops::RangeInclusive<usize>, expected: &'static str) -> Result<()> {
-    if range.contains(&inputs.len()) { Ok(()) } else { Err(ShapeError::Arity { expected, got: inputs.len() }) }
+    if range.contains(&inputs.len()) { Ok(()) } else { Err(Box::new(ShapeError::Arity { expected, got: inputs.len() })) }
 }
 
 fn one<'a>(inputs: &[&'a [Dim]]) -> Result<&'a [Dim]> {
@@ -166,24 +167,40 @@ fn one<'a>(inputs: &[&'a [Dim]]) -> Result<&'a [Dim]> {
 }
 
 fn expect(got: &[Dim], wanted: &[Dim]) -> Result<()> {
-    if got == wanted { Ok(()) } else { Err(ShapeError::Mismatch { a: display(got), b: display(wanted) }) }
+    if got == wanted { Ok(()) } else { Err(mismatch(got, wanted)) }
 }
 
-fn attribute(what: &'static str, value: &dyn std::fmt::Debug, shape: &[Dim]) -> ShapeError {
-    ShapeError::Attribute { what, value: format!("{value:?}"), shape: display(shape) }
+#[cold]
+#[inline(never)]
+fn attribute(what: &'static str, value: &dyn std::fmt::Debug, shape: &[Dim]) -> Box<ShapeError> {
+    Box::new(ShapeError::Attribute { what, value: format!("{value:?}"), shape: display(shape) })
 }
 
-fn extent_error(shape: &[Dim]) -> ShapeError {
-    ShapeError::Extent { shape: display(shape) }
+#[cold]
+#[inline(never)]
+fn extent_error(shape: &[Dim]) -> Box<ShapeError> {
+    Box::new(ShapeError::Extent { shape: display(shape) })
+}
+
+#[cold]
+#[inline(never)]
+fn mismatch(a: &[Dim], b: &[Dim]) -> Box<ShapeError> {
+    Box::new(ShapeError::Mismatch { a: display(a), b: display(b) })
+}
+
+#[cold]
+#[inline(never)]
+fn rank(operand: usize, shape: &[Dim], expected: usize) -> Box<ShapeError> {
+    Box::new(ShapeError::Rank { operand, shape: display(shape), expected })
 }
 
 fn fixed(shape: &[Dim], axis: usize, what: &'static str) -> Result<usize> {
-    shape[axis].fixed().ok_or_else(|| ShapeError::Symbolic { axis, shape: display(shape), what })
+    shape[axis].fixed().ok_or_else(|| Box::new(ShapeError::Symbolic { axis, shape: display(shape), what }))
 }
 
 fn image(shape: &[Dim], what: &'static str) -> Result<(Dim, [usize; 2], usize)> {
     if shape.len() != 4 {
-        return Err(ShapeError::Rank { operand: 0, shape: display(shape), expected: 4 });
+        return Err(rank(0, shape, 4));
     }
     Ok((shape[0], [fixed(shape, 1, what)?, fixed(shape, 2, what)?], fixed(shape, 3, what)?))
 }
@@ -203,7 +220,7 @@ fn check_window(window: &Window, shape: &[Dim]) -> Result<()> {
 fn reshape(input: &[Dim], shape: &[Dim]) -> Result<Shape> {
     let (a, b) = (Dim::product(input), Dim::product(shape));
     if a.is_none() || a != b {
-        return Err(ShapeError::Mismatch { a: display(input), b: display(shape) });
+        return Err(mismatch(input, shape));
     }
     Ok(shape.to_vec())
 }
@@ -227,7 +244,7 @@ fn concat(inputs: &[&[Dim]], axis: usize) -> Result<Shape> {
     for input in inputs {
         let fits = input.len() == first.len() && (0..first.len()).all(|i| i == axis || input[i] == first[i]);
         if !fits {
-            return Err(ShapeError::Mismatch { a: display(first), b: display(input) });
+            return Err(mismatch(first, input));
         }
         if inputs.len() == 1 {
             return Ok(first.to_vec());
@@ -328,7 +345,7 @@ pub fn broadcast(a: &[Dim], b: &[Dim]) -> Result<Shape> {
             (x, y) if x == y => Ok(x),
             (Dim::Fixed(1), y) => Ok(y),
             (x, Dim::Fixed(1)) => Ok(x),
-            _ => Err(ShapeError::Mismatch { a: display(a), b: display(b) }),
+            _ => Err(mismatch(a, b)),
         })
         .collect()
 }
@@ -397,7 +414,7 @@ fn check_bias(bias: Option<&&[Dim]>, channels: usize) -> Result<()> {
 
 fn float_weights(weights: &[Dim]) -> Result<[usize; 4]> {
     if weights.len() != 4 {
-        return Err(ShapeError::Rank { operand: 1, shape: display(weights), expected: 4 });
+        return Err(rank(1, weights, 4));
     }
     let at = |i| fixed(weights, i, "weights");
     Ok([at(0)?, at(1)?, at(2)?, at(3)?])
@@ -410,7 +427,7 @@ fn conv(inputs: &[&[Dim]], conv: &Conv) -> Result<Shape> {
     let [kh, kw, c_group, channels] = float_weights(inputs[1])?;
     check_groups(conv.groups, c, channels, inputs[0])?;
     if [kh, kw] != conv.window.kernel || c_group != c / conv.groups {
-        return Err(ShapeError::Mismatch { a: display(inputs[0]), b: display(inputs[1]) });
+        return Err(mismatch(inputs[0], inputs[1]));
     }
     check_bias(inputs.get(2), channels)?;
     let out = |d: usize| window_extent(&conv.window, d, extents[d], false).ok_or_else(|| extent_error(inputs[0]));
@@ -424,7 +441,7 @@ fn conv_transpose(inputs: &[&[Dim]], conv: &ConvTranspose) -> Result<Shape> {
     let [kh, kw, c_group, channels] = float_weights(inputs[1])?;
     check_groups(conv.groups, c, channels, inputs[0])?;
     if [kh, kw] != conv.window.kernel || c_group != c / conv.groups {
-        return Err(ShapeError::Mismatch { a: display(inputs[0]), b: display(inputs[1]) });
+        return Err(mismatch(inputs[0], inputs[1]));
     }
     check_bias(inputs.get(2), channels)?;
     let [h, w] = transposed_extents(&conv.window, extents, conv.output_padding, inputs[0])?;
@@ -443,11 +460,11 @@ fn gemm(inputs: &[&[Dim]]) -> Result<Shape> {
     arity(inputs, 2..=3, "2 or 3")?;
     let (x, w) = (inputs[0], inputs[1]);
     if w.len() != 2 {
-        return Err(ShapeError::Rank { operand: 1, shape: display(w), expected: 2 });
+        return Err(rank(1, w, 2));
     }
     let (k, n) = (fixed(w, 0, "Gemm")?, fixed(w, 1, "Gemm")?);
     if x.last() != Some(&Dim::Fixed(k)) {
-        return Err(ShapeError::Mismatch { a: display(x), b: display(w) });
+        return Err(mismatch(x, w));
     }
     check_bias(inputs.get(2), n)?;
     let mut shape = x.to_vec();
@@ -460,12 +477,12 @@ fn mat_mul(inputs: &[&[Dim]]) -> Result<Shape> {
     let (a, b) = (inputs[0], inputs[1]);
     for (operand, shape) in inputs.iter().enumerate() {
         if shape.len() < 2 {
-            return Err(ShapeError::Rank { operand, shape: display(shape), expected: 2 });
+            return Err(rank(operand, shape, 2));
         }
     }
     let (ra, rb) = (a.len(), b.len());
     if a[ra - 1] != b[rb - 2] {
-        return Err(ShapeError::Mismatch { a: display(a), b: display(b) });
+        return Err(mismatch(a, b));
     }
     fixed(a, ra - 1, "MatMul")?;
     let mut shape = broadcast(&a[..ra - 2], &b[..rb - 2])?;
@@ -525,7 +542,7 @@ fn q_gemm(inputs: &[&[Dim]], gemm: &QGemm) -> Result<Shape> {
     arity(inputs, 4..=6, "4 to 6")?;
     let x = inputs[0];
     if x.is_empty() {
-        return Err(ShapeError::Rank { operand: 0, shape: display(x), expected: 2 });
+        return Err(rank(0, x, 2));
     }
     let k = fixed(x, x.len() - 1, "QGemm")?;
     check_groups(1, k, gemm.channels, x)?;
