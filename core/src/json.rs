@@ -7,6 +7,7 @@
 //! A value that is wrong is noted, and reading goes on with some other: code that would leave at each field that may be wrong, and
 //! drop those before it, is most of a reader. Whoever asked gets the first fault, and no value.
 
+mod number;
 mod text;
 
 use std::cell::{Cell, RefCell};
@@ -330,9 +331,7 @@ impl Read for bool {
 /// The nearest number, rounded once.
 impl Read for f32 {
     fn read(value: Json<'_>) -> Self {
-        // The type's parser also takes names of numbers, which are no JSON.
-        let number = value.text.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| value.text.parse().ok());
-        number.flatten().filter(|number: &f32| number.is_finite()).unwrap_or_else(|| {
+        number::nearest(value.text).filter(|number| number.is_finite()).unwrap_or_else(|| {
             value.unlike("a number of 32 bits");
             0.0
         })
