@@ -249,6 +249,10 @@ fn flags() -> Vec<String> {
     flags.extend(["-C".to_owned(), "llvm-args=-pre-RA-sched=source".to_owned()]);
     // Kernels unroll their loops by hand where it pays.
     flags.extend(["-C".to_owned(), "llvm-args=-unroll-runtime=false -unroll-allow-partial=false".to_owned()]);
+    // Only what is small goes into its callers by itself: kernels say what belongs into their loops.
+    flags.extend(["-C".to_owned(), "llvm-args=-inline-threshold=50".to_owned()]);
+    // A loop keeps one index instead of an address for each of its operands, which LLVM would step on one by one.
+    flags.extend(["-C".to_owned(), "llvm-args=-disable-lsr".to_owned()]);
     // Names by which the linker finds functions that are the same.
     flags.extend(["-C".to_owned(), "symbol-mangling-version=v0".to_owned()]);
     // Messages of panics name source files: the same ones on every machine.
