@@ -154,9 +154,7 @@ impl Fold {
                     }
                     i += 1;
                 });
-                for c in 0..count {
-                    visit(result + c, std::array::from_fn(|lane| sums[lane][c]));
-                }
+                (0..count).for_each(|c| visit(result + c, std::array::from_fn(|lane| sums[lane][c])));
                 result += count;
             }
         });
