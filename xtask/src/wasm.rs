@@ -25,6 +25,11 @@ use glue::Glue;
 
 const PROFILE: &str = "wasm-release";
 
+/// Most bytes of a module of the package.
+const MOST_BYTES: usize = 400_000;
+/// Most bytes of one that is compressed by gzip.
+const MOST_PACKED: usize = 150_000;
+
 /// A build of the module.
 #[derive(Clone, Copy)]
 struct Build {
@@ -160,7 +165,12 @@ pub fn run() -> Result<()> {
         copy(&root().join(licence), &dist.join(licence))?;
     }
     files.push(pack(&package)?);
-    sizes(&files)
+    sizes(&files)?;
+    // Without a standard library of its own, a module is larger, which is not its fault.
+    if toolchain.rebuilds() {
+        builds.iter().try_for_each(|build| limit(&dist.join("wasm").join(build.file())))?;
+    }
+    Ok(())
 }
 
 impl Build {
@@ -275,6 +285,17 @@ fn sizes(files: &[PathBuf]) -> Result<()> {
         rows.push([name, plain, packed]);
     }
     table::print(["file", "kB", "kB, gzip"], rows);
+    Ok(())
+}
+
+/// Makes sure that a module is as small as the package promises.
+fn limit(module: &Path) -> Result<()> {
+    let [plain, packed] = size(module)?;
+    ensure!(
+        plain <= MOST_BYTES && packed <= MOST_PACKED,
+        "{} has {plain} bytes, {packed} by gzip; the limits are {MOST_BYTES} and {MOST_PACKED}",
+        module.display()
+    );
     Ok(())
 }
 
