@@ -3,9 +3,14 @@
 //! `text` checks a text and finds where its values begin and end; [`Read`] makes numbers, names and structures of them. What serde
 //! derives instead is compiled for every type with every form that data may come in, which took more space in a reader than all
 //! products of matrices do. Types are written by serde, and tests read what it wrote.
+//!
+//! A value that is wrong is noted, and reading goes on with some other: code that would leave at each field that may be wrong, and
+//! drop those before it, is most of a reader. Whoever asked gets the first fault, and no value.
 
+mod number;
 mod text;
 
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use text::{Text, unescape};
@@ -20,27 +25,22 @@ pub struct Error {
 
 /// What can be read.
 pub trait Read: Sized {
-    /// Reads a value.
-    ///
-    /// # Errors
-    /// [`Error`], where it is of another form, or not in range.
-    fn read(value: Json<'_>) -> Result<Self, Error>;
+    /// Reads a value. Where it is of another form, or not in range, that is [refused](Json::refuse), and the result is any value.
+    fn read(value: Json<'_>) -> Self;
 }
 
 /// A structure, which is written as an object.
 pub trait Structure: Sized {
     /// Takes its fields.
-    ///
-    /// # Errors
-    /// [`Error`], where one is wrong or missing.
-    fn take(object: &mut Object<'_>) -> Result<Self, Error>;
+    fn take(object: &mut Object<'_>) -> Self;
 }
 
 impl<T: Structure> Read for T {
-    fn read(value: Json<'_>) -> Result<Self, Error> {
-        let mut object = value.object()?;
-        let structure = T::take(&mut object)?;
-        object.end().map(|()| structure)
+    fn read(value: Json<'_>) -> Self {
+        let mut object = value.object();
+        let structure = T::take(&mut object);
+        object.end();
+        structure
     }
 }
 
@@ -49,7 +49,12 @@ impl<T: Structure> Read for T {
 /// # Errors
 /// [`Error`]
 pub fn from_str<T: Read>(text: &str) -> Result<T, Error> {
-    T::read(Json(Text::whole(text)?))
+    let faults = Faults::default();
+    let read = T::read(Json { text: Text::whole(text)?, faults: &faults });
+    match faults.first.into_inner() {
+        Some((error, _)) => Err(error),
+        None => Ok(read),
+    }
 }
 
 /// As [`from_str`], from bytes that should be UTF-8.
@@ -60,153 +65,227 @@ pub fn from_slice<T: Read>(bytes: &[u8]) -> Result<T, Error> {
     from_str(std::str::from_utf8(bytes).map_err(|error| Error::new(error.to_string()))?)
 }
 
+/// What is wrong with a text that is being read.
+#[derive(Debug, Default)]
+struct Faults {
+    /// The first error, and at what depth its place begins.
+    first: RefCell<Option<(Error, usize)>>,
+    /// How many fields and elements are being read, one within another.
+    depth: Cell<usize>,
+}
+
+/// Where a value is found within another.
+#[derive(Debug, Clone, Copy)]
+pub enum Place<'a> {
+    /// The field of that name.
+    Field(&'a str),
+    /// The element of that number.
+    Element(usize),
+}
+
 /// A value: valid JSON without white space around it.
 #[derive(Debug, Clone, Copy)]
-pub struct Json<'a>(&'a str);
+pub struct Json<'a> {
+    text: &'a str,
+    faults: &'a Faults,
+}
 
 impl<'a> Json<'a> {
-    /// An object.
-    ///
-    /// # Errors
-    /// [`Error`], where it is none.
-    pub fn object(self) -> Result<Object<'a>, Error> {
-        let mut text = Text::new(self.0);
-        if !text.take(b'{') {
-            return Err(self.unlike("an object"));
-        }
+    /// An object; where it is none, one without fields.
+    pub fn object(self) -> Object<'a> {
         let mut fields = Vec::new();
-        while !text.take(b'}') {
-            if !fields.is_empty() {
-                text.comma()?;
-            }
-            let name = String::read(Json(text.key()?))?;
-            fields.push((name, Json(text.value()?)));
-        }
-        Ok(Object(fields))
+        self.each('{', "an object", &mut |key, value| fields.push((String::read(key), value)));
+        Object { fields, faults: self.faults }
     }
 
-    fn items(self) -> Result<Vec<Json<'a>>, Error> {
-        let mut text = Text::new(self.0);
-        if !text.take(b'[') {
-            return Err(self.unlike("an array"));
-        }
+    fn items(self) -> Vec<Json<'a>> {
         let mut items = Vec::new();
-        while !text.take(b']') {
-            if !items.is_empty() {
-                text.comma()?;
-            }
-            items.push(Json(text.value()?));
+        self.each('[', "an array", &mut |_, item| items.push(item));
+        items
+    }
+
+    /// Visits what is between brackets or braces: the name of each, where there are names, and itself.
+    fn each(self, opening: char, expected: &str, visit: &mut dyn FnMut(Self, Self)) {
+        if !self.text.starts_with(opening) {
+            return self.unlike(expected);
         }
-        Ok(items)
+        // The text is known to be valid, so nothing here is refused.
+        let mut text = Text::new(&self.text[..self.text.len() - 1]);
+        text.take(opening as u8);
+        while !text.is_empty() {
+            let name = if opening == '{' { text.key() } else { Ok("") };
+            let (Ok(name), Ok(value)) = (name, text.value()) else { return };
+            visit(Json { text: name, ..self }, Json { text: value, ..self });
+            text.take(b',');
+        }
     }
 
     /// What the name stands for that this is, in a list of some.
-    ///
-    /// # Errors
-    /// [`Error`], where it is no name of the list.
-    pub fn one_of<T: Copy>(self, names: &[(&'static str, T)]) -> Result<T, Error> {
-        let name = String::read(self)?;
+    pub fn one_of<T: Copy>(self, names: &[(&'static str, T)]) -> T {
+        let name = String::read(self);
         match names.iter().find(|(known, _)| *known == name) {
-            Some(&(_, value)) => Ok(value),
-            None => Err(Error::unknown(&name, names.iter().map(|&(name, _)| name))),
+            Some(&(_, value)) => value,
+            None => {
+                let known: Vec<&str> = names.iter().map(|&(name, _)| name).collect();
+                self.unknown(&name, &known);
+                names[0].1
+            }
         }
     }
 
     /// A name, or a name with a value: `"name"` or `{"name": value}`.
-    ///
-    /// # Errors
-    /// [`Error`], where it is neither.
-    pub fn variant(self) -> Result<(String, Option<Json<'a>>), Error> {
+    pub fn variant(self) -> (String, Option<Json<'a>>) {
         if !self.is_object() {
-            return Ok((String::read(self)?, None));
+            return (String::read(self), None);
         }
-        let mut entries = self.object()?.entries();
+        let mut entries = self.object().entries();
         match (entries.next(), entries.next()) {
-            (Some((name, value)), None) => Ok((name, Some(value))),
-            _ => Err(self.unlike("an object with one name")),
+            (Some((name, value)), None) => (name, Some(value)),
+            _ => {
+                self.unlike("an object with one name");
+                (String::new(), None)
+            }
         }
+    }
+
+    /// Reads this, which is found at `place`.
+    pub fn at<T: Read>(self, place: Place<'_>) -> T {
+        let faults = self.faults;
+        faults.depth.set(faults.depth.get() + 1);
+        let read = T::read(self);
+        faults.leave(place);
+        read
     }
 
     /// Whether this is a string.
     pub fn is_string(self) -> bool {
-        self.0.starts_with('"')
+        self.text.starts_with('"')
     }
 
     /// Whether this is an object.
     pub fn is_object(self) -> bool {
-        self.0.starts_with('{')
+        self.text.starts_with('{')
+    }
+
+    /// Says that this is wrong, and why.
+    #[cold]
+    #[inline(never)]
+    pub fn refuse(self, message: String) {
+        self.faults.note(message);
     }
 
     #[cold]
     #[inline(never)]
-    fn unlike(self, expected: &str) -> Error {
+    fn unlike(self, expected: &str) {
         /// Most characters of a value that a message shows.
         const SHOWN: usize = 32;
-        let shown = self.0.char_indices().nth(SHOWN).map_or(self.0, |(end, _)| &self.0[..end]);
-        let more = if shown.len() < self.0.len() { "…" } else { "" };
-        Error::new(format!("expected {expected}, found {shown}{more}"))
+        let shown = self.text.char_indices().nth(SHOWN).map_or(self.text, |(end, _)| &self.text[..end]);
+        let more = if shown.len() < self.text.len() { "…" } else { "" };
+        self.refuse(format!("expected {expected}, found {shown}{more}"));
+    }
+
+    /// Says that this is a name that isn't one of those that are known.
+    #[cold]
+    #[inline(never)]
+    fn unknown(self, name: &str, known: &[&str]) {
+        self.refuse(format!("'{name}' is none of {}", known.join(", ")));
+    }
+
+    /// Whether it is below 0, and how far from it.
+    fn integer(self) -> Option<(bool, u64)> {
+        let digits = self.text.strip_prefix('-');
+        Some((digits.is_some(), digits.unwrap_or(self.text).parse().ok()?))
+    }
+}
+
+impl Faults {
+    fn note(&self, message: String) {
+        let mut first = self.first.borrow_mut();
+        // Anything may be wrong with what is read in place of what is wrong.
+        if first.is_none() {
+            *first = Some((Error::new(message), self.depth.get()));
+        }
+    }
+
+    /// Ends a field or an element, which is part of the place of an error within it.
+    #[inline(never)]
+    fn leave(&self, place: Place<'_>) {
+        let depth = self.depth.get();
+        if let Some((error, within)) = &mut *self.first.borrow_mut()
+            && *within == depth
+        {
+            match place {
+                Place::Field(name) => error.seen_from(name),
+                Place::Element(index) => error.seen_from(&format!("[{index}]")),
+            }
+            *within -= 1;
+        }
+        self.depth.set(depth - 1);
     }
 }
 
 /// The fields of an object that are yet to be read, in order.
 #[derive(Debug)]
-pub struct Object<'a>(Vec<(String, Json<'a>)>);
+pub struct Object<'a> {
+    fields: Vec<(String, Json<'a>)>,
+    faults: &'a Faults,
+}
 
 impl<'a> Object<'a> {
     /// Takes the field of that name.
-    ///
-    /// # Errors
-    /// [`Error`], where there is none, or it is wrong.
-    pub fn take<T: Read>(&mut self, name: &'static str) -> Result<T, Error> {
-        T::read(self.take_json(name)?).map_err(|error| error.within(name))
+    pub fn take<T: Read>(&mut self, name: &'static str) -> T {
+        self.find_or_refuse(name).at(Place::Field(name))
     }
 
     /// Takes the field of that name, or where there is none, `value`.
-    ///
-    /// # Errors
-    /// [`Error`], where the field is wrong.
-    pub fn take_or<T: Read>(&mut self, name: &'static str, value: T) -> Result<T, Error> {
-        match self.find(name) {
-            Some(value) => T::read(value).map_err(|error| error.within(name)),
-            None => Ok(value),
-        }
+    pub fn take_or<T: Read>(&mut self, name: &'static str, value: T) -> T {
+        self.find(name).map_or(value, |found| found.at(Place::Field(name)))
+    }
+
+    /// Says that this is wrong, and why.
+    pub fn refuse(&self, message: String) {
+        self.faults.note(message);
+    }
+
+    /// Takes the field of that name, where there is one.
+    pub fn take_maybe<T: Read>(&mut self, name: &'static str) -> Option<T> {
+        self.find(name).map(|found| found.at(Place::Field(name)))
     }
 
     /// Takes the field of that name as it is.
-    ///
-    /// # Errors
-    /// [`Error`], where there is none.
-    pub fn take_json(&mut self, name: &'static str) -> Result<Json<'a>, Error> {
-        self.find(name).ok_or_else(|| Error::new(format!("missing field `{name}`")))
+    pub fn take_json(&mut self, name: &'static str) -> Json<'a> {
+        self.find_or_refuse(name)
     }
 
     /// Takes the elements of the array of that name as they are.
-    ///
-    /// # Errors
-    /// [`Error`], where there is none, or it is no array.
-    pub fn take_items(&mut self, name: &'static str) -> Result<Vec<Json<'a>>, Error> {
-        self.take_json(name)?.items().map_err(|error| error.within(name))
+    pub fn take_items(&mut self, name: &'static str) -> Vec<Json<'a>> {
+        self.find_or_refuse(name).items()
     }
 
     /// All of them.
-    pub fn entries(self) -> impl Iterator<Item = (String, Json<'a>)> {
-        self.0.into_iter()
+    pub fn entries(self) -> std::vec::IntoIter<(String, Json<'a>)> {
+        self.fields.into_iter()
     }
 
-    /// Makes sure that every field was taken.
-    ///
-    /// # Errors
-    /// [`Error`], where one is unknown or stands twice.
-    pub fn end(self) -> Result<(), Error> {
-        match self.0.first() {
-            Some((name, _)) => Err(Error::new(format!("field `{name}` is unknown, or stands twice"))),
-            None => Ok(()),
+    /// Makes sure that every field was taken: that none is unknown or stands twice.
+    pub fn end(self) {
+        if let Some((name, _)) = self.fields.first() {
+            self.faults.note(format!("field `{name}` is unknown, or stands twice"));
         }
     }
 
+    #[inline(never)]
     fn find(&mut self, name: &str) -> Option<Json<'a>> {
-        let index = self.0.iter().position(|(field, _)| field == name)?;
-        Some(self.0.remove(index).1)
+        let index = self.fields.iter().position(|(field, _)| field == name)?;
+        Some(self.fields.remove(index).1)
+    }
+
+    #[inline(never)]
+    fn find_or_refuse(&mut self, name: &str) -> Json<'a> {
+        self.find(name).unwrap_or_else(|| {
+            self.faults.note(format!("missing field `{name}`"));
+            Json { text: "", faults: self.faults }
+        })
     }
 }
 
@@ -214,33 +293,41 @@ impl<'a> Object<'a> {
 macro_rules! structures {
     ($($name:ident { $($field:ident $(= $in_json:literal)? $(or $default:expr)?),* $(,)? })*) => {
         $(impl $crate::json::Structure for $name {
-            fn take(object: &mut $crate::json::Object<'_>) -> std::result::Result<Self, $crate::json::Error> {
-                Ok(Self {
+            fn take(object: &mut $crate::json::Object<'_>) -> Self {
+                Self {
                     $($field: $crate::json::structures!(@take object, stringify!($field) $(, $in_json)? $(; $default)?),)*
+                }
+            }
+        })*
+    };
+    (@take $object:ident, $field:expr) => { $object.take($field) };
+    (@take $object:ident, $field:expr, $in_json:literal) => { $object.take($in_json) };
+    (@take $object:ident, $field:expr; $default:expr) => { $object.take_or($field, $default) };
+    (@take $object:ident, $field:expr, $in_json:literal; $default:expr) => { $object.take_or($in_json, $default) };
+}
+pub(crate) use structures;
+
+/// Implements [`Read`] for types of integers.
+macro_rules! integers {
+    ($($type:ty, $expected:literal;)*) => {
+        $(impl Read for $type {
+            fn read(value: Json<'_>) -> Self {
+                let read = value.integer().and_then(|(below, distance)| match below {
+                    // Without a sign there is no −0 either.
+                    true if Self::MIN == 0 => None,
+                    true => 0i64.checked_sub_unsigned(distance)?.try_into().ok(),
+                    false => distance.try_into().ok(),
+                });
+                read.unwrap_or_else(|| {
+                    value.unlike($expected);
+                    0
                 })
             }
         })*
     };
-    (@take $object:ident, $field:expr) => { $object.take($field)? };
-    (@take $object:ident, $field:expr, $in_json:literal) => { $object.take($in_json)? };
-    (@take $object:ident, $field:expr; $default:expr) => { $object.take_or($field, $default)? };
-    (@take $object:ident, $field:expr, $in_json:literal; $default:expr) => { $object.take_or($in_json, $default)? };
-}
-pub(crate) use structures;
-
-/// Implements [`Read`] for what parses as JSON is written.
-macro_rules! parsed {
-    ($($type:ty, $expected:literal;)*) => {
-        $(impl Read for $type {
-            fn read(value: Json<'_>) -> Result<Self, Error> {
-                value.0.parse().map_err(|_| value.unlike($expected))
-            }
-        })*
-    };
 }
 
-parsed! {
-    bool, "true or false";
+integers! {
     u8, "an integer of 8 bits";
     u32, "an integer of 32 bits";
     i64, "an integer of 64 bits";
@@ -248,72 +335,73 @@ parsed! {
     isize, "a signed integer that is an address";
 }
 
+impl Read for bool {
+    fn read(value: Json<'_>) -> Self {
+        if value.text != "true" && value.text != "false" {
+            value.unlike("true or false");
+        }
+        value.text == "true"
+    }
+}
+
 /// The nearest number, rounded once.
 impl Read for f32 {
-    fn read(value: Json<'_>) -> Result<Self, Error> {
-        // The type's parser also takes names of numbers, which are no JSON.
-        let number = value.0.starts_with(|c: char| c == '-' || c.is_ascii_digit()).then(|| value.0.parse().ok());
-        number.flatten().filter(|number: &f32| number.is_finite()).ok_or_else(|| value.unlike("a number of 32 bits"))
+    fn read(value: Json<'_>) -> Self {
+        number::nearest(value.text).filter(|number| number.is_finite()).unwrap_or_else(|| {
+            value.unlike("a number of 32 bits");
+            0.0
+        })
     }
 }
 
 impl Read for String {
-    fn read(value: Json<'_>) -> Result<Self, Error> {
-        unescape(value.0).ok_or_else(|| value.unlike("a string"))
+    fn read(value: Json<'_>) -> Self {
+        unescape(value.text).unwrap_or_else(|| {
+            value.unlike("a string");
+            String::new()
+        })
     }
 }
 
 impl<T: Read> Read for Vec<T> {
-    fn read(value: Json<'_>) -> Result<Self, Error> {
-        let mut read = Vec::new();
-        for (index, item) in value.items()?.into_iter().enumerate() {
-            read.push(T::read(item).map_err(|error| error.within_element(index))?);
-        }
-        Ok(read)
+    fn read(value: Json<'_>) -> Self {
+        value.items().into_iter().enumerate().map(|(index, item)| element(item, index)).collect()
     }
 }
 
 impl<T: Read, const N: usize> Read for [T; N] {
-    fn read(value: Json<'_>) -> Result<Self, Error> {
-        Vec::read(value)?.try_into().map_err(|_| value.unlike(&format!("{N} elements")))
+    fn read(value: Json<'_>) -> Self {
+        let items = value.items();
+        let read = std::array::from_fn(|index| element(items.get(index).copied().unwrap_or(Json { text: "", ..value }), index));
+        if items.len() != N {
+            value.unlike(&format!("{N} elements"));
+        }
+        read
     }
+}
+
+fn element<T: Read>(item: Json<'_>, index: usize) -> T {
+    item.at(Place::Element(index))
 }
 
 /// For fields that may be missing: what is there is no `null`.
 impl<T: Read> Read for Option<T> {
-    fn read(value: Json<'_>) -> Result<Self, Error> {
-        T::read(value).map(Some)
+    fn read(value: Json<'_>) -> Self {
+        Some(T::read(value))
     }
 }
 
 impl Error {
-    /// An error at the place of what is read.
-    pub fn new(message: impl Into<String>) -> Self {
-        Self { place: String::new(), message: message.into() }
+    fn new(message: String) -> Self {
+        Self { place: String::new(), message }
     }
 
-    /// A name that isn't one of those that are known.
-    #[cold]
-    #[inline(never)]
-    pub fn unknown(name: &str, known: impl Iterator<Item = &'static str>) -> Self {
-        Self::new(format!("'{name}' is none of {}", known.collect::<Vec<_>>().join(", ")))
-    }
-
-    /// The same, seen from around the field `name`.
-    #[cold]
-    #[inline(never)]
-    pub fn within(mut self, name: &str) -> Self {
+    /// Puts `place` before its own.
+    fn seen_from(&mut self, place: &str) {
         if !self.place.is_empty() && !self.place.starts_with('[') {
             self.place.insert(0, '.');
         }
-        self.place.insert_str(0, name);
-        self
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn within_element(self, index: usize) -> Self {
-        self.within(&format!("[{index}]"))
+        self.place.insert_str(0, place);
     }
 }
 
@@ -356,7 +444,7 @@ mod tests {
     }
 
     impl Read for Kind {
-        fn read(value: Json<'_>) -> Result<Self, Error> {
+        fn read(value: Json<'_>) -> Self {
             value.one_of(&[("one", Self::One), ("two", Self::Two)])
         }
     }

@@ -309,14 +309,22 @@ fn block(blocks: &Map<usize, AlignedBytes>, address: usize, len: usize) -> Resul
     if len == 0 { Ok(&[]) } else { found.ok_or(AbiError::Block { address, len }) }
 }
 
-/// Calls `work`; on an error keeps its message and returns 0.
+/// Calls `work`; on an error keeps it and returns 0.
 fn with<T: Default>(work: impl FnOnce(&mut State) -> Result<T, AbiError>) -> T {
-    STATE.with_borrow_mut(|state| {
-        work(state).unwrap_or_else(|error| {
-            state.error = Some(error);
+    STATE.with_borrow_mut(|state| match work(state) {
+        Ok(result) => result,
+        Err(error) => {
+            keep(state, error);
             T::default()
-        })
+        }
     })
+}
+
+/// Not in each function of the interface.
+#[cold]
+#[inline(never)]
+fn keep(state: &mut State, error: AbiError) {
+    state.error = Some(error);
 }
 
 #[cfg(test)]

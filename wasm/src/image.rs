@@ -136,20 +136,20 @@ pub enum Element {
 }
 
 impl Structure for ImageOptions {
-    fn take(object: &mut Object<'_>) -> Result<Self, json::Error> {
-        Ok(Self {
-            width: object.take("width")?,
-            height: object.take("height")?,
-            mean: object.take("mean")?,
-            std: object.take("std")?,
-            scale: object.take("scale")?,
-            fit: object.take("fit")?,
-            filter: object.take("filter")?,
-            background: object.take("background")?,
-            channels: object.take("channels")?,
-            layout: object.take("layout")?,
-            element: object.take("type")?,
-        })
+    fn take(object: &mut Object<'_>) -> Self {
+        Self {
+            width: object.take("width"),
+            height: object.take("height"),
+            mean: object.take("mean"),
+            std: object.take("std"),
+            scale: object.take("scale"),
+            fit: object.take("fit"),
+            filter: object.take("filter"),
+            background: object.take("background"),
+            channels: object.take("channels"),
+            layout: object.take("layout"),
+            element: object.take("type"),
+        }
     }
 }
 
@@ -157,7 +157,7 @@ impl Structure for ImageOptions {
 macro_rules! names {
     ($($of:ident { $($variant:ident = $name:literal),* })*) => {
         $(impl Read for $of {
-            fn read(value: Json<'_>) -> Result<Self, json::Error> {
+            fn read(value: Json<'_>) -> Self {
                 value.one_of(&[$(($name, Self::$variant)),*])
             }
         })*

@@ -73,7 +73,8 @@ impl Toolchain {
         }
     }
 
-    /// Whether it can build the standard library, too, for instructions that the installed one is not built for.
+    /// Whether it can build the standard library, too: for instructions that the installed one is not built for, and without the
+    /// messages of panics, which no host of a module sees.
     pub fn rebuilds(&self) -> bool {
         match self {
             Self::Debian { .. } => true,
@@ -95,8 +96,8 @@ impl Toolchain {
     }
 
     /// A `cargo rustc` for the target, without a package or features yet; with a standard library of its own where it
-    /// `rebuilds` that.
-    pub fn build(&self, rebuilds: bool) -> Command {
+    /// [`rebuilds`](Toolchain::rebuilds) that, for which the compiler needs [`Toolchain::flags`].
+    pub fn build(&self) -> Command {
         let mut command = match self {
             Self::Installed => process::cargo(),
             Self::Debian { linker } => {
@@ -107,11 +108,20 @@ impl Toolchain {
             }
         };
         command.args(["rustc", "--target", TARGET]);
-        if rebuilds || *self != Self::Installed {
+        if self.rebuilds() {
             // A compiler of the stable channel builds its own standard library only if it is told to.
-            command.env("RUSTC_BOOTSTRAP", "1").arg("-Zbuild-std=std,panic_abort");
+            command.env("RUSTC_BOOTSTRAP", "1").args(["-Zbuild-std=std,panic_abort", "-Zbuild-std-features=optimize_for_size"]);
         }
         command
+    }
+
+    /// Flags of the compiler for a module that has its own standard library: a panic is a trap, without a message that nobody would
+    /// read, and without the places in the source that it would name.
+    pub fn flags(&self) -> &'static [&'static str] {
+        match self.rebuilds() {
+            true => &["-Zunstable-options", "-Cpanic=immediate-abort", "-Zlocation-detail=none"],
+            false => &[],
+        }
     }
 
     /// In words.

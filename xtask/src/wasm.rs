@@ -1,8 +1,8 @@
 //! `cargo xtask wasm`: the WebAssembly modules and the npm package. The module is built three times: for every engine with SIMD, and
 //! with relaxed SIMD for engines whose dot product loses nothing, and for those where it saturates; and each of these with two
 //! interfaces: functions of integers, and what wasm-bindgen makes for JavaScript. For the latter those with relaxed SIMD are also
-//! built with shared memory, for threads, which needs a standard library built for that; where the toolchain can't build one, the
-//! package does without.
+//! built with shared memory, for threads. Each has a standard library that is built for it; where the toolchain can't build one,
+//! modules are larger, and there are no threads.
 //!
 //! * `target/wasm/quaver_abi.wasm`, `quaver_abi_relaxed.wasm`, `quaver_abi_sat.wasm`: the modules for wasmtime and other hosts
 //! * `wasm/npm/dist/`: the npm package's code: the modules for JavaScript, their list and their glue, and its TypeScript, compiled
@@ -25,6 +25,11 @@ use crate::{setup, table};
 use glue::Glue;
 
 const PROFILE: &str = "wasm-release";
+
+/// Most bytes of a module of the package.
+const MOST_BYTES: usize = 400_000;
+/// Most bytes of one that is compressed by gzip.
+const MOST_PACKED: usize = 150_000;
 
 /// A build of the module.
 #[derive(Clone, Copy)]
@@ -174,7 +179,8 @@ pub fn run() -> Result<()> {
     let mut builds = BUILDS.to_vec();
     toolchain.install_source();
     if !toolchain.rebuilds() {
-        println!("wasm: without the build for threads, as the standard library's source is missing: `rustup component add rust-src`");
+        println!("wasm: the standard library's source is missing, so modules are larger, and there is no build for threads:");
+        println!("wasm: `rustup component add rust-src`");
         builds.retain(|build| !build.threads);
     }
     let mut files = Vec::new();
@@ -205,7 +211,12 @@ pub fn run() -> Result<()> {
         copy(&root().join(licence), &dist.join(licence))?;
     }
     files.push(pack(&package)?);
-    sizes(&files)
+    sizes(&files)?;
+    // Without a standard library of its own, a module is larger, which is not its fault.
+    if toolchain.rebuilds() {
+        builds.iter().try_for_each(|build| limit(&dist.join("wasm").join(build.file())))?;
+    }
+    Ok(())
 }
 
 impl Build {
@@ -251,7 +262,10 @@ fn pack(package: &Path) -> Result<PathBuf> {
 fn optimize(build: Build, from: &Path, to: &Path) -> Result<()> {
     let program = root().join("wasm/npm/node_modules/binaryen/bin/wasm-opt");
     let mut command = Command::new("node");
-    command.arg(program).arg(from).arg("-o").arg(to).args(["-Oz", "--strip-debug", "--strip-producers", "--strip-target-features"]);
+    // A function that is called once stays one: within another, its variables have larger numbers, which are more bytes.
+    command.arg(program).arg(from).arg("-o").arg(to).args(["-Os", "--one-caller-inline-max-function-size", "0"]);
+    // The lowest addresses are the stack's end, so no pointer is so small that adding to it passes the end of all addresses.
+    command.args(["--low-memory-unused", "--strip-debug", "--strip-producers", "--strip-target-features"]);
     // Not what the module says that it has, but what it may have.
     command.arg("--mvp-features").args(INSTRUCTIONS).args(build.instructions);
     run_program(&mut command)?;
@@ -277,10 +291,11 @@ fn target() -> PathBuf {
 /// Compiles `quaver-wasm` with the build's features and some more, and returns the module's path, which the next build overwrites.
 fn compile(toolchain: &Toolchain, build: Build, more: &[&str]) -> Result<PathBuf> {
     let target = target();
-    let mut command = toolchain.build(build.threads);
+    let mut command = toolchain.build();
     command.args(["--quiet", "--locked", "--package", "quaver-wasm", "--lib", "--profile", PROFILE]);
     command.args(["--features", &[build.features, more].concat().join(",")]).arg("--target-dir").arg(&target);
-    let flags = [flags(), build.flags.iter().map(|&flag| flag.to_owned()).collect()].concat();
+    let added = toolchain.flags().iter().chain(build.flags).map(|&flag| flag.to_owned());
+    let flags: Vec<String> = flags().into_iter().chain(added).collect();
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     run_program(&mut command)?;
     Ok(target.join(TARGET).join(PROFILE).join("quaver_wasm.wasm"))
@@ -293,6 +308,10 @@ fn flags() -> Vec<String> {
     flags.extend(["-C".to_owned(), "llvm-args=-pre-RA-sched=source".to_owned()]);
     // Kernels unroll their loops by hand where it pays.
     flags.extend(["-C".to_owned(), "llvm-args=-unroll-runtime=false -unroll-allow-partial=false".to_owned()]);
+    // Only what is small goes into its callers by itself: kernels say what belongs into their loops.
+    flags.extend(["-C".to_owned(), "llvm-args=-inline-threshold=50".to_owned()]);
+    // A loop keeps one index instead of an address for each of its operands, which LLVM would step on one by one.
+    flags.extend(["-C".to_owned(), "llvm-args=-disable-lsr".to_owned()]);
     // Names by which the linker finds functions that are the same.
     flags.extend(["-C".to_owned(), "symbol-mangling-version=v0".to_owned()]);
     // Messages of panics name source files: the same ones on every machine.
@@ -315,6 +334,17 @@ fn sizes(files: &[PathBuf]) -> Result<()> {
         rows.push([name, plain, packed]);
     }
     table::print(["file", "kB", "kB, gzip"], rows);
+    Ok(())
+}
+
+/// Makes sure that a module is as small as the package promises.
+fn limit(module: &Path) -> Result<()> {
+    let [plain, packed] = size(module)?;
+    ensure!(
+        plain <= MOST_BYTES && packed <= MOST_PACKED,
+        "{} has {plain} bytes, {packed} by gzip; the limits are {MOST_BYTES} and {MOST_PACKED}",
+        module.display()
+    );
     Ok(())
 }
 

@@ -1,7 +1,5 @@
 //! The one validator: everything that `FORMAT.md` promises is checked here, once, so that nothing behind it checks again.
 
-use std::collections::HashSet;
-
 use super::header::{self, TensorInfo};
 use super::weights::{K_BLOCK, PackedShape};
 use super::{
@@ -27,17 +25,22 @@ pub(super) struct Strings {
 /// Reads the version before all else, so that a later version is called by its name.
 pub(super) fn strings(found: Option<header::Strings>) -> Result<Strings> {
     let mut metadata = Metadata::new();
-    // One by one: a map that is collected sorts, which is code of its own.
+    let [mut version, mut producer, mut graph] = [None, None, None];
+    // One by one: a map that is collected sorts, and one that things are taken from balances itself, which is code of its own.
     for (key, value) in found.ok_or(FormatError::MissingKey { key: header::METADATA })?.0 {
-        metadata.insert(key, value);
+        match key.as_str() {
+            KEY_FORMAT => version = Some(value),
+            KEY_PRODUCER => producer = Some(value),
+            KEY_GRAPH => graph = Some(value),
+            _ => _ = metadata.insert(key, value),
+        }
     }
-    let mut take = |key: &'static str| metadata.remove(key).ok_or(FormatError::MissingKey { key });
-    let version = take(KEY_FORMAT)?;
+    let version = version.ok_or(FormatError::MissingKey { key: KEY_FORMAT })?;
     if version != VERSION {
         return Err(FormatError::Version { found: version });
     }
-    let producer = take(KEY_PRODUCER)?;
-    let graph = take(KEY_GRAPH)?;
+    let producer = producer.ok_or(FormatError::MissingKey { key: KEY_PRODUCER })?;
+    let graph = graph.ok_or(FormatError::MissingKey { key: KEY_GRAPH })?;
     keys(&metadata)?;
     let graph = json::from_str(&graph).map_err(|e| FormatError::GraphJson { message: e.to_string() })?;
     Ok(Strings { graph, metadata, producer })
@@ -154,14 +157,11 @@ pub(super) fn structure(graph: &Graph, tensors: &[TensorEntry]) -> Result<()> {
 }
 
 fn port_names(graph: &Graph, role: &'static str, ids: &[ValueId]) -> Result<()> {
-    let mut seen = HashSet::new();
-    for &id in ids {
-        let name = graph.value(id).name.as_str();
-        if name.is_empty() || !seen.insert(name) {
-            return Err(FormatError::PortName { role, name: name.to_owned() });
-        }
+    let names = || ids.iter().map(|&id| graph.value(id).name.as_str());
+    match names().find(|name| name.is_empty()).or_else(|| header::repeated(names().collect())) {
+        Some(name) => Err(FormatError::PortName { role, name: name.to_owned() }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Checks what kernels rely on beyond types and shapes: no i32 overflows, and no byte is above its value's `q_max`.

@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
-use std::collections::HashSet;
 
 use super::FormatError;
-use crate::json::{self, Json, Read};
+use crate::json::{self, Json, Place, Read};
 use crate::tensor::{ALIGNMENT, DType};
 
 /// Bytes of the header's length.
@@ -84,13 +83,16 @@ impl Header {
 }
 
 fn unique<'a>(keys: impl Iterator<Item = &'a str>) -> Result<(), FormatError> {
-    let mut seen = HashSet::new();
-    for key in keys {
-        if !seen.insert(key) {
-            return Err(FormatError::DuplicateKey { key: key.to_owned() });
-        }
+    match repeated(keys.collect()) {
+        Some(key) => Err(FormatError::DuplicateKey { key: key.to_owned() }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// A name that stands twice. Sorting them is less code than a table of hashes.
+pub(super) fn repeated(mut names: Vec<&str>) -> Option<&str> {
+    names.sort_unstable();
+    names.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0])
 }
 
 /// The element type that safetensors calls `name`.
@@ -134,29 +136,28 @@ json::structures! {
 
 // Maps would keep the last of two equal keys and lose the order; both matter here.
 impl Read for Header {
-    fn read(value: Json<'_>) -> Result<Self, json::Error> {
+    fn read(value: Json<'_>) -> Self {
         let mut header = Header::default();
-        for (key, value) in value.object()?.entries() {
-            let within = |error: json::Error| error.within(&key);
+        for (key, value) in value.object().entries() {
             if key == METADATA {
                 header.twice |= header.metadata.is_some();
-                header.metadata = Some(Strings::read(value).map_err(within)?);
+                header.metadata = Some(value.at(Place::Field(&key)));
             } else {
-                let info = TensorInfo::read(value).map_err(within)?;
+                let info = value.at(Place::Field(&key));
                 header.tensors.push((key, info));
             }
         }
-        Ok(header)
+        header
     }
 }
 
 impl Read for Strings {
-    fn read(value: Json<'_>) -> Result<Self, json::Error> {
+    fn read(value: Json<'_>) -> Self {
         let mut strings = Vec::new();
-        for (key, value) in value.object()?.entries() {
-            let string = String::read(value).map_err(|error| error.within(&key))?;
+        for (key, value) in value.object().entries() {
+            let string = value.at(Place::Field(&key));
             strings.push((key, string));
         }
-        Ok(Strings(strings))
+        Strings(strings)
     }
 }

@@ -191,11 +191,7 @@ fn check_node(graph: &Graph, node: &Node, name: &str, defined: &mut [bool]) -> R
         return Err(GraphError::Value { node: name.to_owned(), index: output.0, problem: "is defined twice" });
     }
     let shapes: Vec<&[Dim]> = node.inputs.iter().map(|&i| graph.value(i).shape.as_slice()).collect();
-    let shape = infer(&node.op, &shapes).map_err(|source| GraphError::Shape {
-        node: name.to_owned(),
-        op: node.op.name(),
-        source: Box::new(source),
-    })?;
+    let shape = infer(&node.op, &shapes).map_err(|source| GraphError::Shape { node: name.to_owned(), op: node.op.name(), source })?;
     let declared = &graph.value(output).shape;
     if &shape != declared {
         return Err(GraphError::Declared {

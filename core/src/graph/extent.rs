@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::json::{Error, Json, Read};
+use crate::json::{Json, Read};
 
 /// The symbol of the batch size.
 pub const BATCH: &str = "N";
@@ -273,42 +273,45 @@ impl fmt::Display for Extent {
 }
 
 impl Read for Extent {
-    fn read(value: Json<'_>) -> Result<Self, Error> {
-        Self::nested(value, 0)
+    fn read(value: Json<'_>) -> Self {
+        Self::nested(value, 0).unwrap_or_else(|| {
+            value.refuse("an extent is too large, or divided by what is no positive number".to_owned());
+            Self::from(0)
+        })
     }
 }
 
 impl Extent {
-    /// Reads what is within so many quotients.
-    fn nested(value: Json<'_>, depth: usize) -> Result<Self, Error> {
-        let too_large = || Error::new("an extent is too large");
+    /// Reads what is within so many quotients; `None` where it is too large.
+    fn nested(value: Json<'_>, depth: usize) -> Option<Self> {
         if depth > MOST_DEPTH {
-            return Err(too_large());
+            return None;
         }
-        let mut object = value.object()?;
+        let mut object = value.object();
         // Made anew, so that whoever wrote it, the form is canonical.
-        let mut sum = Self::from(object.take_or("c", 0)?);
-        for term in object.take_items("t")? {
-            let mut object = term.object()?;
-            let mut product = Self::from(object.take_or("f", 1)?);
-            for atom in object.take_items("a")? {
-                product = product.times(&Self::atom(atom, depth)?).ok_or_else(too_large)?;
+        let mut sum = Self::from(object.take_or("c", 0i64));
+        for term in object.take_items("t") {
+            let mut object = term.object();
+            let mut product = Self::from(object.take_or("f", 1i64));
+            for atom in object.take_items("a") {
+                product = product.times(&Self::atom(atom, depth)?)?;
             }
-            object.end()?;
-            sum = sum.plus(&product).ok_or_else(too_large)?;
+            object.end();
+            sum = sum.plus(&product)?;
         }
-        object.end().map(|()| sum)
+        object.end();
+        Some(sum)
     }
 
-    fn atom(value: Json<'_>, depth: usize) -> Result<Self, Error> {
+    fn atom(value: Json<'_>, depth: usize) -> Option<Self> {
         if value.is_string() {
-            return String::read(value).map(|name| Self::symbol(&name));
+            return Some(Self::symbol(&String::read(value)));
         }
-        let mut object = value.object()?;
-        let by = object.take("by")?;
-        let of = Self::nested(object.take_json("of")?, depth + 1)?;
-        object.end()?;
-        of.over_number(by).ok_or_else(|| Error::new("an extent is divided by what is no positive number, or is too large"))
+        let mut object = value.object();
+        let by = object.take("by");
+        let of = Self::nested(object.take_json("of"), depth + 1)?;
+        object.end();
+        of.over_number(by)
     }
 }
 

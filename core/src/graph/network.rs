@@ -71,8 +71,7 @@ impl Network {
         quant: Option<Affine>,
     ) -> Result<ValueId, GraphError> {
         let shapes: Vec<&[Dim]> = inputs.iter().map(|&i| self.graph.value(i).shape.as_slice()).collect();
-        let shape =
-            infer(&op, &shapes).map_err(|source| GraphError::Shape { node: name.to_owned(), op: op.name(), source: Box::new(source) })?;
+        let shape = infer(&op, &shapes).map_err(|source| GraphError::Shape { node: name.to_owned(), op: op.name(), source })?;
         let output = self.value(Value { name: output_name.to_owned(), dtype, shape, quant, constant: None });
         self.graph.nodes.push(Node { name: name.to_owned(), op, inputs: inputs.to_vec(), outputs: vec![output] });
         Ok(output)

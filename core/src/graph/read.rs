@@ -6,11 +6,9 @@ use super::op::{
     ReduceFn, Residual, Resize, ResizeMode, UnaryFn, Window,
 };
 use super::{ConstantId, Dim, Graph, Node, Op, Value, ValueId};
-use crate::json::{Error, Json, Object, Read, Structure, structures};
+use crate::json::{Json, Object, Read, Structure, structures};
 use crate::quant::Affine;
 use crate::tensor::DType;
-
-type Result<T> = std::result::Result<T, Error>;
 
 structures! {
     Graph { name, values, nodes, inputs, outputs }
@@ -31,96 +29,111 @@ structures! {
 }
 
 impl Read for ValueId {
-    fn read(value: Json<'_>) -> Result<Self> {
-        u32::read(value).map(Self)
+    fn read(value: Json<'_>) -> Self {
+        Self(u32::read(value))
     }
 }
 
 impl Read for ConstantId {
-    fn read(value: Json<'_>) -> Result<Self> {
-        u32::read(value).map(Self)
+    fn read(value: Json<'_>) -> Self {
+        Self(u32::read(value))
     }
 }
 
 impl Read for Dim {
-    fn read(value: Json<'_>) -> Result<Self> {
+    fn read(value: Json<'_>) -> Self {
         if !value.is_object() {
-            return usize::read(value).map(Dim::Fixed);
+            return Dim::Fixed(usize::read(value));
         }
-        match value.variant() {
-            Ok((name, Some(times))) if name == "N" => usize::read(times).map(|times| Dim::Batch { times }),
-            _ => Dim::of(Extent::read(value)?).ok_or_else(|| Error::new("an extent is negative")),
+        let mut object = value.object();
+        if let Some(times) = object.take_maybe("N") {
+            object.end();
+            return Dim::Batch { times };
         }
-    }
-}
-
-impl Structure for Op {
-    fn take(object: &mut Object<'_>) -> Result<Self> {
-        let name: String = object.take("op")?;
-        Ok(match name.as_str() {
-            "Reshape" => Op::Reshape { shape: object.take("shape")? },
-            "Transpose" => Op::Transpose { perm: object.take("perm")? },
-            "Concat" => Op::Concat { axis: object.take("axis")? },
-            "Slice" => Op::Slice { cuts: object.take("cuts")? },
-            "Pad" => Op::Pad { before: object.take("before")?, after: object.take("after")?, mode: object.take("mode")? },
-            "DepthToSpace" => Op::DepthToSpace { block: object.take("block")?, order: object.take("order")? },
-            "SpaceToDepth" => Op::SpaceToDepth { block: object.take("block")? },
-            "ChannelShuffle" => Op::ChannelShuffle { axis: object.take("axis")?, groups: object.take("groups")? },
-            "Expand" => Op::Expand { shape: object.take("shape")? },
-            "Gather" => Op::Gather { axis: object.take("axis")? },
-            "Cast" => Op::Cast { to: object.take("to")? },
-            "Compare" => Op::Compare { function: object.take("function")? },
-            "Where" => Op::Where,
-            "LayerNorm" => Op::LayerNorm { epsilon: object.take("epsilon")? },
-            "Binary" => Op::Binary { function: object.take("function")? },
-            "Pool" => Op::Pool(Structure::take(object)?),
-            "Reduce" => Op::Reduce { function: object.take("function")?, axes: object.take("axes")?, keep_dims: object.take("keep_dims")? },
-            "Softmax" => Op::Softmax { axis: object.take("axis")? },
-            "Resize" => Op::Resize(Structure::take(object)?),
-            "Conv" => Op::Conv(Structure::take(object)?),
-            "ConvTranspose" => Op::ConvTranspose(Structure::take(object)?),
-            "Gemm" => Op::Gemm,
-            "MatMul" => Op::MatMul,
-            "Unary" => Op::Unary { function: object.take("function")? },
-            "LogSoftmax" => Op::LogSoftmax { axis: object.take("axis")? },
-            "Quantize" => Op::Quantize { channels_last: object.take_or("channels_last", false)? },
-            "Dequantize" => Op::Dequantize,
-            "Table" => Op::Table,
-            "QConv" => Op::QConv(Structure::take(object)?),
-            "QConvTranspose" => Op::QConvTranspose(Structure::take(object)?),
-            "QGemm" => Op::QGemm(Structure::take(object)?),
-            _ => return Err(Error::new(format!("there is no operation '{name}'"))),
+        Dim::of(Extent::read(value)).unwrap_or_else(|| {
+            value.refuse("an extent is negative".to_owned());
+            Dim::Fixed(0)
         })
     }
 }
 
+impl Structure for Op {
+    fn take(object: &mut Object<'_>) -> Self {
+        let name: String = object.take("op");
+        match name.as_str() {
+            "Reshape" => Op::Reshape { shape: object.take("shape") },
+            "Transpose" => Op::Transpose { perm: object.take("perm") },
+            "Concat" => Op::Concat { axis: object.take("axis") },
+            "Slice" => Op::Slice { cuts: object.take("cuts") },
+            "Pad" => Op::Pad { before: object.take("before"), after: object.take("after"), mode: object.take("mode") },
+            "DepthToSpace" => Op::DepthToSpace { block: object.take("block"), order: object.take("order") },
+            "SpaceToDepth" => Op::SpaceToDepth { block: object.take("block") },
+            "ChannelShuffle" => Op::ChannelShuffle { axis: object.take("axis"), groups: object.take("groups") },
+            "Expand" => Op::Expand { shape: object.take("shape") },
+            "Gather" => Op::Gather { axis: object.take("axis") },
+            "Cast" => Op::Cast { to: object.take("to") },
+            "Compare" => Op::Compare { function: object.take("function") },
+            "Where" => Op::Where,
+            "LayerNorm" => Op::LayerNorm { epsilon: object.take("epsilon") },
+            "Binary" => Op::Binary { function: object.take("function") },
+            "Pool" => Op::Pool(Structure::take(object)),
+            "Reduce" => Op::Reduce { function: object.take("function"), axes: object.take("axes"), keep_dims: object.take("keep_dims") },
+            "Softmax" => Op::Softmax { axis: object.take("axis") },
+            "Resize" => Op::Resize(Structure::take(object)),
+            "Conv" => Op::Conv(Structure::take(object)),
+            "ConvTranspose" => Op::ConvTranspose(Structure::take(object)),
+            "Gemm" => Op::Gemm,
+            "MatMul" => Op::MatMul,
+            "Unary" => Op::Unary { function: object.take("function") },
+            "LogSoftmax" => Op::LogSoftmax { axis: object.take("axis") },
+            "Quantize" => Op::Quantize { channels_last: object.take_or("channels_last", false) },
+            "Dequantize" => Op::Dequantize,
+            "Table" => Op::Table,
+            "QConv" => Op::QConv(Structure::take(object)),
+            "QConvTranspose" => Op::QConvTranspose(Structure::take(object)),
+            "QGemm" => Op::QGemm(Structure::take(object)),
+            _ => {
+                object.refuse(format!("there is no operation '{name}'"));
+                Op::Dequantize
+            }
+        }
+    }
+}
+
 impl Read for PadMode {
-    fn read(value: Json<'_>) -> Result<Self> {
-        match value.variant()? {
+    fn read(value: Json<'_>) -> Self {
+        match value.variant() {
             (_, None) => value.one_of(&[("reflect", Self::Reflect), ("edge", Self::Edge), ("wrap", Self::Wrap)]),
-            (name, Some(constant)) if name == "constant" => f32::read(constant).map(Self::Constant),
-            (name, Some(_)) => Err(Error::new(format!("there is no padding '{name}' with a value"))),
+            (name, Some(constant)) if name == "constant" => Self::Constant(f32::read(constant)),
+            (name, Some(_)) => {
+                value.refuse(format!("there is no padding '{name}' with a value"));
+                Self::Edge
+            }
         }
     }
 }
 
 impl Read for UnaryFn {
-    fn read(value: Json<'_>) -> Result<Self> {
-        let (name, Some(parameters)) = value.variant()? else { return plain_function(value) };
-        let mut object = parameters.object()?;
+    fn read(value: Json<'_>) -> Self {
+        let (name, Some(parameters)) = value.variant() else { return plain_function(value) };
+        let mut object = parameters.object();
         let mut take = |parameter| object.take(parameter);
         let function = match name.as_str() {
-            "LeakyRelu" => Self::LeakyRelu { alpha: take("alpha")? },
-            "Clip" => Self::Clip { lo: take("lo")?, hi: take("hi")? },
-            "HardSigmoid" => Self::HardSigmoid { alpha: take("alpha")?, beta: take("beta")? },
-            "Elu" => Self::Elu { alpha: take("alpha")? },
-            "Selu" => Self::Selu { alpha: take("alpha")?, gamma: take("gamma")? },
-            "Celu" => Self::Celu { alpha: take("alpha")? },
-            "ThresholdedRelu" => Self::ThresholdedRelu { alpha: take("alpha")? },
-            "Shrink" => Self::Shrink { lambda: take("lambda")?, bias: take("bias")? },
-            _ => return Err(Error::new(format!("there is no function '{name}' with parameters"))),
+            "LeakyRelu" => Self::LeakyRelu { alpha: take("alpha") },
+            "Clip" => Self::Clip { lo: take("lo"), hi: take("hi") },
+            "HardSigmoid" => Self::HardSigmoid { alpha: take("alpha"), beta: take("beta") },
+            "Elu" => Self::Elu { alpha: take("alpha") },
+            "Selu" => Self::Selu { alpha: take("alpha"), gamma: take("gamma") },
+            "Celu" => Self::Celu { alpha: take("alpha") },
+            "ThresholdedRelu" => Self::ThresholdedRelu { alpha: take("alpha") },
+            "Shrink" => Self::Shrink { lambda: take("lambda"), bias: take("bias") },
+            _ => {
+                value.refuse(format!("there is no function '{name}' with parameters"));
+                Self::Relu
+            }
         };
-        object.end().map(|()| function)
+        object.end();
+        function
     }
 }
 
@@ -133,7 +146,7 @@ macro_rules! names {
     (@name $variant:ident, $in_json:literal) => { $in_json };
 }
 
-fn plain_function(value: Json<'_>) -> Result<UnaryFn> {
+fn plain_function(value: Json<'_>) -> UnaryFn {
     names!(
         value,
         UnaryFn {
@@ -176,7 +189,7 @@ fn plain_function(value: Json<'_>) -> Result<UnaryFn> {
 macro_rules! enumerations {
     ($($of:ident { $($variants:tt)* })*) => {
         $(impl Read for $of {
-            fn read(value: Json<'_>) -> Result<Self> {
+            fn read(value: Json<'_>) -> Self {
                 names!(value, $of { $($variants)* })
             }
         })*

@@ -77,7 +77,8 @@ pub enum ShapeError {
 }
 
 type Shape = Vec<Dim>;
-type Result<T> = std::result::Result<T, ShapeError>;
+// Boxed, as each call that may fail has room for its error.
+type Result<T> = std::result::Result<T, Box<ShapeError>>;
 
 /// The output's shape.
 ///
@@ -123,7 +124,7 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
         Op::Unary { .. } | Op::Quantize { channels_last: false } | Op::Dequantize => Ok(one(inputs)?.to_vec()),
         Op::Quantize { channels_last: true } => match one(inputs)? {
             [n, c, h, w] => Ok([n, h, w, c].map(Dim::clone).to_vec()),
-            _ => Err(ShapeError::Rank { operand: 0, shape: display(inputs[0]), expected: 4 }),
+            _ => Err(rank(0, inputs[0], 4)),
         },
         Op::Table => {
             arity(inputs, 2..=2, "2")?;
@@ -136,11 +137,11 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
     }?;
     // A tensor must fit in memory with its largest element type at batch 1; larger batches are the plan's to check.
     if shape.len() > MAX_RANK {
-        return Err(ShapeError::Extent { shape: display(&shape) });
+        return Err(extent_error(&shape));
     }
     let bytes = shape.iter().try_fold(8usize, |n, d| n.checked_mul(d.about()));
     if bytes.is_none_or(|n| n > isize::MAX as usize) {
-        return Err(ShapeError::TooLarge { shape: display(&shape) });
+        return Err(Box::new(ShapeError::TooLarge { shape: display(&shape) }));
     }
     Ok(shape)
 }
@@ -191,7 +192,7 @@ pub fn transposed_extent(window: &Window, d: usize, extent: usize, output_paddin
 }
 
 fn arity(inputs: &[&[Dim]], range: std::ops::RangeInclusive<usize>, expected: &'static str) -> Result<()> {
-    if range.contains(&inputs.len()) { Ok(()) } else { Err(ShapeError::Arity { expected, got: inputs.len() }) }
+    if range.contains(&inputs.len()) { Ok(()) } else { Err(Box::new(ShapeError::Arity { expected, got: inputs.len() })) }
 }
 
 fn one<'a>(inputs: &[&'a [Dim]]) -> Result<&'a [Dim]> {
@@ -200,26 +201,42 @@ fn one<'a>(inputs: &[&'a [Dim]]) -> Result<&'a [Dim]> {
 }
 
 fn expect(got: &[Dim], wanted: &[Dim]) -> Result<()> {
-    if got == wanted { Ok(()) } else { Err(ShapeError::Mismatch { a: display(got), b: display(wanted) }) }
+    if got == wanted { Ok(()) } else { Err(mismatch(got, wanted)) }
 }
 
-fn attribute(what: &'static str, value: &dyn std::fmt::Debug, shape: &[Dim]) -> ShapeError {
-    ShapeError::Attribute { what, value: format!("{value:?}"), shape: display(shape) }
+#[cold]
+#[inline(never)]
+fn attribute(what: &'static str, value: &dyn std::fmt::Debug, shape: &[Dim]) -> Box<ShapeError> {
+    Box::new(ShapeError::Attribute { what, value: format!("{value:?}"), shape: display(shape) })
 }
 
-fn extent_error(shape: &[Dim]) -> ShapeError {
-    ShapeError::Extent { shape: display(shape) }
+#[cold]
+#[inline(never)]
+fn extent_error(shape: &[Dim]) -> Box<ShapeError> {
+    Box::new(ShapeError::Extent { shape: display(shape) })
+}
+
+#[cold]
+#[inline(never)]
+fn mismatch(a: &[Dim], b: &[Dim]) -> Box<ShapeError> {
+    Box::new(ShapeError::Mismatch { a: display(a), b: display(b) })
+}
+
+#[cold]
+#[inline(never)]
+fn rank(operand: usize, shape: &[Dim], expected: usize) -> Box<ShapeError> {
+    Box::new(ShapeError::Rank { operand, shape: display(shape), expected })
 }
 
 fn fixed(shape: &[Dim], axis: usize, what: &'static str) -> Result<usize> {
-    shape[axis].fixed().ok_or_else(|| ShapeError::Symbolic { axis, shape: display(shape), what })
+    shape[axis].fixed().ok_or_else(|| Box::new(ShapeError::Symbolic { axis, shape: display(shape), what }))
 }
 
 /// Images, rows and columns, and channels of an operand NHWC; only the channels have to be known.
 fn image<'a>(shape: &'a [Dim], what: &'static str) -> Result<(&'a Dim, [&'a Dim; 2], usize)> {
     match shape {
         [n, h, w, _] => Ok((n, [h, w], fixed(shape, 3, what)?)),
-        _ => Err(ShapeError::Rank { operand: 0, shape: display(shape), expected: 4 }),
+        _ => Err(rank(0, shape, 4)),
     }
 }
 
@@ -243,7 +260,7 @@ fn open(shape: &[Dim]) -> bool {
 fn reshape(input: &[Dim], shape: &[Dim]) -> Result<Shape> {
     let (a, b) = (Dim::product(input), Dim::product(shape));
     if (a.is_none() || a != b) && !open(input) && !open(shape) {
-        return Err(ShapeError::Mismatch { a: display(input), b: display(shape) });
+        return Err(mismatch(input, shape));
     }
     Ok(shape.to_vec())
 }
@@ -268,7 +285,7 @@ fn concat(inputs: &[&[Dim]], axis: usize) -> Result<Shape> {
         let agree = |a: &Dim, b: &Dim| a == b || a.is_open() || b.is_open();
         let fits = input.len() == first.len() && (0..first.len()).all(|i| i == axis || agree(&input[i], &first[i]));
         if !fits {
-            return Err(ShapeError::Mismatch { a: display(first), b: display(input) });
+            return Err(mismatch(first, input));
         }
         if inputs.len() == 1 {
             return Ok(first.to_vec());
@@ -317,9 +334,9 @@ fn layer_norm(inputs: &[&[Dim]], epsilon: f32) -> Result<Shape> {
     arity(inputs, 3..=3, "3")?;
     let x = inputs[0];
     let last = x.last().and_then(Dim::fixed).filter(|&last| last > 0);
-    let Some(last) = last else {
-        return Err(ShapeError::Symbolic { axis: x.len().saturating_sub(1), shape: display(x), what: "LayerNormalization" });
-    };
+    let axis = x.len().saturating_sub(1);
+    let symbolic = || Box::new(ShapeError::Symbolic { axis, shape: display(x), what: "LayerNormalization" });
+    let last = last.ok_or_else(symbolic)?;
     if !(epsilon.is_finite() && epsilon >= 0.0) {
         return Err(attribute("epsilon", &epsilon, x));
     }
@@ -397,7 +414,7 @@ pub fn broadcast(a: &[Dim], b: &[Dim]) -> Result<Shape> {
             // Equal, or one of them 1, or else the run is refused.
             (x @ Dim::Fixed(_), Dim::Open(_)) | (Dim::Open(_), x @ Dim::Fixed(_)) => Ok(x),
             (x, Dim::Open(_)) | (x @ Dim::Open(_), _) => Ok(x),
-            _ => Err(ShapeError::Mismatch { a: display(a), b: display(b) }),
+            _ => Err(mismatch(a, b)),
         })
         .collect()
 }
@@ -466,7 +483,7 @@ fn check_bias(bias: Option<&&[Dim]>, channels: usize) -> Result<()> {
 
 fn float_weights(weights: &[Dim]) -> Result<[usize; 4]> {
     if weights.len() != 4 {
-        return Err(ShapeError::Rank { operand: 1, shape: display(weights), expected: 4 });
+        return Err(rank(1, weights, 4));
     }
     let at = |i| fixed(weights, i, "weights");
     Ok([at(0)?, at(1)?, at(2)?, at(3)?])
@@ -479,7 +496,7 @@ fn conv(inputs: &[&[Dim]], conv: &Conv) -> Result<Shape> {
     let [kh, kw, c_group, channels] = float_weights(inputs[1])?;
     check_groups(conv.groups, c, channels, inputs[0])?;
     if [kh, kw] != conv.window.kernel || c_group != c / conv.groups {
-        return Err(ShapeError::Mismatch { a: display(inputs[0]), b: display(inputs[1]) });
+        return Err(mismatch(inputs[0], inputs[1]));
     }
     check_bias(inputs.get(2), channels)?;
     let out = |d: usize| window_dim(&conv.window, d, extents[d], false).ok_or_else(|| extent_error(inputs[0]));
@@ -493,7 +510,7 @@ fn conv_transpose(inputs: &[&[Dim]], conv: &ConvTranspose) -> Result<Shape> {
     let [kh, kw, c_group, channels] = float_weights(inputs[1])?;
     check_groups(conv.groups, c, channels, inputs[0])?;
     if [kh, kw] != conv.window.kernel || c_group != c / conv.groups {
-        return Err(ShapeError::Mismatch { a: display(inputs[0]), b: display(inputs[1]) });
+        return Err(mismatch(inputs[0], inputs[1]));
     }
     check_bias(inputs.get(2), channels)?;
     let [h, w] = transposed_extents(&conv.window, extents, conv.output_padding, inputs[0])?;
@@ -512,11 +529,11 @@ fn gemm(inputs: &[&[Dim]]) -> Result<Shape> {
     arity(inputs, 2..=3, "2 or 3")?;
     let (x, w) = (inputs[0], inputs[1]);
     if w.len() != 2 {
-        return Err(ShapeError::Rank { operand: 1, shape: display(w), expected: 2 });
+        return Err(rank(1, w, 2));
     }
     let (k, n) = (fixed(w, 0, "Gemm")?, fixed(w, 1, "Gemm")?);
     if x.last() != Some(&Dim::Fixed(k)) {
-        return Err(ShapeError::Mismatch { a: display(x), b: display(w) });
+        return Err(mismatch(x, w));
     }
     check_bias(inputs.get(2), n)?;
     let mut shape = x.to_vec();
@@ -529,13 +546,13 @@ fn mat_mul(inputs: &[&[Dim]]) -> Result<Shape> {
     let (a, b) = (inputs[0], inputs[1]);
     for (operand, shape) in inputs.iter().enumerate() {
         if shape.len() < 2 {
-            return Err(ShapeError::Rank { operand, shape: display(shape), expected: 2 });
+            return Err(rank(operand, shape, 2));
         }
     }
     let (ra, rb) = (a.len(), b.len());
     let (k, same) = (&a[ra - 1], &b[rb - 2]);
     if k != same && !k.is_open() && !same.is_open() {
-        return Err(ShapeError::Mismatch { a: display(a), b: display(b) });
+        return Err(mismatch(a, b));
     }
     let mut shape = broadcast(&a[..ra - 2], &b[..rb - 2])?;
     shape.extend([a[ra - 2].clone(), b[rb - 1].clone()]);
@@ -594,7 +611,7 @@ fn q_gemm(inputs: &[&[Dim]], gemm: &QGemm) -> Result<Shape> {
     arity(inputs, 4..=6, "4 to 6")?;
     let x = inputs[0];
     if x.is_empty() {
-        return Err(ShapeError::Rank { operand: 0, shape: display(x), expected: 2 });
+        return Err(rank(0, x, 2));
     }
     let k = fixed(x, x.len() - 1, "QGemm")?;
     check_groups(1, k, gemm.channels, x)?;

@@ -138,7 +138,7 @@ impl Graph {
                     }
                 }
             }
-            let shape = infer(&node.op, &shapes).map_err(|source| GraphError::Shape { node: name(), op, source: Box::new(source) })?;
+            let shape = infer(&node.op, &shapes).map_err(|source| GraphError::Shape { node: name(), op, source })?;
             values[node.outputs[0].index()].shape = shape;
         }
         check(&graph).map(|()| graph)

@@ -28,8 +28,7 @@ impl<'a> Text<'a> {
     pub(super) fn whole(text: &'a str) -> Result<&'a str> {
         let mut left = Self::new(text);
         let value = left.value()?;
-        left.space();
-        if left.peek().is_none() { Ok(value) } else { Err(left.fault("the end")) }
+        if left.is_empty() { Ok(value) } else { Err(left.fault("the end")) }
     }
 
     /// The next value. Memory is in proportion to its depth, and the stack is not used for that.
@@ -94,7 +93,7 @@ impl<'a> Text<'a> {
     }
 
     /// Passes a comma.
-    pub(super) fn comma(&mut self) -> Result<()> {
+    fn comma(&mut self) -> Result<()> {
         if self.take(b',') { Ok(()) } else { Err(self.fault("a comma, or what closes the value")) }
     }
 
@@ -104,6 +103,12 @@ impl<'a> Text<'a> {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
+    }
+
+    /// Whether nothing but white space is left.
+    pub(super) fn is_empty(&mut self) -> bool {
+        self.space();
+        self.peek().is_none()
     }
 
     /// A string with its quotes.

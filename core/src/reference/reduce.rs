@@ -27,10 +27,11 @@ pub(super) fn mean_u8(axes: &[usize], inputs: &[Operand<'_>], output: &mut Outpu
     let acc = |lanes: [i32; LANES]| lanes.iter().sum::<i32>() - zero;
     if let Some(y) = output.quant {
         let mean = Mean::new(x, y, count);
-        fold.run(from, output.view.bytes_mut(), 0, add, |lanes| mean.apply(acc(lanes)));
+        let to = output.view.bytes_mut();
+        fold.run(from, to.len(), LANES, 0, add, &mut |i, lanes| to[i] = mean.apply(acc(lanes)));
     } else if let Some(to) = output.view.as_slice_mut::<f32>() {
         let scale = Mean::real(x, count);
-        fold.run(from, to, 0, add, |lanes| acc(lanes) as f32 * scale);
+        fold.run(from, to.len(), LANES, 0, add, &mut |i, lanes| to[i] = acc(lanes) as f32 * scale);
     }
 }
 
@@ -47,11 +48,12 @@ pub(super) fn reduce_f32(function: ReduceFn, axes: &[usize], inputs: &[Operand<'
         ReduceFn::L1 => (0.0, |s, x| s + x.abs(), &tree),
         ReduceFn::L2 => (0.0, |s, x| s + x * x, &|lanes| tree(lanes).sqrt()),
         ReduceFn::SumSquare => (0.0, |s, x| s + x * x, &tree),
-        ReduceFn::Prod => return fold.run(from, to, 1.0, |p, x| p * x, |[product]: [f32; 1]| product),
+        ReduceFn::Prod => (1.0, |p, x| p * x, &|[product, ..]| product),
         ReduceFn::Max => (f32::NEG_INFINITY, larger, &|lanes| only(lanes, larger)),
         ReduceFn::Min => (f32::INFINITY, smaller, &|lanes| only(lanes, smaller)),
     };
-    fold.run(from, to, init, step, finish);
+    let lanes = if function == ReduceFn::Prod { 1 } else { LANES };
+    fold.run(from, to.len(), lanes, init, step, &mut |i, lanes| to[i] = finish(lanes));
 }
 
 /// From what a lane holds and the next element to what it then holds.
@@ -88,74 +90,72 @@ impl Fold {
         fold
     }
 
-    /// Folds by `step` into lanes that start at `init`, and each result's lanes by `finish`.
-    fn run<T: Copy, A: Copy, Y, const L: usize>(
+    /// Folds by `step` into so many `lanes` that start at `init`, and visits each of the `results`: its index, and its lanes.
+    fn run<T: Copy, A: Copy>(
         &self,
         from: &[T],
-        to: &mut [Y],
+        results: usize,
+        lanes: usize,
         init: A,
         step: impl Fn(A, T) -> A,
-        finish: impl Fn([A; L]) -> Y,
+        visit: &mut dyn FnMut(usize, [A; LANES]),
     ) {
-        if to.is_empty() {
+        if results == 0 {
             return;
         }
         let (neighbours, [stride]) = self.kept.dim(0);
         if stride == 1 && neighbours > 1 {
-            return self.run_blocks(from, to, init, step, finish);
+            return self.run_blocks(from, lanes, init, step, visit);
         }
         let (run, [run_stride]) = self.reduced.dim(0);
-        let mut results = to.iter_mut();
+        let mut result = 0;
         self.kept.outer(0, &mut |[base]| {
-            let mut lanes = [init; L];
+            let mut sums = [init; LANES];
             let mut i = 0;
             self.reduced.outer(1, &mut |[offset]| {
                 let start = (base + offset) as usize;
-                if run_stride == 1 && i % L == 0 {
-                    let (whole, rest) = from[start..start + run].as_chunks::<L>();
-                    whole.iter().for_each(|chunk| lanes.iter_mut().zip(chunk).for_each(|(a, &x)| *a = step(*a, x)));
-                    lanes.iter_mut().zip(rest).for_each(|(a, &x)| *a = step(*a, x));
+                if run_stride == 1 && lanes == LANES && i % LANES == 0 {
+                    let (whole, rest) = from[start..start + run].as_chunks::<LANES>();
+                    whole.iter().for_each(|chunk| sums.iter_mut().zip(chunk).for_each(|(a, &x)| *a = step(*a, x)));
+                    sums.iter_mut().zip(rest).for_each(|(a, &x)| *a = step(*a, x));
                 } else {
                     for k in 0..run {
-                        let a = &mut lanes[(i + k) % L];
+                        let a = &mut sums[(i + k) % lanes];
                         *a = step(*a, from[start + k * run_stride as usize]);
                     }
                 }
                 i += run;
             });
-            if let Some(y) = results.next() {
-                *y = finish(lanes);
-            }
+            visit(result, sums);
+            result += 1;
         });
     }
 
     /// As [`Fold::run`] where neighbouring results come from neighbouring elements: they are the inner loop.
-    fn run_blocks<T: Copy, A: Copy, Y, const L: usize>(
+    fn run_blocks<T: Copy, A: Copy>(
         &self,
         from: &[T],
-        to: &mut [Y],
+        lanes: usize,
         init: A,
         step: impl Fn(A, T) -> A,
-        finish: impl Fn([A; L]) -> Y,
+        visit: &mut dyn FnMut(usize, [A; LANES]),
     ) {
         let (neighbours, _) = self.kept.dim(0);
-        let mut rows = to.chunks_exact_mut(neighbours);
+        let mut result = 0;
         self.kept.outer(1, &mut |[base]| {
-            let Some(row) = rows.next() else { return };
-            for (b, results) in row.chunks_mut(BLOCK).enumerate() {
-                let base = base as usize + b * BLOCK;
-                let mut lanes = [[init; BLOCK]; L];
+            for first in (0..neighbours).step_by(BLOCK) {
+                let (base, count) = (base as usize + first, BLOCK.min(neighbours - first));
+                let mut sums = [[init; BLOCK]; LANES];
                 let mut i = 0;
                 self.reduced.outer(0, &mut |[offset]| {
                     let start = base + offset as usize;
-                    for (a, &x) in lanes[i % L].iter_mut().zip(&from[start..start + results.len()]) {
+                    for (a, &x) in sums[i % lanes].iter_mut().zip(&from[start..start + count]) {
                         *a = step(*a, x);
                     }
                     i += 1;
                 });
-                for (c, y) in results.iter_mut().enumerate() {
-                    *y = finish(std::array::from_fn(|lane| lanes[lane][c]));
-                }
+                (0..count).for_each(|c| visit(result + c, std::array::from_fn(|lane| sums[lane][c])));
+                result += count;
             }
         });
     }

@@ -78,10 +78,11 @@ fn slice() {
         let len = rng.between(1, shape[axis]);
         let cut = Cut::new(axis, rng.below(shape[axis] - len + 1), len, 1);
         let whole = Cut::new((axis + 1) % 3, 0, shape[(axis + 1) % 3], 1);
-        let op = Op::Slice { cuts: vec![cut, whole] };
+        let cuts = vec![cut, whole];
+        let op = Op::Slice { cuts: cuts.clone() };
         let applies = len < shape[axis];
-        assert_eq!(check(&op, &Take(vec![cut, whole]), &[&Tensor::bytes(&shape, q, &mut rng)], DType::U8, Some(q)), applies);
-        assert_eq!(check(&op, &Take(vec![cut, whole]), &[&Tensor::floats(&shape, &mut rng)], DType::F32, None), applies);
+        assert_eq!(check(&op, &Take(cuts.clone()), &[&Tensor::bytes(&shape, q, &mut rng)], DType::U8, Some(q)), applies);
+        assert_eq!(check(&op, &Take(cuts), &[&Tensor::floats(&shape, &mut rng)], DType::F32, None), applies);
     }
     let backwards = vec![Cut::new(0, 4, 3, -1)];
     let x = Tensor::floats(&[6, 2], &mut rng);
