@@ -206,8 +206,24 @@ fn expect(got: &[Dim], wanted: &[Dim]) -> Result<()> {
 
 #[cold]
 #[inline(never)]
-fn attribute(what: &'static str, value: &dyn std::fmt::Debug, shape: &[Dim]) -> Box<ShapeError> {
-    Box::new(ShapeError::Attribute { what, value: format!("{value:?}"), shape: display(shape) })
+fn attribute(what: &'static str, value: &dyn std::fmt::Display, shape: &[Dim]) -> Box<ShapeError> {
+    Box::new(ShapeError::Attribute { what, value: value.to_string(), shape: display(shape) })
+}
+
+/// Numbers for a message; what is derived to print structures is much code.
+#[cold]
+#[inline(never)]
+fn list(numbers: &[usize]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    format!("[{}]", numbers.join(","))
+}
+
+#[cold]
+#[inline(never)]
+fn words(window: &Window) -> String {
+    let Window { kernel, strides, dilations, pads_begin, pads_end } = window;
+    let [kernel, strides, dilations, begin, end] = [kernel, strides, dilations, pads_begin, pads_end].map(|n| list(n));
+    format!("kernel {kernel} by {strides}, dilated {dilations}, padded {begin} and {end}")
 }
 
 #[cold]
@@ -244,10 +260,10 @@ fn check_window(window: &Window, shape: &[Dim]) -> Result<()> {
     const MOST: usize = 1 << 20;
     let fields = [window.kernel, window.strides, window.dilations];
     if fields.iter().flatten().any(|&v| v == 0 || v > MOST) || [window.pads_begin, window.pads_end].iter().flatten().any(|&v| v > MOST) {
-        return Err(attribute("a kernel, stride, dilation or pad", &window, shape));
+        return Err(attribute("a kernel, stride, dilation or pad", &words(window), shape));
     }
     if (0..2).any(|d| window.kernel[d].checked_mul(window.dilations[d]).is_none_or(|reach| reach > MOST)) {
-        return Err(attribute("kernel times dilation", &window, shape));
+        return Err(attribute("kernel times dilation", &words(window), shape));
     }
     Ok(())
 }
@@ -269,7 +285,7 @@ fn transpose(input: &[Dim], perm: &[usize]) -> Result<Shape> {
     let mut seen = vec![false; input.len()];
     let valid = perm.len() == input.len() && perm.iter().all(|&p| p < input.len() && !std::mem::replace(&mut seen[p], true));
     if !valid {
-        return Err(attribute("perm", &perm, input));
+        return Err(attribute("perm", &list(perm), input));
     }
     Ok(perm.iter().map(|&p| input[p].clone()).collect())
 }
@@ -302,7 +318,7 @@ fn slice(input: &[Dim], cuts: &[super::op::Cut]) -> Result<Shape> {
     let mut seen = vec![false; input.len()];
     for cut in cuts {
         if cut.axis >= input.len() || std::mem::replace(&mut seen[cut.axis], true) {
-            return Err(attribute("axis", &cut, input));
+            return Err(attribute("axis", &cut.axis, input));
         }
         let inside = |start: usize, len: usize, extent: usize| {
             let last = len.checked_sub(1).and_then(|n| isize::try_from(n).ok()).and_then(|n| n.checked_mul(cut.step));
@@ -314,7 +330,7 @@ fn slice(input: &[Dim], cuts: &[super::op::Cut]) -> Result<Shape> {
             _ => cut.len != Dim::Fixed(0),
         };
         if cut.step == 0 || !known {
-            return Err(attribute("cut", &cut, input));
+            return Err(attribute("cut", &format_args!("{} from {} on by {}", cut.len, cut.start, cut.step), input));
         }
         shape[cut.axis] = cut.len.clone();
     }
@@ -338,7 +354,8 @@ fn layer_norm(inputs: &[&[Dim]], epsilon: f32) -> Result<Shape> {
     let symbolic = || Box::new(ShapeError::Symbolic { axis, shape: display(x), what: "LayerNormalization" });
     let last = last.ok_or_else(symbolic)?;
     if !(epsilon.is_finite() && epsilon >= 0.0) {
-        return Err(attribute("epsilon", &epsilon, x));
+        // In words, as digits of floats are much code.
+        return Err(attribute("epsilon", &"negative or no number", x));
     }
     expect(inputs[1], &[Dim::Fixed(last)])?;
     expect(inputs[2], &[Dim::Fixed(last)])?;
@@ -347,7 +364,7 @@ fn layer_norm(inputs: &[&[Dim]], epsilon: f32) -> Result<Shape> {
 
 fn pad(input: &[Dim], before: &[usize], after: &[usize], mode: PadMode) -> Result<Shape> {
     if before.len() != input.len() || after.len() != input.len() {
-        return Err(attribute("pads", &(before, after), input));
+        return Err(attribute("pads", &format_args!("{} before and {} behind", list(before), list(after)), input));
     }
     let mut shape = input.to_vec();
     for axis in 0..input.len() {
@@ -362,7 +379,7 @@ fn pad(input: &[Dim], before: &[usize], after: &[usize], mode: PadMode) -> Resul
             (PadMode::Wrap, Some(extent)) => extent,
         };
         if before[axis] > most || after[axis] > most {
-            return Err(attribute("pads", &(before, after), input));
+            return Err(attribute("pads", &format_args!("{} before and {} behind", list(before), list(after)), input));
         }
         let total = before[axis].checked_add(after[axis]).and_then(|more| input[axis].plus(&Dim::Fixed(more)));
         shape[axis] = total.ok_or_else(|| extent_error(input))?;
@@ -424,7 +441,7 @@ fn pool(input: &[Dim], pool: &Pool) -> Result<Shape> {
     check_window(&pool.window, input)?;
     // Every window must see at least one element of the image.
     if (0..2).any(|d| pool.window.pads_begin[d] >= pool.window.reach(d) || pool.window.pads_end[d] >= pool.window.reach(d)) {
-        return Err(attribute("pads (not less than the kernel)", &pool.window, input));
+        return Err(attribute("pads (not less than the kernel)", &words(&pool.window), input));
     }
     let out = |d: usize| window_dim(&pool.window, d, extents[d], pool.ceil_mode).ok_or_else(|| extent_error(input));
     Ok(vec![n.clone(), out(0)?, out(1)?, c.into()])
@@ -432,7 +449,7 @@ fn pool(input: &[Dim], pool: &Pool) -> Result<Shape> {
 
 fn reduce(input: &[Dim], axes: &[usize], keep_dims: bool) -> Result<Shape> {
     if axes.windows(2).any(|w| w[0] >= w[1]) || axes.iter().any(|&a| a >= input.len()) {
-        return Err(attribute("axes", &axes, input));
+        return Err(attribute("axes", &list(axes), input));
     }
     if axes.iter().any(|&axis| input[axis] == Dim::Fixed(0)) {
         return Err(extent_error(input));
@@ -519,7 +536,7 @@ fn conv_transpose(inputs: &[&[Dim]], conv: &ConvTranspose) -> Result<Shape> {
 
 fn transposed_extents(window: &Window, extents: [&Dim; 2], output_padding: [usize; 2], shape: &[Dim]) -> Result<[Dim; 2]> {
     if (0..2).any(|d| output_padding[d] >= window.strides[d].max(window.dilations[d])) {
-        return Err(attribute("output_padding", &output_padding, shape));
+        return Err(attribute("output_padding", &list(&output_padding), shape));
     }
     let out = |d: usize| transposed_dim(window, d, extents[d], output_padding[d]).ok_or_else(|| extent_error(shape));
     Ok([out(0)?, out(1)?])

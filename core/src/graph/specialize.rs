@@ -99,7 +99,7 @@ impl Graph {
     /// # Errors
     /// [`GraphError`], naming the node that can't have operands of such sizes.
     pub fn specialized(&self, sizes: &Sizes) -> Result<Graph, GraphError> {
-        match self.with(|name| sizes.at(name).filter(|_| name != BATCH)) {
+        match self.with(&|name| sizes.at(name).filter(|_| name != BATCH)) {
             Ok(graph) if !graph.is_open() => Ok(graph),
             // Extents depend on the batch size in other ways than as multiples of it.
             _ => self.fixed(sizes),
@@ -111,14 +111,14 @@ impl Graph {
     /// # Errors
     /// Those of [`Graph::specialized`].
     pub fn fixed(&self, sizes: &Sizes) -> Result<Graph, GraphError> {
-        self.with(|name| sizes.at(name))
+        self.with(&|name| sizes.at(name))
     }
 
-    fn with(&self, size: impl Fn(&str) -> Option<i64>) -> Result<Graph, GraphError> {
+    fn with(&self, size: &dyn Fn(&str) -> Option<i64>) -> Result<Graph, GraphError> {
         let mut graph = self.clone();
         for id in &self.inputs {
             let shape = &mut graph.values[id.index()].shape;
-            if !shape.iter_mut().all(|dim| set(dim, &size)) {
+            if !shape.iter_mut().all(|dim| set(dim, size)) {
                 return Err(GraphError::BadValue { value: self.value(*id).name.clone(), what: "an extent is not known" });
             }
         }
@@ -127,7 +127,7 @@ impl Graph {
             let node = &mut nodes[index];
             let (op, name) = (node.op.name(), || if node.name.is_empty() { format!("#{index}") } else { node.name.clone() });
             let error = |what: &str| GraphError::Type { node: name(), op, what: what.to_owned() };
-            if !node.op.extents_mut().into_iter().all(|dim| set(dim, &size)) {
+            if !node.op.extents_mut().into_iter().all(|dim| set(dim, size)) {
                 return Err(error("an extent is not known, or is negative for inputs of this size"));
             }
             let shapes: Vec<&[Dim]> = node.inputs.iter().map(|id| &values[id.index()].shape[..]).collect();
