@@ -113,6 +113,8 @@ impl Backend for Bindings {
 struct Run;
 
 impl Visitor for Run {
+    const COMPACT: bool = true;
+
     fn visit<W: Split>(self, work: W, output: &mut OutputMut<'_>) {
         quaver_pool::work::run(pool(), work, output.view.bytes_mut(), |part| PLAIN.vectorize(part));
     }

@@ -22,12 +22,16 @@ use crate::tensor::DType;
 
 /// What is done with a kernel.
 pub trait Visitor {
+    /// Whether code is worth more than the time of what is short in networks, as [`Simd::COMPACT`](crate::kernel::simd::Simd::COMPACT)
+    /// says: then functions of f32 are left to the definition, which has them anyway.
+    const COMPACT: bool = false;
+
     /// Called with the kernel and the output that it is for.
     fn visit<W: Split>(self, work: W, output: &mut OutputMut<'_>);
 }
 
 /// Shows `visitor` the kernel of a node; `false` where there is none that takes it.
-pub fn visit(op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, visitor: impl Visitor) -> bool {
+pub fn visit<V: Visitor>(op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, visitor: V) -> bool {
     macro_rules! show {
         ($work:expr) => {
             match $work {
@@ -42,7 +46,7 @@ pub fn visit(op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, visito
     match op {
         Op::Binary { function } if output.view.view().dtype() == DType::U8 => show!(BinaryU8::new(*function, inputs, output)),
         Op::Binary { function } => show!(BinaryF32::new(*function, inputs, output)),
-        Op::Unary { function } => show!(UnaryF32::new(*function, inputs, output)),
+        Op::Unary { function } if const { !V::COMPACT } => show!(UnaryF32::new(*function, inputs, output)),
         Op::Table => show!(Table::new(inputs, output)),
         Op::Quantize { channels_last: false } => show!(Quantize::new(inputs, output)),
         Op::Quantize { channels_last: true } => show!(QuantizeTransposed::new(inputs, output)),
