@@ -4,10 +4,12 @@ mod conv;
 mod elementwise;
 mod gemm;
 mod pool;
+mod quantized;
 mod reduce;
 mod resize;
 mod shape;
 
+pub(super) use quantized::MICROSOFT;
 use quaver_core::graph::op::{UnaryFn, Window};
 use quaver_core::graph::{Dim, Op, ValueId};
 
@@ -19,13 +21,15 @@ use super::{Importer, NodeError, invalid, unsupported};
 /// Operation types that can be imported.
 #[rustfmt::skip]
 pub(super) const SUPPORTED: &[&str] = &[
-    "Abs", "Acos", "Acosh", "Add", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BatchNormalization", "Ceil", "Celu", "Clip",
-    "Concat", "Constant", "Conv", "ConvTranspose", "Cos", "Cosh", "DepthToSpace", "Div", "Dropout", "Elu", "Erf", "Exp",
-    "Flatten", "Floor", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu",
-    "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Mean", "Min", "Mish", "Mul", "Neg", "Pad", "Pow", "Reciprocal", "ReduceL1",
-    "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize",
-    "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth",
-    "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Transpose", "Unsqueeze", "Upsample",
+    "Abs", "Acos", "Acosh", "Add", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BatchNormalization", "Ceil", "Celu",
+    "Clip", "Concat", "Constant", "Conv", "ConvInteger", "ConvTranspose", "Cos", "Cosh", "DepthToSpace", "DequantizeLinear",
+    "Div", "Dropout", "DynamicQuantizeLinear", "Elu", "Erf", "Exp", "Flatten", "Floor", "Gelu", "Gemm", "GlobalAveragePool",
+    "GlobalMaxPool", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Log", "LogSoftmax", "MatMul", "MatMulInteger",
+    "Max", "MaxPool", "Mean", "Min", "Mish", "Mul", "Neg", "Pad", "Pow", "QLinearConv", "QLinearMatMul", "QuantizeLinear",
+    "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare",
+    "Relu", "Reshape", "Resize", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Slice", "Softmax", "Softplus",
+    "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Transpose",
+    "Unsqueeze", "Upsample",
 ];
 
 /// Operation types that are evaluated at import, on shapes and constants; on activations only in their trivial forms.
@@ -67,7 +71,7 @@ impl Importer<'_> {
         if let Some(value) = self.evaluate(&node.op_type, &inputs, &attrs)? {
             return Ok(vec![value]);
         }
-        let outputs = self.dispatch(&ctx)?;
+        let outputs = if self.moves_integers(&ctx) { self.move_integers(&ctx)? } else { self.dispatch(&ctx)? };
         match attrs.unknown() {
             Some(attribute) => unsupported(format!("attribute '{attribute}' is not supported")),
             None => Ok(outputs),
@@ -103,6 +107,11 @@ impl Importer<'_> {
             "DepthToSpace" | "SpaceToDepth" => self.space(ctx),
             "Identity" | "Dropout" | "Cast" => self.pass(ctx),
             "Constant" => self.constant_node(ctx),
+            "QuantizeLinear" => self.quantize_linear(ctx),
+            "DequantizeLinear" => self.dequantize_linear(ctx),
+            "DynamicQuantizeLinear" => self.dynamic_quantize(ctx),
+            "ConvInteger" | "MatMulInteger" => self.integer_product(ctx),
+            op if op.starts_with("QLinear") || op == "QGemm" => self.qlinear(ctx),
             "Shape" | "Size" | "ConstantOfShape" | "Range" | "Equal" | "Less" | "Greater" | "Where" | "Mod" => {
                 unsupported("it is only supported on shapes and constants, and an operand of this one is an activation")
             }
