@@ -133,7 +133,7 @@ impl Importer<'_> {
                 };
                 match data.iter().enumerate().map(real).collect() {
                     Some(data) => Ok(Val::floats(shape.clone(), data)),
-                    None => unsupported(format!("operand '{}' depends on the inputs' extents", ctx.node.input[x])),
+                    None => unsupported(format!("operand '{}' depends on the inputs' extents", label(ctx, x))),
                 }
             }
             Some(Val::Tensor(id)) => {
@@ -141,7 +141,7 @@ impl Importer<'_> {
                 let affine = self.affine(ctx, scale, zero, self.signed.contains(&id))?;
                 self.dequantize(ctx, x, affine, name).map(Val::Tensor)
             }
-            Some(_) => invalid(format!("operand '{}' should be integers", ctx.node.input[x])),
+            Some(_) => invalid(format!("operand '{}' should be integers", label(ctx, x))),
             None => invalid(format!("operand {x} is missing")),
         }
     }
@@ -149,7 +149,7 @@ impl Importer<'_> {
     /// Integer operand `x` as real numbers by parameters that may be others than it was made with.
     fn dequantize(&mut self, ctx: &Ctx<'_>, x: usize, (affine, signed): (Affine, bool), name: &str) -> Result<ValueId, NodeError> {
         let id = self.value(ctx, x)?;
-        let label = format!("operand '{}'", ctx.node.input[x]);
+        let label = format!("operand '{}'", label(ctx, x));
         let value = &mut self.net.graph.values[id.index()];
         if value.dtype != DType::U8 {
             return invalid(format!("{label} is {}, not an 8-bit integer", value.dtype));
@@ -176,7 +176,7 @@ impl Importer<'_> {
         if !ctx.has(i) {
             return Ok(None);
         }
-        let name = ctx.node.input[i].as_str();
+        let name = label(ctx, i);
         match self.kinds.get(name).and_then(|&kind| DataType::try_from(kind).ok()) {
             Some(DataType::Uint8) => Ok(Some(false)),
             Some(DataType::Int8) => Ok(Some(true)),
@@ -189,14 +189,14 @@ impl Importer<'_> {
     fn affine(&self, ctx: &Ctx<'_>, scale: usize, zero: usize, signed: bool) -> Result<(Affine, bool), NodeError> {
         let (shape, scales) = self.floats(ctx, scale)?;
         let [scale] = *scales else {
-            let name = &ctx.node.input[scale];
+            let name = label(ctx, scale);
             return unsupported(format!("scale '{name}' of an activation has shape {shape:?}; quantize activations per tensor"));
         };
         let signed = self.is_signed(ctx, zero)?.unwrap_or(signed);
         let zero = match self.ints(ctx, zero)?.as_deref() {
             None => 0,
             Some([zero]) => *zero,
-            Some(several) => return invalid(format!("zero point '{}' has {} numbers instead of one", ctx.node.input[zero], several.len())),
+            Some(several) => return invalid(format!("zero point '{}' has {} numbers instead of one", label(ctx, zero), several.len())),
         };
         let zero = u8::try_from(zero + shift(signed)).map_err(|_| format!("zero point {zero} is no 8-bit integer"))?;
         let affine = Affine { scale, zero_point: zero, q_max: 255 };
@@ -206,7 +206,7 @@ impl Importer<'_> {
     /// Parameters of a constant of that shape: one pair, or one a channel along `channel`.
     fn grid(&self, ctx: &Ctx<'_>, scale: usize, zero: usize, channel: i64, shape: &[usize]) -> Result<Grid, NodeError> {
         let (of, scales) = self.floats(ctx, scale)?;
-        let name = &ctx.node.input[scale];
+        let name = label(ctx, scale);
         if let Some(&bad) = scales.iter().find(|s| !(s.is_finite() && **s > 0.0)) {
             return bad_scale(bad);
         }
@@ -243,6 +243,11 @@ impl Grid {
         let channel = element / self.inner % self.channels;
         (self.scales[channel], self.zeros[channel])
     }
+}
+
+/// The name of operand `i`; none where the node has no such operand.
+fn label<'c>(ctx: &Ctx<'c>, i: usize) -> &'c str {
+    ctx.node.input.get(i).map_or("", String::as_str)
 }
 
 /// What an s8 integer is raised by.
