@@ -321,8 +321,7 @@ impl<'a> Emitter<'a> {
         let to = self.affine(group.output)?;
         let shape = PackedShape::conv([1, 1], channels, channels, channels).ok_or_else(|| self.too_long(node, channels))?;
         let scales = weights::symmetric(scale, channels, super::WeightScheme::PerChannel);
-        let w = weights::quantize(shape, scale, Some(shift), from.scale, from.zero_point, scales)
-            .map_err(|e| self.too_long(node, e.k))?;
+        let w = weights::quantize(shape, scale, Some(shift), from.scale, from.zero_point, scales).map_err(|e| self.too_long(node, e.k))?;
         let (lo, hi) = limits(group, to);
         let epilogue = Some(Epilogue { zero_point: to.zero_point, lo, hi, residual: None, table: false });
         let op = Op::QConv(QConv { window: Window::unit(), groups: channels, channels, pad_value: from.zero_point, epilogue });
@@ -358,8 +357,7 @@ impl<'a> Emitter<'a> {
             Some(scales) => scales,
             None => weights::symmetric(hwio, oc, self.plan.configs[i].weights),
         };
-        let w = weights::quantize(shape, hwio, bias, from.scale, from.zero_point, scales)
-            .map_err(|e| self.too_long(node, e.k))?;
+        let w = weights::quantize(shape, hwio, bias, from.scale, from.zero_point, scales).map_err(|e| self.too_long(node, e.k))?;
 
         let output_affine = if self.plan.regions.is_u8[node.outputs[0].index()] { Some(self.affine(group.output)?) } else { None };
         // What the accumulator is requantized to: the output, or what the fused table is applied to.

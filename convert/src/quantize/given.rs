@@ -50,8 +50,7 @@ impl Given {
     pub fn regions(&self, configs: &[NodeConfig]) -> Regions {
         let graph = &self.network.graph;
         let kinds: Vec<Kind> = graph.nodes.iter().zip(configs).map(|(n, _)| regions::kind(graph, n, true)).collect();
-        let reasons: Vec<Option<String>> =
-            (0..kinds.len()).map(|i| self.why_float(&graph.nodes[i], kinds[i], configs[i].scheme)).collect();
+        let reasons: Vec<Option<String>> = (0..kinds.len()).map(|i| self.why_float(&graph.nodes[i], kinds[i], configs[i].scheme)).collect();
         let quantized = reasons.iter().map(Option::is_none).collect();
         let is_u8 = self.affine.iter().map(Option::is_some).collect();
         Regions { kinds, quantized, reasons, is_u8 }

@@ -92,8 +92,11 @@ fn check_types(graph: &GraphProto) -> Result<(), ImportError> {
         .enumerate()
         .filter(|(_, n)| foreign(n) || !known(&n.op_type))
         .map(|(i, n)| {
-            let what =
-                if foreign(n) { format!("this operation of domain '{}' is not supported", n.domain) } else { "this operation is not supported".to_owned() };
+            let what = if foreign(n) {
+                format!("this operation of domain '{}' is not supported", n.domain)
+            } else {
+                "this operation is not supported".to_owned()
+            };
             Unsupported { node: node_name(n, i), op: n.op_type.clone(), what }
         })
         .collect();

@@ -258,3 +258,6 @@ fn shift(signed: bool) -> i64 {
 fn bad_scale<T>(scale: f32) -> Result<T, NodeError> {
     invalid(format!("its scale is {scale}, but has to be a positive normal number; calibrate the model anew, or leave that tensor float"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -38,7 +38,8 @@ impl Importer<'_> {
                 if ctx.inputs.len() < 5 || !(ctx.inputs.len() - 2).is_multiple_of(3) {
                     return invalid(format!("it has {} operands, not two and three for each tensor", ctx.inputs.len()));
                 }
-                let tensors: Result<Vec<_>, _> = (2..ctx.inputs.len()).step_by(3).map(|i| self.operand(ctx, [i, i + 1, i + 2], 0)).collect();
+                let tensors: Result<Vec<_>, _> =
+                    (2..ctx.inputs.len()).step_by(3).map(|i| self.operand(ctx, [i, i + 1, i + 2], 0)).collect();
                 self.between(ctx, "Concat", tensors?, [0, 1])
             }
             op => {
@@ -100,7 +101,8 @@ impl Importer<'_> {
             return invalid(format!("its bias has {} numbers, but there are {} scales of weights", bias.len(), w.len()));
         }
         let [x] = *x else { return invalid("the scale of its activations is not one number") };
-        let real = |(i, &b): (usize, &i64)| (b as f64 * f64::from(x) * f64::from(w[if w.len() == 1 { 0 } else { i }]) * f64::from(alpha)) as f32;
+        let real =
+            |(i, &b): (usize, &i64)| (b as f64 * f64::from(x) * f64::from(w[if w.len() == 1 { 0 } else { i }]) * f64::from(alpha)) as f32;
         Ok(Val::floats(vec![bias.len()], bias.iter().enumerate().map(real).collect()))
     }
 
