@@ -188,7 +188,6 @@ fn strip(mut network: Network) -> Given {
             value.dtype = DType::F32;
         }
     }
-    let (inputs, outputs) = (graph.inputs.clone(), graph.outputs.clone());
     let mut stands_for: Vec<ValueId> = (0..count as u32).map(ValueId).collect();
     let mut nodes = Vec::with_capacity(graph.nodes.len());
     for mut node in std::mem::take(&mut graph.nodes) {
@@ -199,25 +198,140 @@ fn strip(mut network: Network) -> Given {
         match node.op {
             Op::Dequantize => affine[y.index()] = affine[x.index()],
             // Nothing else reads x, and nothing has rounded it before.
-            Op::Quantize { .. } if affine[x.index()].is_none() && consumers[x.index()].len() == 1 && !outputs.contains(&x) => {
+            Op::Quantize { .. } if affine[x.index()].is_none() && consumers[x.index()].len() == 1 && !graph.outputs.contains(&x) => {
                 affine[x.index()] = affine[y.index()];
             }
             _ => {}
         }
         if matches!(node.op, Op::Quantize { .. } | Op::Dequantize) && affine[x.index()] == affine[y.index()] {
-            if !outputs.contains(&y) {
+            let output = graph.outputs.iter().position(|&o| o == y);
+            let taken = graph.inputs.contains(&x) || graph.outputs.contains(&x);
+            match output {
+                // Inputs and other outputs have names to keep.
+                Some(_) if taken => node.op = Op::Reshape { shape: graph.values[x.index()].shape.clone() },
+                Some(at) => {
+                    graph.outputs[at] = x;
+                    graph.values[x.index()].name = graph.values[y.index()].name.clone();
+                    integer[x.index()] = integer[y.index()];
+                }
+                None => {}
+            }
+            if output.is_none() || !taken {
                 stands_for[y.index()] = x;
                 continue;
             }
-            // An output has a name to keep.
-            node.op = Op::Reshape { shape: graph.values[x.index()].shape.clone() };
         }
         nodes.push(node);
     }
     graph.nodes = nodes;
     for (v, flag) in integer.iter_mut().enumerate() {
         let id = ValueId(v as u32);
-        *flag &= inputs.contains(&id) || outputs.contains(&id);
+        *flag &= graph.inputs.contains(&id) || graph.outputs.contains(&id);
     }
     Given { network, unrounded: vec![false; count], affine, integer }
+}
+
+#[cfg(test)]
+mod tests {
+    use quaver_core::graph::Dim;
+    use quaver_core::graph::check::check;
+    use quaver_core::graph::op::{Conv, Pool, Window};
+
+    use super::*;
+    use crate::quantize::qconfig::QConfigMapping;
+    use crate::quantize::{Decision, QuantizeError, quantize};
+
+    const A: Affine = Affine { scale: 0.05, zero_point: 100, q_max: 255 };
+    const B: Affine = Affine { scale: 0.25, zero_point: 10, q_max: 255 };
+
+    fn start() -> (Network, ValueId) {
+        let mut net = Network::new("n");
+        let x = net.input("x", DType::F32, vec![Dim::BATCH, 4.into(), 4.into(), 2.into()]);
+        (net, x)
+    }
+
+    /// x behind a Quantize and a Dequantize.
+    fn rounded(net: &mut Network, x: ValueId, affine: Affine) -> ValueId {
+        let q = net.push_typed(Op::Quantize { channels_last: false }, &[x], "q", "", DType::U8, Some(affine)).expect("fits");
+        net.push(Op::Dequantize, &[q], "d", "").expect("fits")
+    }
+
+    fn conv(net: &mut Network, x: ValueId, name: &str) -> ValueId {
+        let w = net.constant("w", &[1, 1, 2, 2], &[0.5f32, -0.75, 0.25, 1.0]);
+        net.push(Op::Conv(Conv { window: Window::unit(), groups: 1 }), &[x, w], name, name).expect("fits")
+    }
+
+    fn unary(net: &mut Network, x: ValueId, function: UnaryFn, name: &str) -> ValueId {
+        net.push(Op::Unary { function }, &[x], name, name).expect("fits")
+    }
+
+    fn converted(net: &Network) -> (Vec<&'static str>, Vec<Decision>) {
+        check(&net.graph).expect("a valid network");
+        let quantized = quantize(net, &QConfigMapping::default(), &|_| None).expect("it has all parameters");
+        (quantized.network.graph.nodes.iter().map(|n| n.op.name()).collect(), quantized.decisions)
+    }
+
+    #[test]
+    fn parameters_pass_what_keeps_the_order() {
+        // As NNCF writes it: only what convolutions read is rounded.
+        let (mut net, x) = start();
+        let v = rounded(&mut net, x, A);
+        let v = conv(&mut net, v, "conv1");
+        let v = unary(&mut net, v, UnaryFn::Relu, "relu");
+        let window = Window { kernel: [2, 2], ..Window::unit() };
+        let pool = Pool { function: PoolFn::Max, window, ceil_mode: false, count_include_pad: false };
+        let v = net.push(Op::Pool(pool), &[v], "pool", "pool").expect("fits");
+        let v = rounded(&mut net, v, B);
+        let y = conv(&mut net, v, "conv2");
+        net.output(y);
+        assert_eq!(converted(&net).0, ["Quantize", "QConv", "MaxPool", "QConv"]);
+    }
+
+    #[test]
+    fn what_is_also_read_unrounded_stays_real_as_well() {
+        let (mut net, x) = start();
+        let v = rounded(&mut net, x, A);
+        let v = conv(&mut net, v, "conv1");
+        let r = rounded(&mut net, v, B);
+        let y = conv(&mut net, r, "conv2");
+        let z = unary(&mut net, v, UnaryFn::Tanh, "z");
+        net.output(y);
+        net.output(z);
+        assert_eq!(converted(&net).0, ["Quantize", "QConv", "Quantize", "QConv", "Tanh"]);
+    }
+
+    #[test]
+    fn a_residual_is_fused_only_where_the_model_does_not_round_before() {
+        for before in [false, true] {
+            let (mut net, x) = start();
+            let x = rounded(&mut net, x, A);
+            let mut v = conv(&mut net, x, "conv");
+            if before {
+                v = rounded(&mut net, v, A);
+            }
+            let v = net.push(Op::Binary { function: BinaryFn::Add }, &[v, x], "add", "add").expect("fits");
+            let v = unary(&mut net, v, UnaryFn::Relu, "relu");
+            let v = rounded(&mut net, v, B);
+            let y = conv(&mut net, v, "last");
+            net.output(y);
+            let expected: &[&str] = if before { &["Quantize", "QConv", "Add", "Table", "QConv"] } else { &["Quantize", "QConv", "QConv"] };
+            assert_eq!(converted(&net).0, expected, "{before}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_parameters_stays_float_and_says_so() {
+        let (mut net, x) = start();
+        let v = rounded(&mut net, x, A);
+        let v = conv(&mut net, v, "conv1");
+        let v = unary(&mut net, v, UnaryFn::Sigmoid, "sigmoid");
+        let y = rounded(&mut net, v, B);
+        net.output(y);
+        let (ops, decisions) = converted(&net);
+        assert_eq!(ops, ["Quantize", "QConv", "Sigmoid", "Quantize", "Dequantize"]);
+        let reasons: Vec<&str> = decisions.iter().filter_map(|d| d.reason.as_deref()).collect();
+        assert!(reasons[0].contains("no quantization parameters for its operand 'conv1'"), "{reasons:?}");
+        let reduced = QConfigMapping::from_toml("[global]\nreduce_range = true").expect("valid");
+        assert_eq!(quantize(&net, &reduced, &|_| None).err(), Some(QuantizeError::ReducedRange));
+    }
 }
