@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::calibrate::{self, CalibrateError, Sample};
 use crate::import::{self, ImportError, ImportOptions};
+pub use crate::quantize::given::brings_parameters;
 use crate::quantize::qconfig::{QConfigMapping, Scheme};
 use crate::quantize::{self, Decision, QuantizeError};
 use crate::simplify::{self, SimplifyError};
@@ -53,7 +54,17 @@ pub struct Converted {
     pub samples: usize,
 }
 
-/// Calibrates and quantizes a float network. `progress` is called with the number of samples done.
+/// Quantizes a network that brings its own parameters ([`brings_parameters`]), or of which the mapping leaves everything float.
+///
+/// # Errors
+/// [`ConvertError::Quantize`], where calibration would be needed among others.
+pub fn convert_as_given(float: &Network, mapping: &QConfigMapping) -> Result<Converted, ConvertError> {
+    let quantized = quantize::quantize(float, mapping, &|_| None)?;
+    Ok(Converted { network: quantized.network, decisions: quantized.decisions, samples: 0 })
+}
+
+/// Calibrates and quantizes a float network. `progress` is called with the number of samples done. Parameters that the
+/// model brings itself hold; `samples` are then not looked at.
 ///
 /// # Errors
 /// [`ConvertError`] of calibration or quantization.
@@ -63,6 +74,9 @@ pub fn convert(
     mapping: &QConfigMapping,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Converted, ConvertError> {
+    if brings_parameters(float) {
+        return convert_as_given(float, mapping);
+    }
     mapping.check(&float.graph).map_err(QuantizeError::from)?;
     let producers = float.graph.producers();
     let observer = |id: ValueId| match producers[id.index()] {

@@ -93,20 +93,22 @@ impl Report {
     ) -> Self {
         let graph = &float.graph;
         let noise = |name: &str| agreements.get(name).map(Agreement::noise_to_signal);
-        let added: Vec<Option<f64>> = graph
+        // By name: a network with its own parameters has nodes that the quantizer takes out before it decides.
+        let added: BTreeMap<&str, f64> = graph
             .nodes
             .iter()
-            .map(|node| {
-                let own = noise(&graph.value(node.outputs[0]).name)?;
+            .filter_map(|node| {
+                let name = &graph.value(node.outputs[0]).name;
+                let own = noise(name)?;
                 let before = node.inputs.iter().filter_map(|&v| noise(&graph.value(v).name)).fold(0.0, f64::max);
-                Some((own - before).max(0.0))
+                Some((name.as_str(), (own - before).max(0.0)))
             })
             .collect();
-        let total: f64 = added.iter().flatten().sum();
-        let layers = decisions.iter().zip(&added).map(|(decision, added)| Layer {
+        let total: f64 = added.values().sum();
+        let layers = decisions.iter().map(|decision| Layer {
             decision: decision.clone(),
             figures: agreements.get(&decision.output).map(Agreement::figures),
-            share_of_error: added.filter(|_| total > 0.0).map(|a| a / total),
+            share_of_error: added.get(decision.output.as_str()).filter(|_| total > 0.0).map(|a| a / total),
         });
         let outputs = graph.outputs.iter().filter_map(|&id| {
             let value = graph.value(id);

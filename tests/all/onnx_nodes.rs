@@ -2,7 +2,7 @@
 //!
 //! The cases are those of Debian's `libonnx-testdata`, or of the folder that `QUAVER_ONNX_NODE_TESTS` names. Every case whose
 //! operation types are all supported has to pass, on the definition in `core::reference` and on burn; those left out stand in
-//! `onnx_nodes_excluded.toml` with the reason, and have to fail.
+//! `onnx_nodes_excluded.toml` with the reason, and have to fail. Integers are compared as numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -138,6 +138,9 @@ fn floats(tensor: &TensorProto) -> Option<HostTensor> {
         DataType::Float if tensor.raw_data.is_empty() => tensor.float_data.clone(),
         DataType::Float => tensor.raw_data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
         DataType::Double => tensor.raw_data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b) as f32).collect(),
+        DataType::Uint8 => tensor.raw_data.iter().map(|&q| f32::from(q)).collect(),
+        DataType::Int8 => tensor.raw_data.iter().map(|&q| f32::from(q as i8)).collect(),
+        DataType::Int32 => tensor.raw_data.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b) as f32).collect(),
         DataType::Float16 => tensor.raw_data.as_chunks::<2>().0.iter().map(|b| half(u16::from_le_bytes(*b))).collect(),
         _ => return None,
     };
@@ -167,18 +170,28 @@ fn compare(network: &Network, model: &ModelProto, inputs: &[TensorProto], output
         let tensor = inputs.iter().filter(|t| !t.name.is_empty()).find(|t| &t.name == name).or(inputs.get(index)).ok_or("no data")?;
         feeds.push(floats(tensor).ok_or("an input of integers")?);
     }
-    let views: Vec<TensorView<'_>> =
-        feeds.iter().map(|t| TensorView::from_slice(&t.shape, &t.data).ok_or("an input's size")).collect::<Result<_, _>>()?;
+    let bytes: Vec<Vec<u8>> = feeds.iter().map(|t| t.data.iter().map(|&x| x as u8).collect()).collect();
+    let mut views = Vec::with_capacity(feeds.len());
+    for ((&id, feed), bytes) in graph.inputs.iter().zip(&feeds).zip(&bytes) {
+        let view = match graph.value(id).dtype {
+            DType::F32 => TensorView::from_slice(&feed.shape, &feed.data),
+            DType::U8 => TensorView::from_slice(&feed.shape, bytes),
+            _ => return Err("an input of integers".to_owned()),
+        };
+        views.push(view.ok_or("an input's size")?);
+    }
     let plan = Plan::new(graph, 1, 1 << 30).map_err(|e| e.to_string())?;
     let mut executor = Executor::new(plan, 0).map_err(|e| e.to_string())?;
     executor.run(graph, network, &Reference, &views, None).map_err(|e| e.to_string())?;
     for (i, expected) in outputs.iter().enumerate() {
         let view = executor.output(graph, i).ok_or("an output is missing")?;
-        if view.dtype() != DType::F32 {
-            return Err(format!("an output of {}", view.dtype()));
-        }
+        let got = match view.dtype() {
+            DType::F32 => view.as_slice::<f32>().unwrap_or_default().to_vec(),
+            DType::U8 => view.as_slice::<u8>().unwrap_or_default().iter().map(|&q| f32::from(q)).collect(),
+            other => return Err(format!("an output of {other}")),
+        };
         let expected = floats(expected).ok_or("an output of integers")?;
-        close(view.as_slice().unwrap_or_default(), view.shape(), &expected).map_err(|e| format!("reference, output {i}: {e}"))?;
+        close(&got, view.shape(), &expected).map_err(|e| format!("reference, output {i}: {e}"))?;
     }
     let runner = FloatRunner::new(network).map_err(|e| e.to_string())?;
     let results = runner.run(&feeds, &mut |_, _, _| {}).map_err(|e| e.to_string())?;

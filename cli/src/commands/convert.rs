@@ -16,13 +16,15 @@ use crate::{data, ui};
 /// Quantize an ONNX network into a .qvr file
 ///
 /// Calibration runs the float network on samples like those it will see, and chooses the range of every activation from
-/// what it observes; a few dozen to a few hundred samples do. Random samples only serve to measure speed.
+/// what it observes; a few dozen to a few hundred samples do. Random samples only serve to measure speed. A network that is
+/// quantized already (QDQ or QOperator) keeps its own parameters and needs no samples; samples then only serve to measure.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   quaver convert net.onnx -o net.qvr --calibrate samples.npz
   quaver convert net.onnx -o net.qvr --calibrate-images photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
   quaver convert net.onnx -o net.qvr --calibrate samples.npz --qconfig mapping.toml --report report.json
+  quaver convert quantized.onnx -o net.qvr
 
 A qconfig mapping (TOML) says what holds globally, by operation type, by regular expression, by name:
   [global]
@@ -36,7 +38,7 @@ A qconfig mapping (TOML) says what holds globally, by operation type, by regular
   [names.\"features/0/conv\"]
   observer = \"minmax\"")]
 pub struct Args {
-    /// The float network
+    /// The network, float or quantized
     input: PathBuf,
     /// The file to write
     #[arg(short, long, value_name = "OUT.qvr")]
@@ -66,7 +68,7 @@ pub struct Args {
 }
 
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 struct Calibration {
     /// Samples: one array for each input, samples along the first axis
     #[arg(long, value_name = "FILE.npz")]
@@ -77,6 +79,12 @@ struct Calibration {
     /// Random samples, for measuring speed only
     #[arg(long, value_name = "N")]
     calibrate_random: Option<usize>,
+}
+
+impl Calibration {
+    fn is_given(&self) -> bool {
+        self.calibrate.is_some() || self.calibrate_images.is_some() || self.calibrate_random.is_some()
+    }
 }
 
 /// Samples on which the report's figures are measured.
@@ -103,30 +111,43 @@ pub fn run(args: &Args) -> Result<()> {
     let float = quaver_convert::load(&args.input, &options).with_context(|| format!("cannot read '{}'", args.input.display()))?;
     spinner.finish_and_clear();
 
-    let samples = data::samples(
-        &float.graph,
-        args.calibration.calibrate.as_deref(),
-        args.calibration.calibrate_images.as_deref(),
-        args.calibration.calibrate_random,
-        &args.images,
-        args.calibrate_limit,
-    )?;
     let mut kept: Vec<Sample> = Vec::new();
-    let count = samples.len();
-    if count == 0 {
-        bail!("there are no calibration samples; give at least one");
-    }
-    let keep = if args.report.is_some() { MEASURED } else { 1 };
-    let bar = ui::progress("calibrate", count);
-    let watched = samples.iter().inspect(|sample: &Result<Sample, CalibrateError>| {
-        if let Ok(sample) = sample
-            && kept.len() < keep
-        {
-            kept.push(sample.clone());
+    let converted = if args.calibration.is_given() {
+        let samples = data::samples(
+            &float.graph,
+            args.calibration.calibrate.as_deref(),
+            args.calibration.calibrate_images.as_deref(),
+            args.calibration.calibrate_random,
+            &args.images,
+            args.calibrate_limit,
+        )?;
+        let keep = if args.report.is_some() { MEASURED } else { 1 };
+        if quaver_convert::brings_parameters(&float) {
+            for sample in samples.iter().take(keep) {
+                kept.push(sample?);
+            }
         }
-    });
-    let converted = quaver_convert::convert(&float, watched, &mapping, &mut |done| bar.set_position(done as u64))?;
-    bar.finish_and_clear();
+        let bar = ui::progress("calibrate", samples.len());
+        let watched = samples.iter().inspect(|sample: &Result<Sample, CalibrateError>| {
+            if let Ok(sample) = sample
+                && kept.len() < keep
+            {
+                kept.push(sample.clone());
+            }
+        });
+        let converted = quaver_convert::convert(&float, watched, &mapping, &mut |done| bar.set_position(done as u64))?;
+        bar.finish_and_clear();
+        converted
+    } else {
+        if !quaver_convert::brings_parameters(&float) && mapping.global.scheme == Scheme::Static {
+            bail!(
+                "the network brings no quantization parameters for its activations (it is float, or quantizes them dynamically); \
+                 give samples with --calibrate, --calibrate-images or --calibrate-random, or keep it float with a qconfig mapping \
+                 ([global] scheme = \"float\")"
+            );
+        }
+        quaver_convert::convert_as_given(&float, &mapping)?
+    };
 
     let mut metadata = Metadata::new();
     metadata.extend(args.images.metadata(args.calibration.calibrate_images.is_some())?);
@@ -164,5 +185,9 @@ fn print(args: &Args, report: &Report, written: u64, read: u64) {
         }
         println!("{table}");
     }
-    println!("calibrated on {} samples, figures measured on {} of them", report.calibration_samples, report.measured_samples);
+    match (report.calibration_samples, report.measured_samples) {
+        (0, 0) => println!("parameters are the model's own; give samples (--calibrate, …) to measure agreement"),
+        (0, measured) => println!("parameters are the model's own, figures measured on {measured} samples"),
+        (samples, measured) => println!("calibrated on {samples} samples, figures measured on {measured} of them"),
+    }
 }

@@ -50,7 +50,7 @@ pub enum RunError {
         /// What was given.
         got: String,
     },
-    /// A graph that is not float.
+    /// A graph that is not float. What stands between a Quantize and a Dequantize may be u8.
     #[error("value '{value}' is {dtype}; only float networks run on burn")]
     NotFloat {
         /// The value.
@@ -105,7 +105,9 @@ impl<B: Backend> FloatRunner<B> {
     pub fn on(network: &Network, device: B::Device) -> Result<Self, RunError> {
         let graph = &network.graph;
         let activations = graph.nodes.iter().flat_map(|n| n.inputs.iter().chain(&n.outputs)).chain(&graph.inputs);
-        if let Some(&id) = activations.into_iter().find(|&&id| !matches!(graph.value(id).dtype, DType::F32 | DType::I64)) {
+        let rounded = |id: ValueId| graph.value(id).dtype == DType::U8 && graph.value(id).quant.is_some();
+        let known = |id: ValueId| matches!(graph.value(id).dtype, DType::F32 | DType::I64) || rounded(id);
+        if let Some(&id) = activations.into_iter().find(|&&id| !known(id)) {
             let value = graph.value(id);
             return Err(RunError::NotFloat { value: value.name.clone(), dtype: value.dtype });
         }
@@ -118,7 +120,8 @@ impl<B: Backend> FloatRunner<B> {
         Ok(runner)
     }
 
-    /// Runs the network. `observe` is called with every input and every node's output. Returns the outputs, in order.
+    /// Runs the network. `observe` is called with every real input and every node's real output. Returns the outputs, in order;
+    /// u8 ones as the numbers that the bytes are.
     ///
     /// # Errors
     /// [`RunError`] where an input doesn't fit or the device fails.
@@ -126,13 +129,22 @@ impl<B: Backend> FloatRunner<B> {
         let graph = &self.sized(inputs)?;
         let mut values: Vec<Option<HostTensor>> = vec![None; graph.values.len()];
         for (&id, input) in graph.inputs.iter().zip(inputs) {
-            observe(id, &input.data, &input.shape);
+            if graph.value(id).dtype == DType::F32 {
+                observe(id, &input.data, &input.shape);
+            }
             values[id.index()] = Some(input.clone());
         }
         for (node, dead) in graph.nodes.iter().zip(&self.dead) {
             let operands: Vec<HostTensor> = node.inputs.iter().map(|&id| self.host(&values, id)).collect();
-            let result = self.node(node, &graph.value(node.outputs[0]).shape, operands)?;
-            observe(node.outputs[0], &result.data, &result.shape);
+            let output = graph.value(node.outputs[0]);
+            let result = match (&node.op, output.quant, graph.value(node.inputs[0]).quant) {
+                (Op::Quantize { .. }, Some(affine), _) => mapped(operands, |x| f32::from(affine.quantize(x))),
+                (Op::Dequantize, _, Some(affine)) => mapped(operands, |x| affine.dequantize(x as u8)),
+                _ => self.node(node, &output.shape, operands)?,
+            };
+            if output.dtype == DType::F32 {
+                observe(node.outputs[0], &result.data, &result.shape);
+            }
             values[node.outputs[0].index()] = Some(result);
             for id in dead {
                 values[id.index()] = None;
@@ -297,6 +309,13 @@ fn to_nchw<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
 
 fn from_nchw<B: Backend>(x: FloatTensor<B>) -> FloatTensor<B> {
     B::float_permute(x, &[0, 2, 3, 1])
+}
+
+/// The first operand, each element mapped.
+fn mapped(operands: Vec<HostTensor>, f: impl Fn(f32) -> f32) -> HostTensor {
+    let mut tensor = operands.into_iter().next().unwrap_or(HostTensor { shape: vec![0], data: Vec::new() });
+    tensor.data.iter_mut().for_each(|x| *x = f(*x));
+    tensor
 }
 
 /// The definition, on operands and a result of such types.

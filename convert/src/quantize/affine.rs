@@ -21,6 +21,8 @@ pub struct Classes {
     range: Vec<Option<(f32, f32)>>,
     /// Whether every member is read once at most.
     exclusive: Vec<bool>,
+    /// Parameters that hold whatever the range.
+    given: Vec<Option<Affine>>,
 }
 
 impl Classes {
@@ -29,7 +31,7 @@ impl Classes {
         let consumers = graph.consumers();
         let n = graph.values.len();
         let exclusive = (0..n).map(|v| consumers[v].len() <= 1).collect();
-        let mut classes = Self { parent: (0..n).collect(), range: vec![None; n], exclusive };
+        let mut classes = Self { parent: (0..n).collect(), range: vec![None; n], exclusive, given: Vec::new() };
         for input in &graph.inputs {
             classes.range[input.index()] = range(input.index());
         }
@@ -56,8 +58,16 @@ impl Classes {
         classes
     }
 
-    /// The parameters of a value; `None` where calibration saw no range.
+    /// Every value by itself, with the parameters that the model gives.
+    pub fn given(affine: &[Option<Affine>]) -> Self {
+        Self { parent: Vec::new(), range: Vec::new(), exclusive: Vec::new(), given: affine.to_vec() }
+    }
+
+    /// The parameters of a value; `None` where calibration saw no range, or the model gives none.
     pub fn affine(&self, value: usize, q_max: u8) -> Option<Affine> {
+        if !self.given.is_empty() {
+            return self.given[value];
+        }
         let (min, max) = self.range[self.find(value)]?;
         Some(Affine::from_range(min, max, q_max))
     }

@@ -11,6 +11,7 @@ use quaver_core::tensor::DType;
 use super::QuantizeError;
 use super::affine::Classes;
 use super::fusion::{Group, Groups};
+use super::given::Given;
 use super::qconfig::NodeConfig;
 use super::regions::{Kind, Regions};
 use super::weights::{self, QuantizedWeights};
@@ -24,6 +25,8 @@ pub(super) struct Plan<'a> {
     pub classes: &'a Classes,
     /// The calibrated range of a value.
     pub range: &'a dyn Fn(usize) -> Option<(f32, f32)>,
+    /// What the model says, where it says it.
+    pub given: Option<&'a Given>,
     pub q_max: u8,
 }
 
@@ -46,8 +49,15 @@ pub(super) fn emit(plan: &Plan<'_>) -> Result<Network, QuantizeError> {
     let mut emitter = Emitter { plan, out: Network::new(graph.name.clone()), forms: vec![Forms::default(); graph.values.len()] };
     for &id in &graph.inputs {
         let value = graph.value(id);
-        let new = emitter.out.input(value.name.clone(), value.dtype, value.shape.clone());
-        emitter.forms[id.index()].real = Some(new);
+        let integer = emitter.is_integer(id);
+        let new = emitter.out.input(value.name.clone(), if integer { DType::U8 } else { value.dtype }, value.shape.clone());
+        if integer {
+            emitter.out.graph.values[new.index()].quant = Some(emitter.affine(id)?);
+            emitter.forms[id.index()].integer = Some(new);
+        } else {
+            emitter.forms[id.index()].real = Some(new);
+            emitter.round(id)?;
+        }
     }
     for (i, node) in graph.nodes.iter().enumerate() {
         let Some(group) = plan.groups.groups[i] else { continue };
@@ -58,8 +68,9 @@ pub(super) fn emit(plan: &Plan<'_>) -> Result<Network, QuantizeError> {
         }
     }
     for &id in &graph.outputs {
-        let real = emitter.real(id)?;
-        emitter.out.output(real);
+        let new = if emitter.is_integer(id) { emitter.integer(id)? } else { emitter.real(id)? };
+        emitter.out.graph.values[new.index()].name = graph.value(id).name.clone();
+        emitter.out.output(new);
     }
     emitter.out.compact();
     Ok(emitter.out)
@@ -84,6 +95,20 @@ impl<'a> Emitter<'a> {
     fn affine(&self, id: ValueId) -> Result<Affine, QuantizeError> {
         let missing = || QuantizeError::NoRange { value: self.name(id).to_owned() };
         self.plan.classes.affine(id.index(), self.plan.q_max).ok_or_else(missing)
+    }
+
+    /// Whether an input or output is u8 in the model.
+    fn is_integer(&self, id: ValueId) -> bool {
+        self.plan.given.is_some_and(|g| g.integer[id.index()])
+    }
+
+    /// Rounds a real value where the model says so: nothing reads it as it was.
+    fn round(&mut self, id: ValueId) -> Result<(), QuantizeError> {
+        if self.plan.given.is_some_and(|g| g.affine[id.index()].is_some()) {
+            self.integer(id)?;
+            self.forms[id.index()].real = None;
+        }
+        Ok(())
     }
 
     /// The value as u8 with its class's parameters.
@@ -136,9 +161,16 @@ impl<'a> Emitter<'a> {
     fn float(&mut self, node: &Node) -> Result<(), QuantizeError> {
         let inputs = node.inputs.iter().map(|&id| self.real(id)).collect::<Result<Vec<_>, _>>()?;
         let output = node.outputs[0];
-        let new = self.out.push(node.op.clone(), &inputs, &node.name, self.name(output))?;
+        if let Op::Quantize { .. } = node.op {
+            // Where two parts of the model read a value differently rounded.
+            let affine = self.affine(output)?;
+            return self.finish(Op::Quantize { channels_last: false }, &inputs, node, output, Some(affine));
+        }
+        let rounded = self.plan.given.is_some_and(|g| g.affine[output.index()].is_some());
+        let name = if rounded && self.graph().outputs.contains(&output) { "" } else { self.name(output) };
+        let new = self.out.push(node.op.clone(), &inputs, &node.name, name)?;
         self.forms[output.index()].real = Some(new);
-        Ok(())
+        self.round(output)
     }
 
     fn quantized(&mut self, i: usize, node: &Node, group: Group) -> Result<(), QuantizeError> {
@@ -147,7 +179,7 @@ impl<'a> Emitter<'a> {
             Kind::Mean => self.keep(node, group, self.plan.regions.is_u8[node.outputs[0].index()]),
             Kind::Move => match node.op {
                 Op::Concat { .. } => self.concat(node, group),
-                _ => self.keep(node, group, true),
+                _ => self.move_bytes(node, group),
             },
             Kind::Light | Kind::Never(_) => match &node.op {
                 Op::Unary { function } => {
@@ -179,6 +211,16 @@ impl<'a> Emitter<'a> {
         let x = self.integer(node.inputs[0])?;
         let affine = if to_u8 { Some(self.affine(group.output)?) } else { None };
         self.finish(node.op.clone(), &[x], node, group.output, affine)
+    }
+
+    /// Bytes as they are. Only the model itself can ask for other parameters behind than before; they are changed first.
+    fn move_bytes(&mut self, node: &Node, group: Group) -> Result<(), QuantizeError> {
+        let (own, affine) = (self.affine(node.inputs[0])?, self.affine(group.output)?);
+        let mut x = self.integer(node.inputs[0])?;
+        if own != affine {
+            x = self.requantize(x, own, affine, &node.name)?;
+        }
+        self.finish(node.op.clone(), &[x], node, group.output, Some(affine))
     }
 
     fn concat(&mut self, node: &Node, group: Group) -> Result<(), QuantizeError> {
@@ -278,8 +320,8 @@ impl<'a> Emitter<'a> {
         let from = self.affine(x)?;
         let to = self.affine(group.output)?;
         let shape = PackedShape::conv([1, 1], channels, channels, channels).ok_or_else(|| self.too_long(node, channels))?;
-        let w = weights::quantize(shape, scale, Some(shift), from.scale, from.zero_point, super::WeightScheme::PerChannel)
-            .map_err(|e| self.too_long(node, e.k))?;
+        let scales = weights::symmetric(scale, channels, super::WeightScheme::PerChannel);
+        let w = weights::quantize(shape, scale, Some(shift), from.scale, from.zero_point, scales).map_err(|e| self.too_long(node, e.k))?;
         let (lo, hi) = limits(group, to);
         let epilogue = Some(Epilogue { zero_point: to.zero_point, lo, hi, residual: None, table: false });
         let op = Op::QConv(QConv { window: Window::unit(), groups: channels, channels, pad_value: from.zero_point, epilogue });
@@ -311,12 +353,16 @@ impl<'a> Emitter<'a> {
             return Err(QuantizeError::BadWeight { node: node.name.clone(), value: *bad });
         }
         let bias = node.inputs.get(2).and_then(|&b| network.elements::<f32>(b));
-        let w = weights::quantize(shape, hwio, bias, from.scale, from.zero_point, self.plan.configs[i].weights)
-            .map_err(|e| self.too_long(node, e.k))?;
+        let scales = match self.plan.given.and_then(|g| g.weight_scales(node)) {
+            Some(scales) => scales,
+            None => weights::symmetric(hwio, oc, self.plan.configs[i].weights),
+        };
+        let w = weights::quantize(shape, hwio, bias, from.scale, from.zero_point, scales).map_err(|e| self.too_long(node, e.k))?;
 
         let output_affine = if self.plan.regions.is_u8[node.outputs[0].index()] { Some(self.affine(group.output)?) } else { None };
         // What the accumulator is requantized to: the output, or what the fused table is applied to.
         let target = match (group.table, output_affine) {
+            (Some((_, before)), Some(_)) if self.plan.given.is_some() => Some(self.affine(before)?),
             (Some((function, before)), Some(after)) => {
                 let (min, max) =
                     (self.plan.range)(before.index()).ok_or_else(|| QuantizeError::NoRange { value: self.name(before).to_owned() })?;

@@ -3,6 +3,7 @@
 use quaver_core::graph::op::{BinaryFn, UnaryFn};
 use quaver_core::graph::{Graph, Op, ValueId};
 
+use super::given::Given;
 use super::regions::{Kind, Regions};
 
 /// A node together with what was fused behind it.
@@ -25,8 +26,11 @@ pub struct Groups {
     pub groups: Vec<Option<Group>>,
 }
 
-/// Fuses, in order of execution, what only the node itself feeds.
-pub fn fuse(graph: &Graph, regions: &Regions) -> Groups {
+/// Fuses, in order of execution, what only the node itself feeds. Where the model brings parameters (`given`), no rounding that
+/// it asks for is left out.
+pub fn fuse(graph: &Graph, regions: &Regions, given: Option<&Given>) -> Groups {
+    let unrounded = |v: ValueId| given.is_none_or(|g| g.unrounded[v.index()]);
+    let as_one = |a: ValueId, b: ValueId| given.is_none_or(|g| g.affine[a.index()] == g.affine[b.index()]);
     let consumers = graph.consumers();
     let mut absorbed = vec![false; graph.nodes.len()];
     // The node index from which a value is there, once groups are formed.
@@ -50,6 +54,7 @@ pub fn fuse(graph: &Graph, regions: &Regions) -> Groups {
             && heavy
             && let Some((c, residual)) = only_consumer(group.output).and_then(|c| Some((c, residual_of(graph, c, group.output)?)))
             && regions.is_u8[residual.index()]
+            && unrounded(group.output)
             && ready[residual.index()] <= i
         {
             absorbed[c] = true;
@@ -69,12 +74,12 @@ pub fn fuse(graph: &Graph, regions: &Regions) -> Groups {
                 };
                 match limits {
                     _ if group.table.is_some() => break,
-                    Some((lo, hi)) => {
+                    Some((lo, hi)) if as_one(group.output, graph.nodes[c].outputs[0]) => {
                         let (a, b) = group.clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
                         group.clamp = Some((a.max(lo).min(hi), b.max(lo).min(hi)));
                     }
-                    None if heavy => group.table = Some((function, group.output)),
-                    None => break,
+                    _ if heavy => group.table = Some((function, group.output)),
+                    _ => break,
                 }
                 absorbed[c] = true;
                 group.output = graph.nodes[c].outputs[0];

@@ -3,6 +3,7 @@
 //! | module | step |
 //! |---|---|
 //! | [`qconfig`] | what the user asked for, node by node |
+//! | [`given`] | parameters that the model brings, in place of calibrated ones |
 //! | [`regions`] | which nodes become integer operations, and why others don't |
 //! | [`fusion`] | what goes into an epilogue |
 //! | [`affine`] | scale and zero point of every u8 value |
@@ -13,6 +14,8 @@ pub mod affine;
 mod emit;
 mod entry;
 pub mod fusion;
+pub mod given;
+mod grid;
 pub mod qconfig;
 pub mod regions;
 pub mod weights;
@@ -22,6 +25,7 @@ use quaver_core::graph::check::GraphError;
 use serde::Serialize;
 use thiserror::Error;
 
+use given::Given;
 use qconfig::{QConfigError, QConfigMapping, Scheme, WeightScheme};
 use regions::Kind;
 
@@ -45,6 +49,9 @@ pub enum QuantizeError {
         /// Number of products.
         k: usize,
     },
+    /// Fewer integers than the model's own parameters use.
+    #[error("reduce_range needs parameters of its own, but the model brings parameters for 8 bits; convert the float model instead")]
+    ReducedRange,
     /// A weight that is no number.
     #[error("node '{node}' has a weight of {value}; the float model is damaged")]
     BadWeight {
@@ -92,7 +99,8 @@ pub struct Quantized {
     pub decisions: Vec<Decision>,
 }
 
-/// Quantizes `network`. `range` gives the calibrated (min, max) of a value, by its index.
+/// Quantizes `network`. `range` gives the calibrated (min, max) of a value, by its index; it is not asked where the model
+/// brings its own parameters ([`given::brings_parameters`]), which then hold.
 ///
 /// # Errors
 /// [`QuantizeError`].
@@ -101,14 +109,31 @@ pub fn quantize(
     mapping: &QConfigMapping,
     range: &dyn Fn(usize) -> Option<(f32, f32)>,
 ) -> Result<Quantized, QuantizeError> {
+    let given = Given::read(network);
+    let network = given.as_ref().map_or(network, |given| &given.network);
     let graph = &network.graph;
     mapping.check(graph)?;
+    if given.is_some() && mapping.global.reduce_range {
+        return Err(QuantizeError::ReducedRange);
+    }
     let configs: Vec<_> = graph.nodes.iter().map(|n| mapping.of(n)).collect();
-    let regions = regions::decide(graph, &configs);
-    let groups = fusion::fuse(graph, &regions);
-    let classes = affine::Classes::new(graph, &regions, &groups, range);
+    let regions = given.as_ref().map_or_else(|| regions::decide(graph, &configs), |given| given.regions(&configs));
+    let groups = fusion::fuse(graph, &regions, given.as_ref());
+    let classes = match &given {
+        Some(given) => affine::Classes::given(&given.affine),
+        None => affine::Classes::new(graph, &regions, &groups, range),
+    };
     let q_max = if mapping.global.reduce_range { 127 } else { 255 };
-    let plan = emit::Plan { network, configs: &configs, regions: &regions, groups: &groups, classes: &classes, range, q_max };
+    let plan = emit::Plan {
+        network,
+        configs: &configs,
+        regions: &regions,
+        groups: &groups,
+        classes: &classes,
+        range,
+        given: given.as_ref(),
+        q_max,
+    };
     let mut quantized = emit::emit(&plan)?;
     entry::merge_transposes(&mut quantized);
     quaver_core::graph::check::check(&quantized.graph)?;

@@ -103,7 +103,8 @@ pub fn activations<'a>(graph: &'a Graph, node: &'a Node) -> impl Iterator<Item =
     node.inputs.iter().map(|v| v.index()).filter(|&v| graph.values[v].constant.is_none())
 }
 
-fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
+/// What `node` is; `explicit` if it was asked for by itself.
+pub(super) fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
     let constant = |i: usize| node.inputs.get(i).is_none_or(|&v| graph.value(v).constant.is_some());
     if node.inputs.iter().chain(&node.outputs).any(|&v| graph.value(v).dtype != DType::F32) {
         return Kind::Never("it works on integers already");

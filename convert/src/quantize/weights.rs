@@ -22,10 +22,24 @@ pub struct TooLong {
     pub k: usize,
 }
 
-/// Quantizes HWIO weights `[kh·kw][ic of a group][oc]` and a bias `[oc]` for an input of scale `x_scale` and zero point
-/// `x_zero`.
+/// Scales of symmetric weights, s_w = max|w| / 127; 0 for a channel that is zero. Channel of element i: i mod `channels`.
+pub fn symmetric(hwio: &[f32], channels: usize, scheme: WeightScheme) -> Vec<f64> {
+    let mut largest = vec![0f64; channels];
+    for (i, &w) in hwio.iter().enumerate() {
+        let slot = &mut largest[i % channels];
+        *slot = slot.max(f64::from(w.abs()));
+    }
+    if scheme == WeightScheme::PerTensor {
+        let most = largest.iter().copied().fold(0.0, f64::max);
+        largest.fill(most);
+    }
+    largest.into_iter().map(|most| most / 127.0).collect()
+}
+
+/// Quantizes HWIO weights `[kh·kw][ic of a group][oc]`, of a scale s_w each output channel, and a bias `[oc]` for an input of
+/// scale `x_scale` and zero point `x_zero`.
 ///
-/// Weights: symmetric, s_w = max|w| / 127, q = rne(w / s_w), in ±127. Bias: rne(b / (s_x·s_w)) − z_x·Σq. A channel whose
+/// Weights: q = rne(w / s_w). Bias: rne(b / (s_x·s_w)) − z_x·Σq. A channel whose
 /// bias would not fit (weights near zero, bias not) gets a larger s_w: its weights then round to less, its bias is kept.
 ///
 /// # Errors
@@ -36,7 +50,7 @@ pub fn quantize(
     bias: Option<&[f32]>,
     x_scale: f32,
     x_zero: u8,
-    scheme: WeightScheme,
+    mut scales: Vec<f64>,
 ) -> Result<QuantizedWeights, TooLong> {
     let channels = shape.groups * shape.output_channels;
     let k = shape.taps * shape.input_channels;
@@ -48,25 +62,16 @@ pub fn quantize(
     if room < 1 << 24 {
         return Err(TooLong { k });
     }
-    let mut largest = vec![0f64; channels];
-    for (i, &w) in hwio.iter().enumerate() {
-        let slot = &mut largest[i % channels];
-        *slot = slot.max(f64::from(w.abs()));
-    }
-    if scheme == WeightScheme::PerTensor {
-        let most = largest.iter().copied().fold(0.0, f64::max);
-        largest.fill(most);
-    }
     let x_scale = f64::from(x_scale);
     let bias_of = |n: usize| bias.map_or(0.0, |b| f64::from(b[n]));
-    let scales: Vec<f64> = (0..channels)
-        .map(|n| {
-            let scale = if largest[n] > 0.0 { largest[n] / 127.0 } else { 1.0 };
-            scale.max(bias_of(n).abs() / (x_scale * room as f64))
-        })
-        .collect();
+    for (n, scale) in scales.iter_mut().enumerate() {
+        *scale = scale.max(bias_of(n).abs() / (x_scale * room as f64));
+        if *scale == 0.0 {
+            *scale = 1.0;
+        }
+    }
     let integers: Vec<i8> =
-        hwio.iter().enumerate().map(|(i, &w)| libm::rint(f64::from(w) / scales[i % channels]).clamp(-127.0, 127.0) as i8).collect();
+        hwio.iter().enumerate().map(|(i, &w)| libm::rint(f64::from(w) / scales[i % channels]).clamp(-128.0, 127.0) as i8).collect();
     let mut sums = vec![0i64; channels];
     for (i, &q) in integers.iter().enumerate() {
         sums[i % channels] += i64::from(q);
@@ -90,7 +95,7 @@ mod tests {
     fn integers_stand_for_the_weights() {
         let shape = PackedShape::conv([1, 1], 3, 2, 1).expect("small");
         let w = [0.5, -1.0, 0.25, 2.0, -0.125, 0.0];
-        let q = quantize(shape, &w, Some(&[1.0, -2.0]), 0.1, 3, WeightScheme::PerChannel).expect("short");
+        let q = quantize(shape, &w, Some(&[1.0, -2.0]), 0.1, 3, symmetric(&w, 2, WeightScheme::PerChannel)).expect("short");
         let unpacked = shape.unpack(&q.packed).expect("length");
         for (i, &w) in w.iter().enumerate() {
             let scale = q.scales[i % 2] / f64::from(0.1f32);
@@ -104,7 +109,7 @@ mod tests {
     #[test]
     fn a_dead_channel_keeps_its_bias() {
         let shape = PackedShape::conv([1, 1], 1, 1, 1).expect("small");
-        let q = quantize(shape, &[1e-30], Some(&[5.0]), 0.01, 128, WeightScheme::PerChannel).expect("short");
+        let q = quantize(shape, &[1e-30], Some(&[5.0]), 0.01, 128, vec![1e-30 / 127.0]).expect("short");
         assert!((f64::from(q.bias[0]) * q.scales[0] - 5.0).abs() < 1e-5);
     }
 
@@ -112,6 +117,6 @@ mod tests {
     fn overflow_is_refused() {
         let shape = PackedShape::conv([1, 1], 40_000, 1, 1).expect("fits");
         let w = vec![1.0; 40_000];
-        assert_eq!(quantize(shape, &w, None, 1.0, 0, WeightScheme::PerChannel), Err(TooLong { k: 40_000 }));
+        assert_eq!(quantize(shape, &w, None, 1.0, 0, vec![1.0 / 127.0]), Err(TooLong { k: 40_000 }));
     }
 }

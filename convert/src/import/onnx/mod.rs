@@ -1,6 +1,7 @@
 //! ONNX files, opset 7 to 21.
 //!
-//! Every supported node becomes f32 operations of the core graph. Windowed operations are wrapped in transposes between
+//! Every supported node becomes f32 operations of the core graph, and quantization a Quantize and a Dequantize between
+//! them, with the model's parameters. Windowed operations are wrapped in transposes between
 //! ONNX's NCHW and NHWC, which simplification cancels; 1-D ones become 2-D ones of height 1. The ONNX name of a tensor is on
 //! the value that equals it.
 
@@ -79,16 +80,23 @@ pub fn supported_operations() -> &'static [&'static str] {
 
 /// Operation types without an importer, all of them at once.
 fn check_types(graph: &GraphProto) -> Result<(), ImportError> {
-    let known = |op: &str| ops::SUPPORTED.contains(&op) || ops::ON_SHAPES.contains(&op);
-    let foreign = |n: &NodeProto| !(n.domain.is_empty() || n.domain == "ai.onnx");
+    let known = |op: &str| ops::SUPPORTED.contains(&op) || ops::ON_SHAPES.contains(&op) || ops::MICROSOFT.contains(&op);
+    let foreign = |n: &NodeProto| match n.domain.as_str() {
+        "" | "ai.onnx" => false,
+        "com.microsoft" => !ops::MICROSOFT.contains(&n.op_type.as_str()),
+        _ => true,
+    };
     let unsupported: Vec<Unsupported> = graph
         .node
         .iter()
         .enumerate()
         .filter(|(_, n)| foreign(n) || !known(&n.op_type))
         .map(|(i, n)| {
-            let what =
-                if foreign(n) { format!("domain '{}' is not supported", n.domain) } else { "this operation is not supported".to_owned() };
+            let what = if foreign(n) {
+                format!("this operation of domain '{}' is not supported", n.domain)
+            } else {
+                "this operation is not supported".to_owned()
+            };
             Unsupported { node: node_name(n, i), op: n.op_type.clone(), what }
         })
         .collect();
@@ -162,6 +170,14 @@ fn promotable(graph: &GraphProto, options: &ImportOptions) -> bool {
     })
 }
 
+/// Element types of a graph's constants.
+fn kinds(graph: &GraphProto) -> HashMap<&str, i32> {
+    let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
+    let constants = nodes.filter_map(|n| Some((n.output.first()?.as_str(), n.attribute.iter().find_map(|a| a.t.as_ref())?)));
+    let initializers = graph.initializer.iter().map(|t| (t.name.as_str(), t));
+    initializers.chain(constants).map(|(name, tensor)| (name, tensor.data_type)).collect()
+}
+
 /// The state of an import.
 struct Importer<'a> {
     graph: &'a GraphProto,
@@ -171,6 +187,10 @@ struct Importer<'a> {
     values: HashMap<&'a str, Val>,
     /// Constants that are in the network already.
     materialised: HashMap<String, ValueId>,
+    /// Element types of constants, by name.
+    kinds: HashMap<&'a str, i32>,
+    /// 8-bit values that are signed in the model, and 128 more here.
+    signed: HashSet<ValueId>,
     unsupported: Vec<Unsupported>,
     /// Whether a batch of 1 is made a variable.
     promote: bool,
@@ -232,6 +252,8 @@ impl<'a> Importer<'a> {
             net: Network::new(name),
             values: HashMap::new(),
             materialised: HashMap::new(),
+            kinds: kinds(graph),
+            signed: HashSet::new(),
             unsupported: Vec::new(),
             promote,
             symbols: HashMap::new(),

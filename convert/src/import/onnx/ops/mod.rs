@@ -5,11 +5,13 @@ mod elementwise;
 mod gemm;
 mod normalize;
 mod pool;
+mod quantized;
 mod reduce;
 mod resize;
 mod select;
 mod shape;
 
+pub(super) use quantized::MICROSOFT;
 use quaver_core::graph::op::{UnaryFn, Window};
 use quaver_core::graph::{Dim, Op, ValueId};
 
@@ -21,16 +23,17 @@ use super::{Importer, NodeError, invalid, unsupported};
 /// Operation types that can be imported.
 #[rustfmt::skip]
 pub(super) const SUPPORTED: &[&str] = &[
-    "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip",
-    "Concat", "Constant", "Conv", "ConvTranspose", "Cos", "Cosh", "DepthToSpace", "Div", "Dropout", "Elu", "Equal", "Erf", "Exp", "Expand",
-    "Flatten", "Floor", "Gather", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual",
-    "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LayerNormalization", "LeakyRelu", "Less",
-    "LessOrEqual",
-    "Log", "LogSoftmax", "MatMul", "Max", "MaxPool", "Mean", "Min", "Mish", "Mul", "Neg", "Not", "Or", "PRelu", "Pad", "Pow", "Reciprocal", "ReduceL1",
-    "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize",
-    "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth",
-    "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Tile", "Transpose", "Unsqueeze", "Upsample", "Where",
-    "Xor",
+    "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BatchNormalization", "Cast",
+    "Ceil", "Celu", "Clip", "Concat", "Constant", "Conv", "ConvInteger", "ConvTranspose", "Cos", "Cosh", "DepthToSpace",
+    "DequantizeLinear", "Div", "Dropout", "DynamicQuantizeLinear", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten",
+    "Floor", "Gather", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual",
+    "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LayerNormalization", "LeakyRelu",
+    "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "MatMulInteger", "Max", "MaxPool", "Mean", "Min", "Mish", "Mul",
+    "Neg", "Not", "Or", "PRelu", "Pad", "Pow", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "Reciprocal", "ReduceL1",
+    "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape",
+    "Resize", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Slice", "Softmax", "Softplus", "Softsign",
+    "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Tile", "Transpose",
+    "Unsqueeze", "Upsample", "Where", "Xor",
 ];
 
 /// Operation types that are evaluated at import, on shapes and constants; on activations only in their trivial forms.
@@ -72,7 +75,7 @@ impl Importer<'_> {
         if let Some(value) = self.evaluate(&node.op_type, &inputs, &attrs)? {
             return Ok(vec![value]);
         }
-        let outputs = self.dispatch(&ctx)?;
+        let outputs = if self.moves_integers(&ctx) { self.move_integers(&ctx)? } else { self.dispatch(&ctx)? };
         match attrs.unknown() {
             Some(attribute) => unsupported(format!("attribute '{attribute}' is not supported")),
             None => Ok(outputs),
@@ -117,6 +120,11 @@ impl Importer<'_> {
             "Tile" => self.tile(ctx),
             "Identity" | "Dropout" => self.pass(ctx),
             "Constant" => self.constant_node(ctx),
+            "QuantizeLinear" => self.quantize_linear(ctx),
+            "DequantizeLinear" => self.dequantize_linear(ctx),
+            "DynamicQuantizeLinear" => self.dynamic_quantize(ctx),
+            "ConvInteger" | "MatMulInteger" => self.integer_product(ctx),
+            op if op.starts_with("QLinear") || op == "QGemm" => self.qlinear(ctx),
             "Shape" | "Size" | "ConstantOfShape" | "Range" | "Mod" => {
                 unsupported("it is only supported on shapes and constants, and an operand of this one is an activation")
             }
