@@ -138,6 +138,7 @@ fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
         | Op::Resize(_)
         | Op::Pool(_) => Kind::Move,
         Op::MatMul => Kind::Never("both its operands are activations"),
+        Op::Recurrent(_) => Kind::Never("errors of 8 bits would add up from step to step"),
         Op::LogSoftmax { .. } => Kind::Never("a logarithm of probabilities doesn't fit in 8 bits"),
         Op::Quantize { .. } | Op::Dequantize | Op::Table | Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_) => {
             Kind::Never("it is quantized already")

@@ -8,6 +8,7 @@
 use serde::Serialize;
 
 use super::dim::Dim;
+use super::recurrent::Recurrent;
 
 /// An operation and its attributes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -103,6 +104,10 @@ pub enum Op {
         /// What is computed.
         function: UnaryFn,
     },
+    /// `gates[T,B,G·H], r[H,G·H], h₀[B or 1,H]` and, of an LSTM, `c₀[B or 1,H] (, peepholes[3,H])`, of a GRU that is linear before
+    /// its reset, `bias[1,H]` → `[S,T,B,H]`, the S states of each step: h, and of an LSTM c. `gates` has the inputs' products and
+    /// all other biases.
+    Recurrent(Recurrent),
     /// `x → y`: x − ln Σ exp x along `axis`.
     LogSoftmax {
         /// The dimension that is normalised.
@@ -153,6 +158,7 @@ impl Op {
             Op::Gemm => "Gemm",
             Op::MatMul => "MatMul",
             Op::Unary { function } => function.name(),
+            Op::Recurrent(recurrent) => recurrent.cell.name(),
             Op::LogSoftmax { .. } => "LogSoftmax",
             Op::Quantize { .. } => "Quantize",
             Op::Dequantize => "Dequantize",

@@ -45,6 +45,7 @@ pub mod layout;
 pub mod narrow;
 pub mod pool;
 pub mod quantize;
+pub mod recurrent;
 pub mod reduce;
 pub mod resize;
 pub mod simd;

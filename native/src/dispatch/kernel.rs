@@ -39,6 +39,8 @@ pub enum Kind {
     Transpose,
     /// Softmax along the last dimension.
     Softmax,
+    /// Recurrences.
+    Recurrent,
     /// Images at other extents.
     Resize,
     /// The definition.
@@ -93,6 +95,7 @@ macro_rules! vector_kernels {
             vector_kernels!(@ $isa, $name, "shuffle_u8u8__", ChannelShuffle),
             vector_kernels!(@ $isa, $name, "transpose__", Transpose),
             vector_kernels!(@ $isa, $name, "softmax__", Softmax),
+            vector_kernels!(@ $isa, $name, "recurrent_f32__", Recurrent),
             vector_kernels!(@ $isa, $name, "resize__", Resize),
         ]
     };

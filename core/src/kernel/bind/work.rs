@@ -12,6 +12,7 @@ use crate::kernel::layout::shuffle::ChannelShuffle;
 use crate::kernel::layout::transpose::Transpose;
 use crate::kernel::pool::PoolU8;
 use crate::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
+use crate::kernel::recurrent::Steps;
 use crate::kernel::reduce::MeanOfPixels;
 use crate::kernel::resize::{LinearU8, Nearest};
 use crate::kernel::softmax::{SoftmaxF32, SoftmaxU8};
@@ -51,6 +52,7 @@ pub fn visit(op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, visito
         Op::Slice { cuts } => show!(Slice::new(cuts, inputs, output)),
         Op::ChannelShuffle { axis, groups } => show!(ChannelShuffle::new(*axis, *groups, inputs, output)),
         Op::Transpose { perm } => show!(Transpose::new(perm, inputs, output)),
+        Op::Recurrent(recurrent) => show!(Steps::new(recurrent, inputs, output)),
         Op::Softmax { axis } if inputs[0].view.dtype() == DType::U8 => show!(SoftmaxU8::new(*axis, inputs, output)),
         Op::Softmax { axis } => show!(SoftmaxF32::new(*axis, inputs, output)),
         Op::Resize(resize) if resize.mode == ResizeMode::Linear => show!(LinearU8::new(resize, inputs, output)),
