@@ -225,3 +225,96 @@ fn add_products(x: &mut [f32], a: &[f32], b: &[f32]) {
         *x += a * b;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Op;
+    use crate::reference::testing::{Rng, Tensor, call_f32};
+
+    fn sigmoid_f64(x: f64) -> f64 {
+        1.0 / (1.0 + (-x).exp())
+    }
+
+    /// States of a plain loop in f64, `[S,T,B,H]`: each gate's sum by itself.
+    #[expect(clippy::too_many_arguments, reason = "operands and extents of one operation")]
+    fn naive(cell: Cell, reverse: bool, x: &[f32], r: &[f32], h0: &[f32], c0: &[f32], more: &[f32], [t, b, n]: [usize; 3]) -> Vec<f64> {
+        let g = cell.gates();
+        let mut y = vec![0.0; cell.states() * t * b * n];
+        for s in 0..b {
+            let mut h: Vec<f64> = (0..n).map(|j| f64::from(h0[s * n + j])).collect();
+            let mut c: Vec<f64> = (0..n).map(|j| c0.get(s * n + j).map_or(0.0, |&c| f64::from(c))).collect();
+            for i in 0..t {
+                let i = if reverse { t - 1 - i } else { i };
+                let at = |gate: usize, j: usize| f64::from(x[((i * b + s) * g + gate) * n + j]);
+                let dot = |h: &[f64], gate: usize, j: usize| (0..n).map(|k| h[k] * f64::from(r[k * g * n + gate * n + j])).sum::<f64>();
+                let extra = |row: usize, j: usize| more.get(row * n + j).map_or(0.0, |&p| f64::from(p));
+                let gate = |which: usize, j: usize| at(which, j) + dot(&h, which, j);
+                let next: Vec<(f64, f64)> = match cell {
+                    Cell::Rnn => (0..n).map(|j| (gate(0, j).tanh(), 0.0)).collect(),
+                    Cell::Gru | Cell::GruLinear => {
+                        let reset: Vec<f64> = (0..n).map(|j| sigmoid_f64(gate(1, j))).collect();
+                        let kept: Vec<f64> = (0..n).map(|j| reset[j] * h[j]).collect();
+                        let candidate = |j: usize| match cell {
+                            Cell::Gru => at(2, j) + dot(&kept, 2, j),
+                            _ => at(2, j) + reset[j] * (dot(&h, 2, j) + extra(0, j)),
+                        };
+                        let z = |j: usize| sigmoid_f64(gate(0, j));
+                        (0..n).map(|j| ((1.0 - z(j)) * candidate(j).tanh() + z(j) * h[j], 0.0)).collect()
+                    }
+                    Cell::Lstm => {
+                        let one = |j: usize| {
+                            let input = sigmoid_f64(gate(0, j) + extra(0, j) * c[j]);
+                            let forget = sigmoid_f64(gate(2, j) + extra(2, j) * c[j]);
+                            let cell = forget * c[j] + input * gate(3, j).tanh();
+                            (sigmoid_f64(gate(1, j) + extra(1, j) * cell) * cell.tanh(), cell)
+                        };
+                        (0..n).map(one).collect()
+                    }
+                };
+                (h, c) = next.into_iter().unzip();
+                let to = (i * b + s) * n;
+                y[to..to + n].copy_from_slice(&h);
+                if cell == Cell::Lstm {
+                    y[t * b * n + to..][..n].copy_from_slice(&c);
+                }
+            }
+        }
+        y
+    }
+
+    #[test]
+    fn states_are_those_of_a_plain_loop() {
+        let mut rng = Rng(3);
+        for case in 0..120 {
+            let cell = [Cell::Rnn, Cell::Gru, Cell::GruLinear, Cell::Lstm][case % 4];
+            let (t, b, n) = (1 + rng.below(6), 1 + rng.below(3), 1 + rng.below(20));
+            let reverse = rng.below(2) == 0;
+            let mut small = |n: usize| -> Vec<f32> { rng.floats(n).iter().map(|x| x / 4.0).collect() };
+            let width = cell.gates() * n;
+            let (x, r, h0, c0) = (small(t * b * width), small(n * width), small(b * n), small(b * n));
+            let rows = match cell {
+                Cell::GruLinear => 1,
+                Cell::Lstm if case % 8 == 3 => 3,
+                _ => 0,
+            };
+            let more = small(rows * n);
+            let usual = [UnaryFn::Sigmoid, UnaryFn::Tanh, UnaryFn::Tanh];
+            let activations = if cell == Cell::Rnn { vec![UnaryFn::Tanh] } else { usual[..cell.activations()].to_vec() };
+            let op = Op::Recurrent(Recurrent { cell, reverse, activations, clip: None });
+            let mut operands = vec![Tensor::new(&[t, b, width], &x), Tensor::new(&[n, width], &r), Tensor::new(&[b, n], &h0)];
+            if cell == Cell::Lstm {
+                operands.push(Tensor::new(&[b, n], &c0));
+            }
+            if rows > 0 {
+                operands.push(Tensor::new(&[rows, n], &more));
+            }
+            let y = call_f32(&op, &operands.iter().collect::<Vec<_>>());
+            assert_eq!(y.shape, [cell.states(), t, b, n]);
+            let expected = naive(cell, reverse, &x, &r, &h0, &c0, &more, [t, b, n]);
+            for (i, (&y, e)) in y.data::<f32>().iter().zip(expected).enumerate() {
+                assert!((f64::from(y) - e).abs() < 1e-4, "case {case}, {cell:?}, element {i}: {y} instead of {e}");
+            }
+        }
+    }
+}
