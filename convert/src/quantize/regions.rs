@@ -142,6 +142,7 @@ pub(super) fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
         Op::Gather { .. } | Op::Cast { .. } | Op::Compare { .. } | Op::Where => Kind::Never("it works by whole numbers or truth"),
         Op::LayerNorm { .. } => Kind::Never("means and roots of rows are real"),
         Op::MatMul => Kind::Never("both its operands are activations"),
+        Op::Recurrent(_) => Kind::Never("errors of 8 bits would add up from step to step"),
         Op::LogSoftmax { .. } => Kind::Never("a logarithm of probabilities doesn't fit in 8 bits"),
         Op::Quantize { .. } | Op::Dequantize | Op::Table | Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_) => {
             Kind::Never("it is quantized already")

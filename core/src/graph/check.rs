@@ -287,6 +287,7 @@ fn check_types(op: &Op, inputs: &[&Value], output: &Value) -> Result<(), String>
         | Op::Reduce { .. }
         | Op::Softmax { .. }
         | Op::LogSoftmax { .. }
+        | Op::Recurrent(_)
         | Op::Conv(_)
         | Op::ConvTranspose(_)
         | Op::Gemm

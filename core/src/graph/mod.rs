@@ -15,6 +15,7 @@ pub mod network;
 pub mod op;
 pub mod print;
 mod read;
+pub mod recurrent;
 pub mod shape;
 pub mod specialize;
 

@@ -8,6 +8,7 @@
 use serde::Serialize;
 
 use super::dim::Dim;
+use super::recurrent::Recurrent;
 use crate::tensor::DType;
 
 /// An operation and its attributes.
@@ -135,6 +136,10 @@ pub enum Op {
         /// What is computed.
         function: UnaryFn,
     },
+    /// `gates[T,B,G·H], r[H,G·H], h₀[B or 1,H]` and, of an LSTM, `c₀[B or 1,H] (, peepholes[3,H])`, of a GRU that is linear before
+    /// its reset, `bias[1,H]` → `[S,T,B,H]`, the S states of each step: h, and of an LSTM c. `gates` has the inputs' products and
+    /// all other biases.
+    Recurrent(Recurrent),
     /// `x → y`: x − ln Σ exp x along `axis`.
     LogSoftmax {
         /// The dimension that is normalised.
@@ -191,6 +196,7 @@ impl Op {
             Op::Gemm => "Gemm",
             Op::MatMul => "MatMul",
             Op::Unary { function } => function.name(),
+            Op::Recurrent(recurrent) => recurrent.cell.name(),
             Op::LogSoftmax { .. } => "LogSoftmax",
             Op::Quantize { .. } => "Quantize",
             Op::Dequantize => "Dequantize",

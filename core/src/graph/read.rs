@@ -5,6 +5,7 @@ use super::op::{
     BinaryFn, CompareFn, Conv, ConvTranspose, Coordinates, Cut, DepthOrder, Epilogue, PadMode, Pool, PoolFn, QConv, QConvTranspose, QGemm,
     ReduceFn, Residual, Resize, ResizeMode, UnaryFn, Window,
 };
+use super::recurrent::{Cell, Recurrent};
 use super::{ConstantId, Dim, Graph, Node, Op, Value, ValueId};
 use crate::json::{Json, Object, Read, Structure, structures};
 use crate::quant::Affine;
@@ -20,6 +21,7 @@ structures! {
     Pool { function, window, ceil_mode or false, count_include_pad or false }
     Resize { mode, coordinates, shape, scales }
     Conv { window, groups }
+    Recurrent { cell, reverse or false, activations, clip or None }
     ConvTranspose { window, groups, output_padding }
     Epilogue { zero_point = "z", lo, hi, residual or None, table or false }
     Residual { zero_point = "z", multiplier = "m" }
@@ -85,6 +87,7 @@ impl Structure for Op {
             "Gemm" => Op::Gemm,
             "MatMul" => Op::MatMul,
             "Unary" => Op::Unary { function: object.take("function") },
+            "Recurrent" => Op::Recurrent(Structure::take(object)),
             "LogSoftmax" => Op::LogSoftmax { axis: object.take("axis") },
             "Quantize" => Op::Quantize { channels_last: object.take_or("channels_last", false) },
             "Dequantize" => Op::Dequantize,
@@ -203,6 +206,7 @@ enumerations! {
     CompareFn { Equal, Less, LessOrEqual }
     ReduceFn { Mean, Sum, Max, Min, Prod, L1, L2, SumSquare }
     PoolFn { Max, Average }
+    Cell { Rnn, Gru, GruLinear, Lstm }
     ResizeMode {
         RoundPreferFloor = "round_prefer_floor", RoundPreferCeil = "round_prefer_ceil", Floor = "floor", Ceil = "ceil", Linear = "linear",
     }
@@ -231,6 +235,8 @@ mod tests {
         let (groups, channels, output_padding, pad_value) = (2, 3, [4, 5], 6);
         let conv = QConv { window, groups, channels, pad_value, epilogue: Some(epilogue) };
         let transpose = QConvTranspose { window, groups, channels, output_padding, pad_value, epilogue: Some(plain) };
+        let recurrent =
+            |cell, activations, clip: Option<f32>| Op::Recurrent(Recurrent { cell, reverse: clip.is_some(), activations, clip });
         let pad = |mode| Op::Pad { before: vec![1], after: vec![2], mode };
         let mut ops = vec![
             Op::Reshape { shape: vec![Dim::Batch { times: 3 }, 0.into()] },
@@ -258,6 +264,10 @@ mod tests {
             Op::Gemm,
             Op::MatMul,
             Op::LogSoftmax { axis: 2 },
+            recurrent(Cell::Rnn, vec![UnaryFn::Relu], None),
+            recurrent(Cell::Gru, vec![UnaryFn::Sigmoid, UnaryFn::Tanh], None),
+            recurrent(Cell::GruLinear, vec![UnaryFn::Sigmoid, UnaryFn::Elu { alpha: 0.5 }], Some(3.5)),
+            recurrent(Cell::Lstm, vec![UnaryFn::Sigmoid, UnaryFn::Tanh, UnaryFn::Tanh], None),
             Op::Quantize { channels_last: false },
             Op::Quantize { channels_last: true },
             Op::Dequantize,

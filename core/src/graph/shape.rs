@@ -115,6 +115,7 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
             }
             axis_kept(inputs[0], *axis)
         }
+        Op::Recurrent(r) => super::recurrent::infer(r, inputs).map_err(Box::new),
         Op::LogSoftmax { axis } => axis_kept(one(inputs)?, *axis),
         Op::Resize(r) => resize(one(inputs)?, r),
         Op::Conv(c) => conv(inputs, c),

@@ -47,6 +47,7 @@ pub mod normalize;
 pub mod pool;
 pub mod product_f32;
 pub mod quantize;
+pub mod recurrent;
 pub mod reduce;
 pub mod resize;
 pub mod simd;

@@ -46,6 +46,7 @@ impl Reference {
             Op::Reduce { function, axes, .. } => reduce::reduce_f32(*function, axes, inputs, output),
             Op::Softmax { axis } if quantized => softmax::softmax_u8(*axis, inputs, output),
             Op::Softmax { axis } => softmax::softmax_f32(*axis, inputs, output),
+            Op::Recurrent(op) => recurrent::recurrent(op, inputs, output),
             Op::LogSoftmax { axis } => softmax::log_softmax_f32(*axis, inputs, output),
             Op::Resize(resize) => resize::resize(resize, inputs, output),
             Op::Conv(conv) => conv::conv_f32(conv, inputs, output),
@@ -79,6 +80,7 @@ pub(crate) mod normalize;
 mod packed;
 pub(crate) mod pool;
 mod quantize;
+pub(crate) mod recurrent;
 mod reduce;
 pub(crate) mod resize;
 mod select;

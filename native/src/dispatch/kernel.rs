@@ -39,6 +39,8 @@ pub enum Kind {
     Transpose,
     /// Softmax along the last dimension.
     Softmax,
+    /// Recurrences.
+    Recurrent,
     /// Images at other extents.
     Resize,
     /// Layer normalization of f32.
@@ -97,6 +99,7 @@ macro_rules! vector_kernels {
             vector_kernels!(@ $isa, $name, "shuffle_u8u8__", ChannelShuffle),
             vector_kernels!(@ $isa, $name, "transpose__", Transpose),
             vector_kernels!(@ $isa, $name, "softmax__", Softmax),
+            vector_kernels!(@ $isa, $name, "recurrent_f32__", Recurrent),
             vector_kernels!(@ $isa, $name, "resize__", Resize),
             vector_kernels!(@ $isa, $name, "layer_norm_f32f32__", LayerNorm),
             vector_kernels!(@ $isa, $name, "gemm_f32f32f32__", ProductF32),

@@ -158,6 +158,13 @@ pub static RULES: &[Rule] = &[
         reason: "along the last dimension, rows lie in one piece",
     },
     Rule {
+        name: "recurrent",
+        kind: Kind::Recurrent,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Recurrent(_)),
+        reason: "columns of a state's weights lie side by side",
+    },
+    Rule {
         name: "resize",
         kind: Kind::Resize,
         isa: None,

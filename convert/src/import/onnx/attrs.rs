@@ -56,6 +56,12 @@ impl<'a> Attrs<'a> {
         }
     }
 
+    pub(super) fn strings(&self, name: &'static str) -> Result<Option<Vec<String>>, String> {
+        let Some(a) = self.find(name, AttributeType::Strings)? else { return Ok(None) };
+        let texts = a.strings.iter().map(|s| String::from_utf8(s.clone()).map_err(|_| format!("attribute '{name}' is not UTF-8")));
+        texts.collect::<Result<_, _>>().map(Some)
+    }
+
     pub(super) fn tensor(&self, name: &'static str) -> Result<Option<&'a TensorProto>, String> {
         Ok(self.find(name, AttributeType::Tensor)?.and_then(|a| a.t.as_ref()))
     }

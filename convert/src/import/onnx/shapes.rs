@@ -29,6 +29,7 @@ impl Importer<'_> {
             "Where" => Ok(choose(get(0), get(1), get(2))),
             "Cast" => cast(get(0), attrs),
             "Floor" | "Ceil" | "Identity" | "Neg" | "Abs" => Ok(unary(op, get(0))),
+            "Transpose" => transpose(get(0), attrs),
             "Gather" => gather(get(0), get(1), attrs),
             "ConstantOfShape" => constant_of_shape(get(0), attrs),
             "Range" => Ok(range(get(0), get(1), get(2))),
@@ -165,6 +166,14 @@ fn cast(x: Option<&Val>, attrs: &Attrs<'_>) -> Evaluated {
         Some(known @ (Val::Floats { .. } | Val::Ints { .. })) => Some(known.clone()),
         _ => None,
     })
+}
+
+/// Of a table: rows become columns.
+fn transpose(x: Option<&Val>, attrs: &Attrs<'_>) -> Evaluated {
+    let Some(Val::Ints { shape, data }) = x else { return Ok(None) };
+    let ([rows, columns], None | Some([1, 0])) = (&shape[..], attrs.ints("perm")?.as_deref()) else { return Ok(None) };
+    let data = (0..*columns).flat_map(|c| (0..*rows).map(move |r| r * columns + c)).map(|i| data[i].clone()).collect();
+    Ok(Some(Val::Ints { shape: vec![*columns, *rows], data }))
 }
 
 fn gather(x: Option<&Val>, indices: Option<&Val>, attrs: &Attrs<'_>) -> Evaluated {

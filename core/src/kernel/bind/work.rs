@@ -14,6 +14,7 @@ use crate::kernel::normalize::LayerNormF32;
 use crate::kernel::pool::PoolU8;
 use crate::kernel::product_f32::ProductF32;
 use crate::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
+use crate::kernel::recurrent::Steps;
 use crate::kernel::reduce::MeanOfPixels;
 use crate::kernel::resize::{LinearU8, Nearest};
 use crate::kernel::softmax::{SoftmaxF32, SoftmaxU8};
@@ -57,6 +58,7 @@ pub fn visit<V: Visitor>(op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut
         Op::Slice { cuts } => show!(Slice::new(cuts, inputs, output)),
         Op::ChannelShuffle { axis, groups } => show!(ChannelShuffle::new(*axis, *groups, inputs, output)),
         Op::Transpose { perm } => show!(Transpose::new(perm, inputs, output)),
+        Op::Recurrent(recurrent) if const { !V::COMPACT } => show!(Steps::new(recurrent, inputs, output)),
         Op::Softmax { axis } if inputs[0].view.dtype() == DType::U8 => show!(SoftmaxU8::new(*axis, inputs, output)),
         Op::Softmax { axis } => show!(SoftmaxF32::new(*axis, inputs, output)),
         Op::LayerNorm { epsilon } => show!(LayerNormF32::new(*epsilon, inputs, output)),

@@ -211,11 +211,23 @@ impl Importer<'_> {
             return invalid("starts, ends, axes and steps differ in length");
         }
         if let Some(Some(Val::Ints { shape, data })) = ctx.inputs.first()
-            && let ([extent], [Sym::Num(start)], [Sym::Num(end)], [step]) = (&shape[..], &starts[..], &ends[..], &steps[..])
+            && let ([start], [end], [along], [step]) = (&starts[..], &ends[..], &axes[..], &steps[..])
+            && let (Sym::Num(start), Sym::Num(end)) = (start, end)
         {
-            let (start, len) = cut(*extent, *start, *end, *step)?;
-            let at = |i: usize| data[(start as i64 + i as i64 * step) as usize].clone();
-            return Ok(vec![Val::ints((0..len).map(at).collect())]);
+            let along = axis(*along, shape.len())?;
+            let (start, len) = cut(shape[along], *start, *end, *step)?;
+            // What lies within the axis stays together.
+            let inner = shape[along + 1..].iter().product::<usize>();
+            let mut taken = Vec::with_capacity(len * data.len() / shape[along].max(1));
+            for block in data.chunks((shape[along] * inner).max(1)) {
+                for i in 0..len {
+                    let at = (start as i64 + i as i64 * step) as usize * inner;
+                    taken.extend_from_slice(&block[at..at + inner]);
+                }
+            }
+            let mut shape = shape.clone();
+            shape[along] = len;
+            return Ok(vec![Val::Ints { shape, data: taken }]);
         }
         let x = self.value(ctx, 0)?;
         let dims = self.dims(x);
