@@ -16,6 +16,7 @@ use quaver_convert::report::NamedValues;
 use quaver_core::exec::Executor;
 use quaver_core::graph::{Constants, Dim, Graph, Network, Sizes, ValueId};
 use quaver_core::plan::Plan;
+use quaver_core::plan::arrange::samples_are_apart;
 use quaver_core::reference::Reference;
 use quaver_core::tensor::TensorView;
 
@@ -136,12 +137,12 @@ pub fn file_name(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
 }
 
-/// Cuts inputs along the first axis into batches of at most `batch`, where the model leaves it open.
+/// Cuts inputs along the first axis into batches of at most `batch`, where the model leaves it open and its samples don't meet.
 pub fn chunks(model: &Model, inputs: &[(String, Tensor)], batch: usize) -> Result<Vec<Vec<(String, Tensor)>>> {
     let open = |name: &str| model.inputs().iter().any(|p| p.name == name && p.shape.first() == Some(&Dim::BATCH));
     let rows: Vec<usize> = inputs.iter().filter(|(n, _)| open(n)).filter_map(|(_, t)| t.shape().first().copied()).collect();
     let Some(&total) = rows.first() else { return Ok(vec![inputs.to_vec()]) };
-    if rows.iter().any(|&r| r != total) || total <= batch.max(1) {
+    if rows.iter().any(|&r| r != total) || total <= batch.max(1) || !samples_are_apart(model.graph()) {
         return Ok(vec![inputs.to_vec()]);
     }
     let mut chunks = Vec::new();

@@ -33,7 +33,7 @@ impl Importer<'_> {
     /// Constant operand `i` as a row of `len` numbers, repeated where it has fewer dimensions than are normalized.
     fn row(&mut self, ctx: &Ctx<'_>, i: usize, len: usize) -> Result<ValueId, NodeError> {
         let (shape, data) = self.floats(ctx, i)?;
-        if data.is_empty() || len % data.len() != 0 {
+        if data.is_empty() || !len.is_multiple_of(data.len()) {
             return invalid(format!("operand {i} of shape {shape:?} doesn't fit rows of {len}"));
         }
         let data: Vec<f32> = data.iter().copied().cycle().take(len).collect();
