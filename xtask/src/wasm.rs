@@ -29,7 +29,7 @@ const PROFILE: &str = "wasm-release";
 /// Most bytes of a module of the package.
 const MOST_BYTES: usize = 400_000;
 /// Most bytes of one that is compressed by gzip. To be 150 000.
-const MOST_PACKED: usize = 157_000;
+const MOST_PACKED: usize = 160_000;
 
 /// A build of the module.
 #[derive(Clone, Copy)]

@@ -105,7 +105,9 @@ pub(super) fn infer(op: &Recurrent, inputs: &[&[Dim]]) -> Result<Vec<Dim>, Shape
     }
     let clip = op.clip.is_none_or(|clip| clip.is_finite() && clip >= 0.0);
     if op.activations.len() != cell.activations() || !clip {
-        let value = format!("{:?} and {:?}", op.activations, op.clip);
+        // Names alone, as digits of floats are much code.
+        let names: Vec<&str> = op.activations.iter().map(|function| function.name()).collect();
+        let value = format!("{}, {}", names.join(" and "), if clip { "not as many as the cell has" } else { "clip below 0 or no number" });
         return Err(ShapeError::Attribute { what: "the activations and clip", value, shape: display(inputs[0]) });
     }
     Ok(vec![cell.states().into(), steps.clone(), batch.clone(), hidden.clone()])

@@ -52,8 +52,15 @@ pub(super) fn binary_f32(function: BinaryFn, inputs: &[Operand<'_>], output: &mu
 /// y = function(x).
 pub(super) fn unary_f32(function: UnaryFn, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
     let (Some(x), Some(y)) = (inputs[0].view.as_slice::<f32>(), output.view.as_slice_mut::<f32>()) else { return };
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = unary(function, x);
+    y.copy_from_slice(x);
+    apply(function, y);
+}
+
+/// x = function(x). It has the code of all functions, so it is there once.
+#[inline(never)]
+pub(super) fn apply(function: UnaryFn, x: &mut [f32]) {
+    for x in x {
+        *x = unary(function, *x);
     }
 }
 

@@ -3,9 +3,9 @@
 //! Its products are those of Gemm: sums start at +0 and take their products in the order of k. All other steps are one
 //! element's at a time, in the order that is written here; see `ARITHMETIC.md`.
 
+use super::elementwise::apply;
 use super::{f32s, f32s_mut};
 use crate::arith::float::{sigmoid, tanh};
-use crate::arith::table::unary_f32;
 use crate::backend::{Operand, OutputMut};
 use crate::graph::op::UnaryFn;
 use crate::graph::recurrent::{Cell, Recurrent};
@@ -177,12 +177,12 @@ impl<'a> Recurrence<'a> {
     #[inline(always)]
     fn activate(&self, i: usize, x: &mut [f32]) {
         if let Some(clip) = self.clip {
-            each(x, |x| unary_f32(UnaryFn::Clip { lo: -clip, hi: clip }, x));
+            apply(UnaryFn::Clip { lo: -clip, hi: clip }, x);
         }
         match self.activations[i] {
             UnaryFn::Sigmoid => each(x, sigmoid),
             UnaryFn::Tanh => each(x, tanh),
-            function => seldom(function, x),
+            function => apply(function, x),
         }
     }
 }
@@ -191,12 +191,6 @@ impl<'a> Recurrence<'a> {
 fn row(states: &[f32], sample: usize, hidden: usize) -> &[f32] {
     let at = if states.len() == hidden { 0 } else { sample * hidden };
     &states[at..][..hidden]
-}
-
-/// Functions that recurrences rarely have, in code that is there once.
-#[inline(never)]
-fn seldom(function: UnaryFn, x: &mut [f32]) {
-    each(x, |x| unary_f32(function, x));
 }
 
 #[inline(always)]
