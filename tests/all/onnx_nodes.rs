@@ -141,6 +141,8 @@ fn floats(tensor: &TensorProto) -> Option<HostTensor> {
         DataType::Uint8 => tensor.raw_data.iter().map(|&q| f32::from(q)).collect(),
         DataType::Int8 => tensor.raw_data.iter().map(|&q| f32::from(q as i8)).collect(),
         DataType::Int32 => tensor.raw_data.as_chunks::<4>().0.iter().map(|b| i32::from_le_bytes(*b) as f32).collect(),
+        DataType::Bool => tensor.raw_data.iter().map(|&b| f32::from(b)).collect(),
+        DataType::Int64 => tensor.raw_data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f32).collect(),
         DataType::Float16 => tensor.raw_data.as_chunks::<2>().0.iter().map(|b| half(u16::from_le_bytes(*b))).collect(),
         _ => return None,
     };
@@ -172,10 +174,12 @@ fn compare(network: &Network, model: &ModelProto, inputs: &[TensorProto], output
     }
     let bytes: Vec<Vec<u8>> = feeds.iter().map(|t| t.data.iter().map(|&x| x as u8).collect()).collect();
     let mut views = Vec::with_capacity(feeds.len());
-    for ((&id, feed), bytes) in graph.inputs.iter().zip(&feeds).zip(&bytes) {
+    let whole: Vec<Vec<i64>> = feeds.iter().map(HostTensor::whole).collect();
+    for (((&id, feed), bytes), whole) in graph.inputs.iter().zip(&feeds).zip(&bytes).zip(&whole) {
         let view = match graph.value(id).dtype {
             DType::F32 => TensorView::from_slice(&feed.shape, &feed.data),
             DType::U8 => TensorView::from_slice(&feed.shape, bytes),
+            DType::I64 => TensorView::from_slice(&feed.shape, whole),
             _ => return Err("an input of integers".to_owned()),
         };
         views.push(view.ok_or("an input's size")?);
@@ -188,6 +192,7 @@ fn compare(network: &Network, model: &ModelProto, inputs: &[TensorProto], output
         let got = match view.dtype() {
             DType::F32 => view.as_slice::<f32>().unwrap_or_default().to_vec(),
             DType::U8 => view.as_slice::<u8>().unwrap_or_default().iter().map(|&q| f32::from(q)).collect(),
+            DType::I64 => view.as_slice::<i64>().unwrap_or_default().iter().map(|&n| n as f32).collect(),
             other => return Err(format!("an output of {other}")),
         };
         let expected = floats(expected).ok_or("an output of integers")?;

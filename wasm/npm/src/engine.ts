@@ -35,6 +35,28 @@ type Bound = Glue & { readonly memory: WebAssembly.Memory };
 /** A model within an instance. */
 export type Model = InstanceType<Bound["Session"]>;
 
+/** Longest wait for memory, in milliseconds; those before it are half as long each. */
+const LONGEST_WAIT = 1600;
+
+/**
+ * Binds an instance. What a session had is given back when its threads have ended, which takes browsers up to two seconds; so where there
+ * is no room for a memory, this tries again for some time.
+ */
+async function bound(module: WebAssembly.Module): Promise<{ glue: Glue; memory: WebAssembly.Memory }> {
+  for (let wait = 100; ; wait *= 2) {
+    try {
+      const glue = glueOf(module);
+      const { memory } = await glue({ module_or_path: module });
+      return { glue, memory };
+    } catch (cause) {
+      if (!(cause instanceof RangeError) || wait > LONGEST_WAIT) {
+        throw cause;
+      }
+      await new Promise((resolve) => setTimeout(resolve, wait));
+    }
+  }
+}
+
 /** One instance, with a memory of its own, which the host collects together with it. */
 export class Engine {
   readonly #module: WebAssembly.Module;
@@ -50,8 +72,7 @@ export class Engine {
   static async start(module: WebAssembly.Module): Promise<Engine> {
     let version: string;
     try {
-      const glue = glueOf(module);
-      const { memory } = await glue({ module_or_path: module });
+      const { glue, memory } = await bound(module);
       version = glue.version();
       if (version === VERSION) {
         return new Engine(module, Object.assign(glue, { memory }));

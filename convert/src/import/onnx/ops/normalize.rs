@@ -8,9 +8,6 @@ use super::{Ctx, Importer, NodeError, Outputs, Val, axis, invalid, unsupported};
 impl Importer<'_> {
     pub(super) fn layer_norm(&mut self, ctx: &Ctx<'_>) -> Outputs {
         ctx.attrs.ignore("stash_type");
-        if ctx.node.output.iter().skip(1).any(|name| !name.is_empty()) {
-            return unsupported("its outputs of mean and deviation are not supported");
-        }
         let x = self.real(ctx, 0)?;
         let dims = self.dims(x);
         let at = axis(ctx.attrs.int("axis")?.unwrap_or(-1), dims.len())?;
@@ -20,14 +17,23 @@ impl Importer<'_> {
         };
         let scale = self.row(ctx, 1, len)?;
         let bias = if ctx.has(2) { self.row(ctx, 2, len)? } else { self.net.constant("", &[len], &vec![0.0f32; len]) };
+        let mut more = Vec::new();
+        if ctx.node.output.iter().skip(1).any(|name| !name.is_empty()) {
+            let (mean, deviation) = self.moments(ctx, x, (at..dims.len()).collect())?;
+            let one = self.number(1.0);
+            let inverse = self.helper(ctx, "inverse", Op::Binary { function: BinaryFn::Div }, &[one, deviation])?;
+            more = vec![Val::Tensor(mean), Val::Tensor(inverse)];
+        }
         let op = Op::LayerNorm { epsilon };
         if at + 1 == dims.len() {
-            return self.push(ctx, op, &[x, scale, bias]);
+            let y = self.push(ctx, op, &[x, scale, bias])?;
+            return Ok([y, more].concat());
         }
         let flat = [&dims[..at], &[Dim::Fixed(len)]].concat();
-        let x = self.helper(ctx, "flat", Op::Reshape { shape: flat }, &[x])?;
-        let y = self.helper(ctx, "rows", op, &[x, scale, bias])?;
-        self.push(ctx, Op::Reshape { shape: dims }, &[y])
+        let flat_x = self.helper(ctx, "flat", Op::Reshape { shape: flat }, &[x])?;
+        let y = self.helper(ctx, "rows", op, &[flat_x, scale, bias])?;
+        let y = self.push(ctx, Op::Reshape { shape: dims }, &[y])?;
+        Ok([y, more].concat())
     }
 
     /// Constant operand `i` as a row of `len` numbers, repeated where it has fewer dimensions than are normalized.
@@ -72,6 +78,14 @@ impl Importer<'_> {
 
     /// x less its mean, over the root of its variance.
     fn normal(&mut self, ctx: &Ctx<'_>, x: ValueId, axes: Vec<usize>) -> Result<ValueId, NodeError> {
+        let binary = |function| Op::Binary { function };
+        let (center, deviation) = self.moments(ctx, x, axes)?;
+        let from_center = self.helper(ctx, "from_center", binary(BinaryFn::Sub), &[x, center])?;
+        self.helper(ctx, "normal", binary(BinaryFn::Div), &[from_center, deviation])
+    }
+
+    /// The mean, and the root of the variance plus ε.
+    fn moments(&mut self, ctx: &Ctx<'_>, x: ValueId, axes: Vec<usize>) -> Result<(ValueId, ValueId), NodeError> {
         let mean = || Op::Reduce { function: ReduceFn::Mean, axes: axes.clone(), keep_dims: true };
         let binary = |function| Op::Binary { function };
         let epsilon = self.number(ctx.attrs.float("epsilon", 1e-5)?);
@@ -81,7 +95,7 @@ impl Importer<'_> {
         let variance = self.helper(ctx, "variance", mean(), &[square])?;
         let variance = self.helper(ctx, "epsilon", binary(BinaryFn::Add), &[variance, epsilon])?;
         let deviation = self.helper(ctx, "deviation", Op::Unary { function: UnaryFn::Sqrt }, &[variance])?;
-        self.helper(ctx, "normal", binary(BinaryFn::Div), &[from_center, deviation])
+        Ok((center, deviation))
     }
 
     /// The node's output: scaled and moved by operands 1 and 2, numbers of channels, which are the second dimension.
