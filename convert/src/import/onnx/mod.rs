@@ -377,6 +377,11 @@ impl<'a> Importer<'a> {
             return Err(ImportError::Parse("it has no outputs".to_owned()));
         }
         for output in &self.graph.output {
+            // Signed bytes are unsigned ones here, which a caller would not know.
+            if dims_of(output).is_some_and(|(kind, _)| kind == DataType::Int8 as i32) {
+                let what = "outputs of int8 are not supported; let the model end with DequantizeLinear, or with uint8".to_owned();
+                return Err(ImportError::Tensor { tensor: output.name.clone(), what });
+            }
             self.output(&output.name)?;
         }
         self.net.compact();
