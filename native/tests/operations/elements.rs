@@ -1,8 +1,10 @@
-//! Operations on elements and pixels: arithmetic, tables, pools, means, softmax, and between f32 and u8.
+//! Operations on elements and pixels: arithmetic, tables, pools, means, softmax, normalization, recurrences,
+//! and between f32 and u8.
 
 use quaver_core::arith::exp;
 use quaver_core::graph::Op;
-use quaver_core::graph::op::{BinaryFn, Pool, PoolFn, ReduceFn, Window};
+use quaver_core::graph::op::{BinaryFn, Pool, PoolFn, ReduceFn, UnaryFn, Window};
+use quaver_core::graph::recurrent::{Cell, Recurrent};
 use quaver_core::graph::shape::window_extent;
 use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
@@ -111,5 +113,44 @@ fn softmax() {
         let table = build.net.constant("exp", &[256], &exp::build(q.scale));
         let dtype = if to.is_some() { DType::U8 } else { DType::F32 };
         Node { op, inputs: vec![x, table], dtype, quant: to }
+    });
+}
+
+#[test]
+fn layer_normalization() {
+    check(9300..9400, 5, |build| {
+        let [rows, len] = [build.rng.between(1, 9), build.rng.between(1, 400)];
+        let x = build.floats(&[rows, len]);
+        let [scale, bias] = [build.rng.floats(len), build.rng.floats(len)];
+        let inputs = vec![x, build.net.constant("scale", &[len], &scale), build.net.constant("bias", &[len], &bias)];
+        Node { op: Op::LayerNorm { epsilon: 1e-5 }, inputs, dtype: DType::F32, quant: None }
+    });
+}
+
+#[test]
+fn recurrences() {
+    check(9400..9480, 5, |build| {
+        let cell = [Cell::Rnn, Cell::Gru, Cell::GruLinear, Cell::Lstm][build.rng.below(4)];
+        let [batch, hidden] = [build.rng.between(1, 3), build.rng.between(1, 70)];
+        let gates = cell.gates();
+        // Steps are the batch, as in a network of one sequence.
+        let mut inputs = vec![build.floats(&[batch, gates * hidden])];
+        let r = build.rng.floats(gates * hidden * hidden).into_iter().map(|x| x / 8.0).collect::<Vec<f32>>();
+        inputs.push(build.net.constant("r", &[hidden, gates * hidden], &r));
+        for name in ["h", "c"].into_iter().take(cell.states()) {
+            let state = build.rng.floats(batch * hidden);
+            inputs.push(build.net.constant(name, &[batch, hidden], &state));
+        }
+        if cell == Cell::GruLinear {
+            let bias = build.rng.floats(hidden);
+            inputs.push(build.net.constant("bias", &[1, hidden], &bias));
+        }
+        let activations = match cell {
+            Cell::Rnn => vec![UnaryFn::Tanh],
+            Cell::Lstm => vec![UnaryFn::Sigmoid, UnaryFn::Tanh, UnaryFn::Tanh],
+            _ => vec![UnaryFn::Sigmoid, UnaryFn::Tanh],
+        };
+        let reverse = build.rng.below(2) == 0;
+        Node { op: Op::Recurrent(Recurrent { cell, activations, clip: None, reverse }), inputs, dtype: DType::F32, quant: None }
     });
 }

@@ -228,3 +228,26 @@ fn matrix_products() {
         product(build, x, shape, |epilogue| Op::QGemm(QGemm { channels, epilogue }))
     });
 }
+
+/// Of f32: with constant matrices and biases, and of two activations whose leading dimensions are broadcast.
+#[test]
+fn real_products() {
+    check(9000..9240, 3, |build| {
+        let [m, k, n] = [12, 70, 90].map(|most| build.rng.between(1, most));
+        let real = |op, inputs| Node { op, inputs, dtype: DType::F32, quant: None };
+        if build.rng.below(2) == 0 {
+            let x = build.floats(&[m, k]);
+            let w = build.rng.floats(k * n);
+            let mut inputs = vec![x, build.net.constant("w", &[k, n], &w)];
+            if build.rng.below(2) == 0 {
+                let bias = build.rng.floats(n);
+                inputs.push(build.net.constant("bias", &[n], &bias));
+            }
+            return real(Op::Gemm, inputs);
+        }
+        let heads = build.rng.between(1, 3);
+        let shared = if build.rng.below(2) == 0 { 1 } else { heads };
+        let inputs = vec![build.floats(&[heads, m, k]), build.floats(&[shared, k, n])];
+        real(Op::MatMul, inputs)
+    });
+}
