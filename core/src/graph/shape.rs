@@ -3,14 +3,16 @@
 //! It also checks ranks, attributes and operand shapes, so that whatever passes here can be executed: import, the file's
 //! validator and the memory plan all call [`infer`]. Element types are [`super::check`]'s.
 
+mod products;
+
 use thiserror::Error;
 
 use super::Dim;
 use super::dim::display;
 use super::extent::Extent;
-use super::op::{Conv, ConvTranspose, Epilogue, Op, PadMode, Pool, QConv, QConvTranspose, QGemm, Resize, Window};
-use crate::format::weights::PackedShape;
+use super::op::{Op, PadMode, Pool, Resize, Window};
 use crate::tensor::MAX_RANK;
+use products::{conv, conv_transpose, gemm, mat_mul, q_conv, q_conv_transpose, q_gemm};
 
 /// Why an operation cannot take these operands.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -484,159 +486,4 @@ fn resize(input: &[Dim], resize: &Resize) -> Result<Shape> {
         }
     }
     Ok(shape.clone())
-}
-
-fn check_groups(groups: usize, input_channels: usize, output_channels: usize, shape: &[Dim]) -> Result<()> {
-    let valid = groups > 0
-        && input_channels > 0
-        && output_channels > 0
-        && input_channels.is_multiple_of(groups)
-        && output_channels.is_multiple_of(groups);
-    if valid { Ok(()) } else { Err(attribute("groups", &groups, shape)) }
-}
-
-fn check_bias(bias: Option<&&[Dim]>, channels: usize) -> Result<()> {
-    bias.map_or(Ok(()), |b| expect(b, &[Dim::Fixed(channels)]))
-}
-
-fn float_weights(weights: &[Dim]) -> Result<[usize; 4]> {
-    if weights.len() != 4 {
-        return Err(rank(1, weights, 4));
-    }
-    let at = |i| fixed(weights, i, "weights");
-    Ok([at(0)?, at(1)?, at(2)?, at(3)?])
-}
-
-fn conv(inputs: &[&[Dim]], conv: &Conv) -> Result<Shape> {
-    arity(inputs, 2..=3, "2 or 3")?;
-    let (n, extents, c) = image(inputs[0], "Conv")?;
-    check_window(&conv.window, inputs[0])?;
-    let [kh, kw, c_group, channels] = float_weights(inputs[1])?;
-    check_groups(conv.groups, c, channels, inputs[0])?;
-    if [kh, kw] != conv.window.kernel || c_group != c / conv.groups {
-        return Err(mismatch(inputs[0], inputs[1]));
-    }
-    check_bias(inputs.get(2), channels)?;
-    let out = |d: usize| window_dim(&conv.window, d, extents[d], false).ok_or_else(|| extent_error(inputs[0]));
-    Ok(vec![n.clone(), out(0)?, out(1)?, channels.into()])
-}
-
-fn conv_transpose(inputs: &[&[Dim]], conv: &ConvTranspose) -> Result<Shape> {
-    arity(inputs, 2..=3, "2 or 3")?;
-    let (n, extents, c) = image(inputs[0], "ConvTranspose")?;
-    check_window(&conv.window, inputs[0])?;
-    let [kh, kw, c_group, channels] = float_weights(inputs[1])?;
-    check_groups(conv.groups, c, channels, inputs[0])?;
-    if [kh, kw] != conv.window.kernel || c_group != c / conv.groups {
-        return Err(mismatch(inputs[0], inputs[1]));
-    }
-    check_bias(inputs.get(2), channels)?;
-    let [h, w] = transposed_extents(&conv.window, extents, conv.output_padding, inputs[0])?;
-    Ok(vec![n.clone(), h, w, channels.into()])
-}
-
-fn transposed_extents(window: &Window, extents: [&Dim; 2], output_padding: [usize; 2], shape: &[Dim]) -> Result<[Dim; 2]> {
-    if (0..2).any(|d| output_padding[d] >= window.strides[d].max(window.dilations[d])) {
-        return Err(attribute("output_padding", &list(&output_padding), shape));
-    }
-    let out = |d: usize| transposed_dim(window, d, extents[d], output_padding[d]).ok_or_else(|| extent_error(shape));
-    Ok([out(0)?, out(1)?])
-}
-
-fn gemm(inputs: &[&[Dim]]) -> Result<Shape> {
-    arity(inputs, 2..=3, "2 or 3")?;
-    let (x, w) = (inputs[0], inputs[1]);
-    if w.len() != 2 {
-        return Err(rank(1, w, 2));
-    }
-    let (k, n) = (fixed(w, 0, "Gemm")?, fixed(w, 1, "Gemm")?);
-    if x.last() != Some(&Dim::Fixed(k)) {
-        return Err(mismatch(x, w));
-    }
-    check_bias(inputs.get(2), n)?;
-    let mut shape = x.to_vec();
-    shape[x.len() - 1] = n.into();
-    Ok(shape)
-}
-
-fn mat_mul(inputs: &[&[Dim]]) -> Result<Shape> {
-    arity(inputs, 2..=2, "2")?;
-    let (a, b) = (inputs[0], inputs[1]);
-    for (operand, shape) in inputs.iter().enumerate() {
-        if shape.len() < 2 {
-            return Err(rank(operand, shape, 2));
-        }
-    }
-    let (ra, rb) = (a.len(), b.len());
-    let (k, same) = (&a[ra - 1], &b[rb - 2]);
-    if k != same && !k.is_open() && !same.is_open() {
-        return Err(mismatch(a, b));
-    }
-    let mut shape = broadcast(&a[..ra - 2], &b[..rb - 2])?;
-    shape.extend([a[ra - 2].clone(), b[rb - 1].clone()]);
-    Ok(shape)
-}
-
-/// The operands behind weights, bias and multiplier: residual, table, as the epilogue says.
-fn check_epilogue(inputs: &[&[Dim]], epilogue: Option<&Epilogue>, output: &[Dim]) -> Result<()> {
-    let residual = epilogue.is_some_and(|e| e.residual.is_some());
-    let table = epilogue.is_some_and(|e| e.table);
-    let wanted = 4 + usize::from(residual) + usize::from(table);
-    arity(inputs, wanted..=wanted, "x, weights, bias, multiplier, and what its epilogue names")?;
-    if residual && !open(inputs[4]) && !open(output) {
-        expect(inputs[4], output)?;
-    }
-    if table {
-        expect(inputs[wanted - 1], &[Dim::Fixed(256)])?;
-    }
-    Ok(())
-}
-
-fn check_packed(inputs: &[&[Dim]], packed: PackedShape) -> Result<()> {
-    let fixed: Vec<Dim> = packed.weights().into_iter().map(Dim::Fixed).collect();
-    expect(inputs[1], &fixed)?;
-    expect(inputs[2], &[Dim::Fixed(packed.padded_channels())])?;
-    expect(inputs[3], &[Dim::Fixed(packed.padded_channels())])
-}
-
-fn q_conv(inputs: &[&[Dim]], conv: &QConv) -> Result<Shape> {
-    arity(inputs, 4..=6, "4 to 6")?;
-    let (n, extents, c) = image(inputs[0], "QConv")?;
-    check_window(&conv.window, inputs[0])?;
-    check_groups(conv.groups, c, conv.channels, inputs[0])?;
-    let packed = PackedShape::conv(conv.window.kernel, c, conv.channels, conv.groups).ok_or_else(|| extent_error(inputs[0]))?;
-    check_packed(inputs, packed)?;
-    let out = |d: usize| window_dim(&conv.window, d, extents[d], false).ok_or_else(|| extent_error(inputs[0]));
-    let output = vec![n.clone(), out(0)?, out(1)?, conv.channels.into()];
-    check_epilogue(inputs, conv.epilogue.as_ref(), &output)?;
-    Ok(output)
-}
-
-fn q_conv_transpose(inputs: &[&[Dim]], conv: &QConvTranspose) -> Result<Shape> {
-    arity(inputs, 4..=6, "4 to 6")?;
-    let (n, extents, c) = image(inputs[0], "QConvTranspose")?;
-    check_window(&conv.window, inputs[0])?;
-    check_groups(conv.groups, c, conv.channels, inputs[0])?;
-    let packed = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups).ok_or_else(|| extent_error(inputs[0]))?;
-    check_packed(inputs, packed)?;
-    let [h, w] = transposed_extents(&conv.window, extents, conv.output_padding, inputs[0])?;
-    let output = vec![n.clone(), h, w, conv.channels.into()];
-    check_epilogue(inputs, conv.epilogue.as_ref(), &output)?;
-    Ok(output)
-}
-
-fn q_gemm(inputs: &[&[Dim]], gemm: &QGemm) -> Result<Shape> {
-    arity(inputs, 4..=6, "4 to 6")?;
-    let x = inputs[0];
-    if x.is_empty() {
-        return Err(rank(0, x, 2));
-    }
-    let k = fixed(x, x.len() - 1, "QGemm")?;
-    check_groups(1, k, gemm.channels, x)?;
-    let packed = PackedShape::grouped([1, 1], k, gemm.channels, 1).ok_or_else(|| extent_error(x))?;
-    check_packed(inputs, packed)?;
-    let mut output = x.to_vec();
-    output[x.len() - 1] = gemm.channels.into();
-    check_epilogue(inputs, gemm.epilogue.as_ref(), &output)?;
-    Ok(output)
 }

@@ -3,7 +3,7 @@
 //! f32: one IEEE operation; Pow is [`crate::arith::float::pow`]. Min gives a where a < b or a is NaN, else b; Max likewise
 //! where a > b; so NaN stays, and of two zeros the second is taken. u8: see [`crate::arith::requant`].
 
-use super::walk::{Walk, strides};
+use super::walk::{Walk, broadcast};
 use crate::arith::float::pow;
 use crate::arith::requant::{AddU8, MulU8};
 use crate::arith::table::unary_f32 as unary;
@@ -70,23 +70,6 @@ pub(super) fn table(inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
     for (y, &x) in output.view.bytes_mut().iter_mut().zip(inputs[0].view.bytes()) {
         *y = table[usize::from(x)];
     }
-}
-
-/// The walk over both operands: a dimension that one of them lacks, or has with extent 1, has stride 0 there.
-fn broadcast(inputs: &[Operand<'_>], output: &OutputMut<'_>) -> Walk<2> {
-    let shape = output.view.shape();
-    let stride = |operand: &Operand<'_>, d: usize| {
-        let from = operand.view.shape();
-        match (d + from.len()).checked_sub(shape.len()) {
-            Some(i) if from[i] != 1 => strides(from)[i],
-            _ => 0,
-        }
-    };
-    let mut walk = Walk::new();
-    for (d, &extent) in shape.iter().enumerate() {
-        walk.push(extent, [stride(&inputs[0], d), stride(&inputs[1], d)]);
-    }
-    walk
 }
 
 /// Applies `f` in row-major order of the output. The innermost dimension of a broadcast walk has strides 0 or 1.

@@ -2,7 +2,7 @@
 //!
 //! Truth is the real number 1, its opposite 0, so that logic is arithmetic.
 
-use super::walk::{Walk, strides};
+use super::walk::{Walk, broadcast};
 use super::{f32s, f32s_mut};
 use crate::backend::{Operand, OutputMut};
 use crate::graph::op::CompareFn;
@@ -40,7 +40,7 @@ pub(super) fn cast(inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
 
 /// y = 1 where the comparison holds, else 0.
 pub(super) fn compare(function: CompareFn, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
-    let walk = broadcast::<2>(inputs, output);
+    let walk = broadcast(inputs, output);
     if let (Some(a), Some(b)) = (inputs[0].view.as_slice::<i64>(), inputs[1].view.as_slice::<i64>()) {
         let holds = |[i, j]: [usize; 2]| match function {
             CompareFn::Equal => a[i] == b[j],
@@ -61,29 +61,9 @@ pub(super) fn compare(function: CompareFn, inputs: &[Operand<'_>], output: &mut 
 
 /// y = a where the condition is not 0, else b.
 pub(super) fn choose(inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
-    let walk = broadcast::<3>(inputs, output);
+    let walk = broadcast(inputs, output);
     let [condition, a, b] = [0, 1, 2].map(|i| f32s(&inputs[i]));
     each(&walk, f32s_mut(output), &|[c, i, j]| if condition[c] != 0.0 { a[i] } else { b[j] });
-}
-
-/// The walk over operands that are broadcast to the output's shape.
-fn broadcast<const K: usize>(inputs: &[Operand<'_>], output: &OutputMut<'_>) -> Walk<K> {
-    let shape = output.view.shape();
-    let own: [_; K] = std::array::from_fn(|k| strides(inputs[k].view.shape()));
-    let mut walk = Walk::new();
-    for (d, &extent) in shape.iter().enumerate() {
-        walk.push(
-            extent,
-            std::array::from_fn(|k| {
-                let from = inputs[k].view.shape();
-                match (d + from.len()).checked_sub(shape.len()) {
-                    Some(i) if from[i] != 1 => own[k][i],
-                    _ => 0,
-                }
-            }),
-        );
-    }
-    walk
 }
 
 /// Writes `f` of the operands' offsets, in row-major order.

@@ -3,6 +3,7 @@
 //! A walk follows K tensors at once. Dimensions that lie behind one another in all of them become one, so that the inner
 //! loops of the callers are as long as the layout allows. Nothing is allocated.
 
+use crate::backend::{Operand, OutputMut};
 use crate::tensor::MAX_RANK;
 
 /// Most dimensions: those of a tensor, of which two may be seen as two each (depth to space).
@@ -98,6 +99,26 @@ impl<const K: usize> Walk<K> {
             }
         }
     }
+}
+
+/// The walk over operands that are broadcast to the output's shape: a dimension that one lacks, or has with extent 1, has stride 0 there.
+pub(crate) fn broadcast<const K: usize>(inputs: &[Operand<'_>], output: &OutputMut<'_>) -> Walk<K> {
+    let shape = output.view.shape();
+    let own: [_; K] = std::array::from_fn(|k| strides(inputs[k].view.shape()));
+    let mut walk = Walk::new();
+    for (d, &extent) in shape.iter().enumerate() {
+        walk.push(
+            extent,
+            std::array::from_fn(|k| {
+                let from = inputs[k].view.shape();
+                match (d + from.len()).checked_sub(shape.len()) {
+                    Some(i) if from[i] != 1 => own[k][i],
+                    _ => 0,
+                }
+            }),
+        );
+    }
+    walk
 }
 
 /// Row-major strides of `shape`, in elements.
