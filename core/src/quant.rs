@@ -37,6 +37,14 @@ impl Affine {
         Self { scale, zero_point: zero as u8, q_max }
     }
 
+    /// Parameters that cover `−most ..= most` with as many integers above the zero point as below it, which leaves 0 unused.
+    pub fn centred(most: f32, q_max: u8) -> Self {
+        let zero_point = q_max.div_ceil(2);
+        let scale = most / f32::from(q_max - zero_point).max(1.0);
+        let scale = if scale.is_finite() && scale >= f32::MIN_POSITIVE { scale } else { 1.0 };
+        Self { scale, zero_point, q_max }
+    }
+
     /// Whether the parameters obey their documentation.
     pub fn is_valid(&self) -> bool {
         self.scale.is_finite() && self.scale >= f32::MIN_POSITIVE && self.zero_point <= self.q_max && self.q_max > 0

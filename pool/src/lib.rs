@@ -23,9 +23,10 @@
 //! |---|---|
 //! | [`rectangles`] | an output cut along rows and columns |
 //! | [`split`] | a range cut into pieces |
-//! | [`packed`], [`depthwise`], [`work`] | how kinds of operations are cut, for every backend |
+//! | [`packed`], [`matmul`], [`depthwise`], [`work`] | how kinds of operations are cut, for every backend |
 
 pub mod depthwise;
+pub mod matmul;
 mod options;
 pub mod packed;
 mod rows;

@@ -21,6 +21,8 @@ pub struct Classes {
     range: Vec<Option<(f32, f32)>>,
     /// Whether every member is read once at most.
     exclusive: Vec<bool>,
+    /// Of a class' root, whether its zero point is in the middle, as products of two activations are fastest with.
+    centred: Vec<bool>,
     /// Parameters that hold whatever the range.
     given: Vec<Option<Affine>>,
 }
@@ -31,7 +33,7 @@ impl Classes {
         let consumers = graph.consumers();
         let n = graph.values.len();
         let exclusive = (0..n).map(|v| consumers[v].len() <= 1).collect();
-        let mut classes = Self { parent: (0..n).collect(), range: vec![None; n], exclusive, given: Vec::new() };
+        let mut classes = Self { parent: (0..n).collect(), range: vec![None; n], exclusive, centred: vec![false; n], given: Vec::new() };
         for input in &graph.inputs {
             classes.range[input.index()] = range(input.index());
         }
@@ -55,12 +57,18 @@ impl Classes {
                 _ => classes.range[output] = range(output),
             }
         }
+        for (i, node) in graph.nodes.iter().enumerate() {
+            if regions.quantized[i] && regions.kinds[i] == Kind::Product {
+                let root = classes.find(node.inputs[1].index());
+                classes.centred[root] = true;
+            }
+        }
         classes
     }
 
     /// Every value by itself, with the parameters that the model gives.
     pub fn given(affine: &[Option<Affine>]) -> Self {
-        Self { parent: Vec::new(), range: Vec::new(), exclusive: Vec::new(), given: affine.to_vec() }
+        Self { parent: Vec::new(), range: Vec::new(), exclusive: Vec::new(), centred: Vec::new(), given: affine.to_vec() }
     }
 
     /// The parameters of a value; `None` where calibration saw no range, or the model gives none.
@@ -68,8 +76,9 @@ impl Classes {
         if !self.given.is_empty() {
             return self.given[value];
         }
-        let (min, max) = self.range[self.find(value)]?;
-        Some(Affine::from_range(min, max, q_max))
+        let root = self.find(value);
+        let (min, max) = self.range[root]?;
+        Some(if self.centred[root] { Affine::centred(min.abs().max(max.abs()), q_max) } else { Affine::from_range(min, max, q_max) })
     }
 
     fn find(&self, mut v: usize) -> usize {

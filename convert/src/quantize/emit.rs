@@ -176,6 +176,7 @@ impl<'a> Emitter<'a> {
     fn quantized(&mut self, i: usize, node: &Node, group: Group) -> Result<(), QuantizeError> {
         match self.plan.regions.kinds[i] {
             Kind::Heavy => self.heavy(i, node, group),
+            Kind::Product => self.product(node, group),
             Kind::Mean => self.keep(node, group, self.plan.regions.is_u8[node.outputs[0].index()]),
             Kind::Move => match node.op {
                 Op::Concat { .. } => self.concat(node, group),
@@ -204,6 +205,22 @@ impl<'a> Emitter<'a> {
             forms.real = Some(new);
         }
         Ok(())
+    }
+
+    /// A product of two activations, of which one may be constant.
+    fn product(&mut self, node: &Node, group: Group) -> Result<(), QuantizeError> {
+        let mut inputs = Vec::with_capacity(2);
+        for (side, &id) in node.inputs.iter().enumerate() {
+            inputs.push(match self.plan.network.elements::<f32>(id) {
+                Some(data) => {
+                    let most = data.iter().fold(0f32, |most, x| most.max(x.abs()));
+                    self.quantized_constant(id, (side == 1).then(|| Affine::centred(most, self.plan.q_max)))
+                }
+                None => self.integer(id)?,
+            });
+        }
+        let affine = if self.plan.regions.is_u8[group.output.index()] { Some(self.affine(group.output)?) } else { None };
+        self.finish(Op::MatMul, &inputs, node, group.output, affine)
     }
 
     /// The operation as it is, on u8; its output u8 or (means) f32.

@@ -71,7 +71,7 @@ impl Given {
             return Some(format!("the model gives no quantization parameters for its operand '{}'", graph.values[v].name));
         }
         let output = graph.value(node.outputs[0]);
-        let may_be_real = kind == Kind::Heavy || matches!(node.op, Op::Reduce { .. });
+        let may_be_real = matches!(kind, Kind::Heavy | Kind::Product) || matches!(node.op, Op::Reduce { .. });
         if self.affine[node.outputs[0].index()].is_none() && !may_be_real {
             return Some(format!("the model gives no quantization parameters for its result '{}'", output.name));
         }

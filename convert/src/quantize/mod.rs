@@ -5,6 +5,7 @@
 //! | [`qconfig`] | what the user asked for, node by node |
 //! | [`given`] | parameters that the model brings, in place of calibrated ones |
 //! | [`regions`] | which nodes become integer operations, and why others don't |
+//! | `masks` | which sums and products 8 bits would spoil |
 //! | [`fusion`] | what goes into an epilogue |
 //! | [`affine`] | scale and zero point of every u8 value |
 //! | [`weights`] | integers for weights and biases |
@@ -16,6 +17,7 @@ mod entry;
 pub mod fusion;
 pub mod given;
 mod grid;
+mod masks;
 pub mod qconfig;
 pub mod regions;
 pub mod weights;
@@ -117,7 +119,7 @@ pub fn quantize(
         return Err(QuantizeError::ReducedRange);
     }
     let configs: Vec<_> = graph.nodes.iter().map(|n| mapping.of(n)).collect();
-    let regions = given.as_ref().map_or_else(|| regions::decide(graph, &configs), |given| given.regions(&configs));
+    let regions = given.as_ref().map_or_else(|| regions::decide(graph, &configs, range), |given| given.regions(&configs));
     let groups = fusion::fuse(graph, &regions, given.as_ref());
     let classes = match &given {
         Some(given) => affine::Classes::given(&given.affine),

@@ -5,10 +5,12 @@
 //! back. What lies behind the last heavy operation or mean stays real: it is short, and rounding it to 8 bits would only
 //! cost accuracy.
 
+use quaver_core::graph::check::MOST_PRODUCTS;
 use quaver_core::graph::op::{BinaryFn, PadMode, PoolFn, ReduceFn, UnaryFn};
-use quaver_core::graph::{Graph, Node, Op};
+use quaver_core::graph::{Dim, Graph, Node, Op};
 use quaver_core::tensor::DType;
 
+use super::masks;
 use super::qconfig::{NodeConfig, Scheme};
 
 /// What a node is to the quantizer.
@@ -16,6 +18,8 @@ use super::qconfig::{NodeConfig, Scheme};
 pub enum Kind {
     /// Convolution or matrix product with constant weights.
     Heavy,
+    /// A matrix product of two activations.
+    Product,
     /// A mean or average pool: an exact integer sum.
     Mean,
     /// Element by element.
@@ -39,9 +43,10 @@ pub struct Regions {
     pub is_u8: Vec<bool>,
 }
 
-/// Decides for every node of `graph`, given what the qconfig mapping says of each.
-pub fn decide(graph: &Graph, configs: &[NodeConfig]) -> Regions {
-    let kinds: Vec<Kind> = graph.nodes.iter().zip(configs).map(|(n, c)| kind(graph, n, c.explicit)).collect();
+/// Decides for every node of `graph`, given what the qconfig mapping says of each, and the calibrated range of a value.
+pub fn decide(graph: &Graph, configs: &[NodeConfig], range: &dyn Fn(usize) -> Option<(f32, f32)>) -> Regions {
+    let mut kinds: Vec<Kind> = graph.nodes.iter().zip(configs).map(|(n, c)| kind(graph, n, c.explicit)).collect();
+    masks::keep_real(graph, range, &mut kinds);
     let able = |i: usize| !matches!(kinds[i], Kind::Never(_)) && configs[i].scheme == Scheme::Static;
     let consumers = graph.consumers();
 
@@ -52,12 +57,12 @@ pub fn decide(graph: &Graph, configs: &[NodeConfig]) -> Regions {
     let mut here = vec![false; graph.nodes.len()];
     for (i, node) in graph.nodes.iter().enumerate().rev() {
         let output = node.outputs[0].index();
-        here[i] = able(i) && (matches!(kinds[i], Kind::Heavy | Kind::Mean) || leads[output]);
+        here[i] = able(i) && (matches!(kinds[i], Kind::Heavy | Kind::Product | Kind::Mean) || leads[output]);
         wanted[output] = !consumers[output].is_empty()
             && !graph.outputs.contains(&node.outputs[0])
-            && consumers[output]
-                .iter()
-                .all(|&c| here[c] && (kinds[c] == Kind::Heavy || (kinds[c] == Kind::Move && wanted_output(graph, &wanted, c))));
+            && consumers[output].iter().all(|&c| {
+                here[c] && (matches!(kinds[c], Kind::Heavy | Kind::Product) || (kinds[c] == Kind::Move && wanted_output(graph, &wanted, c)))
+            });
         if here[i] {
             for input in activations(graph, node) {
                 leads[input] = true;
@@ -73,13 +78,13 @@ pub fn decide(graph: &Graph, configs: &[NodeConfig]) -> Regions {
         let fed = activations(graph, node).any(|v| is_u8[v]);
         quantized[i] = here[i]
             && match kinds[i] {
-                Kind::Heavy => true,
+                Kind::Heavy | Kind::Product => true,
                 Kind::Move => fed || wanted[output],
                 Kind::Mean | Kind::Light => fed,
                 Kind::Never(_) => false,
             };
         // A heavy node or a mean can give f32 where nothing behind it wants u8.
-        let real = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm | Op::Reduce { .. }) && !leads[output];
+        let real = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm | Op::MatMul | Op::Reduce { .. }) && !leads[output];
         is_u8[output] = quantized[i] && !real;
     }
     let reasons = (0..graph.nodes.len())
@@ -141,7 +146,11 @@ pub(super) fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
         | Op::Pool(_) => Kind::Move,
         Op::Gather { .. } | Op::Cast { .. } | Op::Compare { .. } | Op::Where => Kind::Never("it works by whole numbers or truth"),
         Op::LayerNorm { .. } => Kind::Never("means and roots of rows are real"),
-        Op::MatMul => Kind::Never("both its operands are activations"),
+        Op::MatMul if constant(0) && constant(1) => Kind::Never("it is constant"),
+        Op::MatMul => match graph.value(node.inputs[0]).shape.last().and_then(Dim::fixed) {
+            Some(k) if k > MOST_PRODUCTS => Kind::Never("its sums of 8-bit products could overflow 32 bits"),
+            _ => Kind::Product,
+        },
         Op::Recurrent(_) => Kind::Never("errors of 8 bits would add up from step to step"),
         Op::LogSoftmax { .. } => Kind::Never("a logarithm of probabilities doesn't fit in 8 bits"),
         Op::Quantize { .. } | Op::Dequantize | Op::Table | Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_) => {

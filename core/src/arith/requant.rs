@@ -99,6 +99,32 @@ impl MulU8 {
     }
 }
 
+/// The product of two matrices of u8, from the exact sum of (a − z_a)(b − z_b): t = f32(sum)·m with m = s_a·s_b / s_y.
+#[derive(Debug, Clone, Copy)]
+pub struct ProductU8 {
+    multiplier: f32,
+    y: Affine,
+}
+
+impl ProductU8 {
+    /// To u8 under `y`, or without it to f32, with m = s_a·s_b.
+    pub fn new(a: Affine, b: Affine, y: Option<Affine>) -> Self {
+        let y = y.unwrap_or(Affine { scale: 1.0, zero_point: 0, q_max: u8::MAX });
+        Self { multiplier: MulU8::new(a, b, y).multiplier, y }
+    }
+
+    /// m.
+    pub fn multiplier(&self) -> f32 {
+        self.multiplier
+    }
+
+    /// From the sum to a byte.
+    #[inline]
+    pub fn apply(&self, sum: i32) -> u8 {
+        round_to_u8(scale(sum, self.multiplier), self.y.zero_point, 0, self.y.q_max)
+    }
+}
+
 /// The mean of n bytes, from the exact sum of (q − z): t = f32(sum)·m with m = s_x / (s_y·n).
 #[derive(Debug, Clone, Copy)]
 pub struct Mean {

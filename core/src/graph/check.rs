@@ -82,6 +82,9 @@ impl GraphError {
     }
 }
 
+/// Most products of two activations in a sum, so that it and the parts that kernels split it into, K·255·128 each, fit in i32.
+pub const MOST_PRODUCTS: usize = 32_764;
+
 /// The type that an operation's output has where nothing else is asked for.
 pub fn default_dtype(op: &Op, first_input: DType) -> DType {
     match op {
@@ -280,6 +283,15 @@ fn check_types(op: &Op, inputs: &[&Value], output: &Value) -> Result<(), String>
         Op::Softmax { .. } if inputs[0].dtype == DType::U8 => {
             affine(inputs[0])?;
             constant(inputs.get(1).copied(), DType::I32)?;
+            real_or_affine(output)
+        }
+        Op::MatMul if inputs[0].dtype == DType::U8 => {
+            // Of an open K, the graph of a run is asked.
+            if inputs[0].shape.last().and_then(Dim::fixed).is_some_and(|k| k > MOST_PRODUCTS) {
+                return Err("sums so many products that they could overflow".into());
+            }
+            affine(inputs[0])?;
+            affine(inputs[1])?;
             real_or_affine(output)
         }
         Op::Softmax { .. } if inputs.len() != 1 => Err("has a table, but works on f32".into()),

@@ -33,7 +33,7 @@ fn written(graph: &Graph, node: &Node, largest: &[u8]) -> u8 {
         None => u8::MAX,
     };
     match &node.op {
-        Op::Quantize { .. } | Op::Binary { .. } | Op::Reduce { .. } | Op::Softmax { .. } => affine(),
+        Op::Quantize { .. } | Op::Binary { .. } | Op::MatMul | Op::Reduce { .. } | Op::Softmax { .. } => affine(),
         // Averages are limited to what is in use, largest ones are among what is there.
         Op::Pool(_) => affine().max(of(node.inputs[0])),
         Op::Gather { .. } => of(node.inputs[0]),

@@ -104,6 +104,9 @@ pub enum Op {
         /// The dimension that sums to 1.
         axis: usize,
     },
+    /// `a[…,M,K], b[…,K,N] → y[…,M,N]`, leading dimensions broadcast. u8: exact integer sums, then requantized to u8, or scaled
+    /// where y is f32.
+    MatMul,
     /// `x → y`: interpolation. u8 keeps the affine parameters.
     Resize(Resize),
 
@@ -133,8 +136,6 @@ pub enum Op {
     },
     /// `x[…,K], w[K,N] (, b[N]) → y[…,N]`.
     Gemm,
-    /// `a[…,M,K], b[…,K,N] → y[…,M,N]`, leading dimensions broadcast.
-    MatMul,
     /// `x → y`, element by element.
     Unary {
         /// What is computed.

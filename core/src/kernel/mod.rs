@@ -10,6 +10,7 @@
 //! | [`conv`] | where a convolution finds its activations |
 //! | [`narrow`] | windows over few channels, and the order of their weights |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
+//! | [`matmul`] | products of two activations: the right one is packed as weights are |
 //! | [`depthwise`] | depthwise convolutions: quads of vertical taps against lanes of channels |
 //! | [`split`] | work whose output can be cut into ranges, for threads: the kernels below |
 //! | [`edge`] | loads, stores and copies where a slice ends |
@@ -42,6 +43,7 @@ pub mod epilogue;
 pub mod gemm;
 mod gemv;
 pub mod layout;
+pub mod matmul;
 pub mod narrow;
 pub mod normalize;
 pub mod pool;

@@ -1,7 +1,8 @@
 //! Matrix products: `[…,K] × [K,N]` with constant weights, packed or f32, and of two activations.
 
 use super::packed::{Input, Packed};
-use super::{f32s, f32s_mut};
+use super::{affine_in, f32s, f32s_mut};
+use crate::arith::requant::{ProductU8, scale};
 use crate::backend::{Operand, OutputMut};
 use crate::format::weights::PackedShape;
 use crate::graph::op::QGemm;
@@ -26,17 +27,52 @@ pub(super) fn gemm_f32(inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
     }
 }
 
-/// f32, both operands activations, leading dimensions broadcast.
+/// Both operands activations, f32.
 pub(super) fn mat_mul_f32(inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
     let (a, b) = (f32s(&inputs[0]), f32s(&inputs[1]));
+    each_matrix(inputs, output, |[a_at, b_at, y_at], [m, k, n], output| {
+        product(&a[a_at..][..m * k], &b[b_at..][..k * n], &mut f32s_mut(output)[y_at..][..m * n], k, n);
+    });
+}
+
+/// Both operands activations, u8 → u8 or f32.
+pub(super) fn mat_mul_u8(inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
+    let (a, b) = (inputs[0].view.bytes(), inputs[1].view.bytes());
+    let [za, zb] = [0, 1].map(|i| i32::from(affine_in(&inputs[i]).zero_point));
+    let requantize = ProductU8::new(affine_in(&inputs[0]), affine_in(&inputs[1]), output.quant);
+    each_matrix(inputs, output, |[a_at, b_at, y_at], [m, k, n], output| {
+        let mut sums = vec![0i32; n];
+        for row in 0..m {
+            sums.fill(0);
+            for (i, &x) in a[a_at + row * k..][..k].iter().enumerate() {
+                let x = i32::from(x) - za;
+                sums.iter_mut().zip(&b[b_at + i * n..][..n]).for_each(|(sum, &w)| *sum = sum.wrapping_add(x * (i32::from(w) - zb)));
+            }
+            let y_at = y_at + row * n;
+            if output.quant.is_some() {
+                let y = &mut output.view.bytes_mut()[y_at..][..n];
+                y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = requantize.apply(sum));
+            } else {
+                let y = &mut f32s_mut(output)[y_at..][..n];
+                y.iter_mut().zip(&sums).for_each(|(y, &sum)| *y = scale(sum, requantize.multiplier()));
+            }
+        }
+    });
+}
+
+/// For each matrix of the output: where it and its operands begin, and M, K and N.
+fn each_matrix(inputs: &[Operand<'_>], output: &mut OutputMut<'_>, mut f: impl FnMut([usize; 3], [usize; 3], &mut OutputMut<'_>)) {
     let ([a_batch @ .., m, k], [b_batch @ .., _, n]) = (inputs[0].view.shape(), inputs[1].view.shape()) else { return };
     let (m, k, n) = (*m, *k, *n);
     let mut batch = [1; MAX_RANK];
     let rank = output.view.shape().len() - 2;
     batch[..rank].copy_from_slice(&output.view.shape()[..rank]);
-    for (i, y) in f32s_mut(output).chunks_exact_mut((m * n).max(1)).enumerate() {
-        let (a_at, b_at) = (matrix(i, &batch[..rank], a_batch), matrix(i, &batch[..rank], b_batch));
-        product(&a[a_at * m * k..][..m * k], &b[b_at * k * n..][..k * n], y, k, n);
+    if m * n == 0 {
+        return;
+    }
+    for i in 0..batch[..rank].iter().product() {
+        let [a_at, b_at] = [matrix(i, &batch[..rank], a_batch), matrix(i, &batch[..rank], b_batch)];
+        f([a_at * m * k, b_at * k * n, i * m * n], [m, k, n], output);
     }
 }
 

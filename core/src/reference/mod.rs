@@ -58,6 +58,7 @@ impl Reference {
             Op::Where => select::choose(inputs, output),
             Op::LayerNorm { epsilon } => normalize::layer_norm(*epsilon, inputs, output),
             Op::Gemm => gemm::gemm_f32(inputs, output),
+            Op::MatMul if quantized => gemm::mat_mul_u8(inputs, output),
             Op::MatMul => gemm::mat_mul_f32(inputs, output),
             Op::Quantize { channels_last } => quantize::quantize(*channels_last, inputs, output),
             Op::Dequantize => quantize::dequantize(inputs, output),

@@ -5,11 +5,13 @@
 //! |---|---|
 //! | [`arrange`] | what is asked of the plan: passes, and values that are written where they are read |
 //! | [`packed`] | convolutions and products with packed weights |
+//! | [`matmul`] | products of two activations |
 //! | [`depthwise`] | depthwise convolutions |
 //! | [`work`] | kernels whose output is cut into ranges |
 
 pub(crate) mod arrange;
 pub(crate) mod depthwise;
+pub(crate) mod matmul;
 pub(crate) mod packed;
 pub(crate) mod work;
 
@@ -19,6 +21,7 @@ use quaver_core::backend::{Backend, Operand, OutputMut};
 use quaver_core::graph::largest::largest;
 use quaver_core::graph::{Constants, Graph, Op};
 use quaver_core::kernel::conv::Frame;
+use quaver_core::kernel::matmul::MatMul;
 use quaver_core::plan::arrange::Arrangement;
 use quaver_core::plan::{Plan, PlanError};
 use quaver_core::reference::Reference;
@@ -67,6 +70,7 @@ struct Bound {
 enum State {
     None,
     Packed(Box<packed::Packed>),
+    MatMul(Box<MatMul>),
     Average(Box<depthwise::Average>),
     /// A quantization into the frames of the convolution behind it.
     Framed(Frame),
@@ -106,6 +110,7 @@ impl Bindings {
                     let weights = weights.map(|id| bytemuck::cast_slice(net.constants.bytes_of(id)));
                     State::Packed(Box::new(packed.narrowed(&query, weights.unwrap_or_default())))
                 }),
+                Kind::MatMul => matmul::bind(&query).map_or(State::None, |node| State::MatMul(Box::new(node))),
                 Kind::Pool => depthwise::Average::bind(&query).map_or(State::None, |average| State::Average(Box::new(average))),
                 _ => State::None,
             };
@@ -132,6 +137,7 @@ impl Native {
         let of = |bound: &Bound| match &bound.state {
             State::None | State::Average(_) | State::Framed(_) => 0,
             State::Packed(packed) => packed.scratch(self.pool.threads()),
+            State::MatMul(node) => matmul::scratch(node, self.pool.threads()),
         };
         self.bindings.nodes.iter().map(of).max().unwrap_or(0)
     }
@@ -153,6 +159,10 @@ impl Backend for Native {
         let ran = match (&bound.state, bound.choice.kernel.kind) {
             (State::Packed(packed), _) => {
                 packed.run((&self.pool, token), op, inputs, output, scratch);
+                true
+            }
+            (State::MatMul(node), _) => {
+                matmul::run((&self.pool, token), node, inputs, output, scratch);
                 true
             }
             (State::Average(average), _) => average.run((&self.pool, token), inputs, output),

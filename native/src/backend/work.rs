@@ -23,6 +23,7 @@ pub(crate) fn takes(kind: Kind, query: &Query<'_>) -> bool {
     match kind {
         Kind::Reference => true,
         Kind::Gemm => super::packed::Packed::bind(query).is_some(),
+        Kind::MatMul => super::matmul::bind(query).is_some(),
         Kind::Depthwise => super::depthwise::takes(query),
         Kind::Pool if !query.window_is_usual() => false,
         _ => with_operands(query, |inputs, output| visit(query.op, inputs, output, Ask)),

@@ -11,6 +11,8 @@ use crate::cpu::Isa;
 pub enum Kind {
     /// Tiles of rows × channels over packed weights.
     Gemm,
+    /// The same over two activations, of which one is packed first.
+    MatMul,
     /// Depthwise convolution.
     Depthwise,
     /// Addition, subtraction and multiplication of u8.
@@ -85,6 +87,13 @@ macro_rules! vector_kernels {
                 tile: Some([$rows, $channels]),
                 reduced: false,
             },
+            Kernel {
+                name: concat!("matmul_u8u8u8_", $tile, "c4__", $name),
+                kind: Kind::MatMul,
+                isa: Isa::$isa,
+                tile: Some([$rows, $channels]),
+                reduced: false,
+            },
             vector_kernels!(@ $isa, $name, "depthwise_u8s8u8__", Depthwise),
             vector_kernels!(@ $isa, $name, "binary_u8u8u8__", BinaryU8),
             vector_kernels!(@ $isa, $name, "binary_f32f32f32__", BinaryF32),
@@ -119,8 +128,10 @@ const REDUCED: Kernel = Kernel { name: "gemm_u7s8u8_6x16c4__avx2", kind: Kind::G
 static AVXVNNI: &[Kernel] = vector_kernels!(AvxVnni, "avxvnni", "6x16", 6, 16);
 static AVX512VNNI: &[Kernel] = vector_kernels!(Avx512Vnni, "avx512vnni", "14x32", 14, 32);
 /// What AMX has no kernel for, AVX-512 VNNI does.
-static AMX: &[Kernel] =
-    &[Kernel { name: "gemm_u8s8u8_32x32c64__amx", kind: Kind::Gemm, isa: Isa::Amx, tile: Some([32, 32]), reduced: false }];
+static AMX: &[Kernel] = &[
+    Kernel { name: "gemm_u8s8u8_32x32c64__amx", kind: Kind::Gemm, isa: Isa::Amx, tile: Some([32, 32]), reduced: false },
+    Kernel { name: "matmul_u8u8u8_32x32c64__amx", kind: Kind::MatMul, isa: Isa::Amx, tile: Some([32, 32]), reduced: false },
+];
 
 /// The kernels of one instruction set.
 pub fn kernels(isa: Isa) -> &'static [Kernel] {

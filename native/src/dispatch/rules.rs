@@ -78,6 +78,20 @@ pub static RULES: &[Rule] = &[
         reason: "kernel rows as segments, in a padded copy where the window leaves the image",
     },
     Rule {
+        name: "tiles of two activations",
+        kind: Kind::MatMul,
+        isa: Some(Isa::Amx),
+        applies: |q| activations(q, |[m, k, n]| m >= FEW_ROWS && k >= 16 && n >= 16),
+        reason: "enough rows, columns and K to fill tile registers, once the right operand is packed",
+    },
+    Rule {
+        name: "two activations",
+        kind: Kind::MatMul,
+        isa: None,
+        applies: |q| activations(q, |_| true),
+        reason: "the right operand is packed as weights are",
+    },
+    Rule {
         name: "depthwise",
         kind: Kind::Depthwise,
         isa: None,
@@ -187,6 +201,14 @@ pub static RULES: &[Rule] = &[
     },
     Rule { name: "definition", kind: Kind::Reference, isa: None, applies: |_| true, reason: "no kernel takes this node" },
 ];
+
+/// Asked about M, K and N of a product of two activations of u8.
+fn activations(q: &Query<'_>, applies: impl Fn([usize; 3]) -> bool) -> bool {
+    match (q.op, q.inputs[0].dtype, q.inputs[0].shape, q.output.shape.last()) {
+        (Op::MatMul, DType::U8, &[.., m, k], Some(&n)) => applies([m, k, n]),
+        _ => false,
+    }
+}
 
 fn product(q: &Query<'_>, applies: impl Fn(Product) -> bool) -> bool {
     q.product().is_some_and(applies)

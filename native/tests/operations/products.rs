@@ -4,6 +4,7 @@ use quaver_core::format::weights::PackedShape;
 use quaver_core::graph::op::{Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
 use quaver_core::graph::shape::{infer, transposed_extent};
 use quaver_core::graph::{Dim, Op, ValueId};
+use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
 
 use crate::build::sizes;
@@ -249,5 +250,41 @@ fn real_products() {
         let shared = if build.rng.below(2) == 0 { 1 } else { heads };
         let inputs = vec![build.floats(&[heads, m, k]), build.floats(&[shared, k, n])];
         real(Op::MatMul, inputs)
+    });
+}
+
+/// Of two activations of bytes, one of which may be constant, whose leading dimensions are broadcast; the right one's zero point
+/// is often in the middle.
+#[test]
+fn products_of_activations() {
+    check(9300..9720, 3, |build| {
+        let [m, k, n] = [40, 150, 90].map(|most| build.rng.between(1, most));
+        let k = if build.rng.below(2) == 0 { k.next_multiple_of(4) } else { k };
+        let (a, mut b) = (build.rng.affine(), build.rng.affine());
+        match build.rng.below(4) {
+            0 => b.zero_point = 0,
+            1 => {}
+            _ => b = Affine { zero_point: 128, q_max: 255, ..b },
+        }
+        let heads = build.rng.between(1, 4);
+        let [left, right] = [0, 1].map(|_| if build.rng.below(3) == 0 { 1 } else { heads });
+        let constant = |build: &mut Build, shape: &[usize], affine: Affine| {
+            let bytes = build.rng.bytes(shape.iter().product(), affine.q_max);
+            let id = build.net.constant("operand", shape, &bytes);
+            build.net.graph.values[id.index()].quant = Some(affine);
+            id
+        };
+        let inputs = match build.rng.below(4) {
+            0 => vec![build.bytes(&[left, m, k], a), constant(build, &[k, n], b)],
+            1 => vec![constant(build, &[left, m, k], a), build.bytes(&[right, k, n], b)],
+            _ => vec![build.bytes(&[left, m, k], a), build.bytes(&[right, k, n], b)],
+        };
+        if build.rng.below(4) == 0 {
+            return Node { op: Op::MatMul, inputs, dtype: DType::F32, quant: None };
+        }
+        // Steps such that most sums are within a byte's range.
+        let most = f64::from(a.scale) * f64::from(b.scale) * 20_000.0 * (k as f64).sqrt();
+        let quant = Affine { scale: (most / 255.0) as f32, ..build.rng.affine() };
+        Node { op: Op::MatMul, inputs, dtype: DType::U8, quant: Some(quant) }
     });
 }

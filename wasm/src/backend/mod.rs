@@ -17,13 +17,14 @@ use quaver_core::graph::{Constants, Graph, Op};
 use quaver_core::kernel::bind::depthwise::{Average, takes};
 use quaver_core::kernel::bind::work::{Visitor, visit};
 use quaver_core::kernel::depthwise::takes_compactly;
+use quaver_core::kernel::matmul::MatMul;
 use quaver_core::kernel::simd::Simd;
 use quaver_core::kernel::split::Split;
 use quaver_core::plan::{Location, Plan};
 use quaver_core::reference::Reference;
 
 use crate::class::Class;
-use crate::isa::PLAIN;
+use crate::isa::{PLAIN, Token};
 use crate::threads::pool;
 
 /// A kernel for each node.
@@ -40,6 +41,7 @@ enum Bound {
     /// Whichever takes the operands.
     Work,
     Packed(Box<packed::Packed>),
+    MatMul(Token, Box<MatMul>),
     Depthwise(Box<depthwise::Depthwise>),
 }
 
@@ -64,6 +66,13 @@ impl Bindings {
                     let node = packed::Packed::bind(token, op, [x_shape, y_shape], slack, |i| constant(graph, constants, node, i));
                     node.map_or(Bound::Reference, |node| Bound::Packed(Box::new(node)))
                 }
+                Op::MatMul => {
+                    let quant = |id| graph.value(id).quant;
+                    let node = quant(x)
+                        .zip(quant(node.inputs[1]))
+                        .and_then(|(a, b)| MatMul::bind([x_shape, &shapes[node.inputs[1].index()], y_shape], [a, b], quant(y), slack));
+                    node.map_or(Bound::Work, |node| Bound::MatMul(token, Box::new(node)))
+                }
                 op @ Op::Pool(pool) if quaver_core::kernel::bind::window_is_usual(op) => {
                     let quant = [graph.value(x).quant, graph.value(y).quant];
                     let average = Average::bind(op, [x_shape, y_shape], quant).filter(|_| takes_compactly(&pool.window));
@@ -78,7 +87,11 @@ impl Bindings {
 
     /// Bytes of scratch that a run needs.
     pub fn scratch(&self) -> usize {
-        let of = |bound: &Bound| if let Bound::Packed(packed) = bound { packed.scratch() } else { 0 };
+        let of = |bound: &Bound| match bound {
+            Bound::Packed(packed) => packed.scratch(),
+            Bound::MatMul(_, node) => quaver_pool::matmul::scratch(node),
+            _ => 0,
+        };
         self.nodes.iter().map(of).max().unwrap_or(0)
     }
 }
@@ -99,6 +112,13 @@ impl Backend for Bindings {
             Bound::Work => visit(op, inputs, output, Run),
             Bound::Packed(packed) => {
                 packed.run(op, inputs, output, scratch);
+                true
+            }
+            Bound::MatMul(token, node) => {
+                let operands = [inputs[0].with_slack, inputs[1].view.bytes()];
+                let compute: &quaver_pool::packed::Compute<'_> = &|gemm, _| token.vectorize(gemm);
+                let node = (&**node, token.offset());
+                quaver_pool::matmul::run(pool(), node, operands, output.view.bytes_mut(), scratch, &|pack| PLAIN.vectorize(pack), compute);
                 true
             }
             Bound::Depthwise(node) => node.run(op, inputs, output),
