@@ -22,4 +22,4 @@ pub mod quantize;
 pub mod report;
 pub mod simplify;
 
-pub use pipeline::{ConvertError, Converted, brings_parameters, convert, convert_as_given, load, load_bytes};
+pub use pipeline::{ConvertError, Converted, brings_parameters, convert, convert_as_given, is_dynamic, load, load_bytes};

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::calibrate::{self, CalibrateError, Sample};
 use crate::import::{self, ImportError, ImportOptions};
-pub use crate::quantize::given::brings_parameters;
+pub use crate::quantize::given::{brings_parameters, is_dynamic};
 use crate::quantize::qconfig::{QConfigMapping, Scheme};
 use crate::quantize::{self, Decision, QuantizeError};
 use crate::simplify::{self, SimplifyError};

@@ -118,8 +118,8 @@ impl Report {
         Self { model: graph.name.clone(), calibration_samples, measured_samples, outputs: outputs.collect(), layers: layers.collect() }
     }
 
-    /// Number of nodes that run as integers, and of all.
+    /// Number of nodes of 8 bits, and of all.
     pub fn quantized_nodes(&self) -> (usize, usize) {
-        (self.layers.iter().filter(|l| l.decision.scheme == Scheme::Static).count(), self.layers.len())
+        (self.layers.iter().filter(|l| l.decision.scheme != Scheme::Float).count(), self.layers.len())
     }
 }

@@ -68,6 +68,41 @@ impl Affine {
     }
 }
 
+/// Scale and zero point of the integers that cover some numbers and 0, as ONNX's DynamicQuantizeLinear has them:
+/// s = (max − min) / 255, z = rne(clamp(−min / s, 0, 255)); 1 and 0 where s is no positive normal number. NaN is passed over.
+#[inline(always)]
+pub fn choose_qparams(x: &[f32]) -> [f32; 2] {
+    // Lanes, so that it vectorises. Which zero is the smallest doesn't matter, as z is an integer.
+    let (mut least, mut most) = ([0f32; 16], [0f32; 16]);
+    let (whole, rest) = x.as_chunks::<16>();
+    let mut see = |i: usize, x: f32| {
+        least[i] = if x < least[i] { x } else { least[i] };
+        most[i] = if x > most[i] { x } else { most[i] };
+    };
+    for x in whole {
+        for (i, &x) in x.iter().enumerate() {
+            see(i, x);
+        }
+    }
+    for (i, &x) in rest.iter().enumerate() {
+        see(i, x);
+    }
+    let min = least.into_iter().fold(0f32, |a, b| if b < a { b } else { a });
+    let max = most.into_iter().fold(0f32, |a, b| if b > a { b } else { a });
+    let scale = (max - min) / 255.0;
+    if !(scale.is_finite() && scale >= f32::MIN_POSITIVE) {
+        return [1.0, 0.0];
+    }
+    [scale, rne(clamp(-min / scale, 0.0, 255.0)) as f32]
+}
+
+/// A pair of [`choose_qparams`] as affine parameters. Of a pair that it doesn't give, the zero point is the byte next to it, and 0
+/// of NaN.
+#[inline(always)]
+pub fn affine_of(&[scale, zero_point]: &[f32; 2]) -> Affine {
+    Affine { scale, zero_point: rne(clamp(zero_point, 0.0, 255.0)) as u8, q_max: u8::MAX }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

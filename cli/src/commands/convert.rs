@@ -7,7 +7,7 @@ use quaver_convert::calibrate::burn_exec::FloatRunner;
 use quaver_convert::calibrate::observer::ObserverKind;
 use quaver_convert::calibrate::{CalibrateError, Sample};
 use quaver_convert::import::ImportOptions;
-use quaver_convert::quantize::qconfig::{QConfigMapping, Scheme};
+use quaver_convert::quantize::qconfig::{ActivationScheme, QConfigMapping, Scheme};
 use quaver_convert::report::{self, Report};
 use quaver_core::format::Metadata;
 
@@ -18,6 +18,7 @@ use crate::{data, ui};
 /// Calibration runs the float network on samples like those it will see, and chooses the range of every activation from
 /// what it observes; a few dozen to a few hundred samples do. Random samples only serve to measure speed. A network that is
 /// quantized already (QDQ or QOperator) keeps its own parameters and needs no samples; samples then only serve to measure.
+/// Nor does a dynamic scheme, under which each run quantizes the activations of matrix products by what they are.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -25,9 +26,11 @@ Examples:
   quaver convert net.onnx -o net.qvr --calibrate-images photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
   quaver convert net.onnx -o net.qvr --calibrate samples.npz --qconfig mapping.toml --report report.json
   quaver convert quantized.onnx -o net.qvr
+  quaver convert transformer.onnx -o net.qvr --scheme dynamic
 
 A qconfig mapping (TOML) says what holds globally, by operation type, by regular expression, by name:
   [global]
+  scheme = \"static\"            # dynamic, weight_only, float
   observer = \"histogram\"       # minmax, moving_average, histogram, percentile, entropy
   weights = \"per_channel\"      # per_tensor
   [types.Add]
@@ -56,6 +59,9 @@ pub struct Args {
     /// How ranges are found, where the mapping doesn't say: minmax, moving_average, histogram, percentile, entropy
     #[arg(long, value_name = "NAME")]
     observer: Option<ObserverKind>,
+    /// How arithmetic is done, where the mapping doesn't say: static, dynamic, weight_only, float
+    #[arg(long, value_name = "NAME")]
+    scheme: Option<Scheme>,
     /// 7-bit activations, for machines without VNNI instructions
     #[arg(long)]
     reduce_range: bool,
@@ -102,6 +108,9 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(observer) = args.observer {
         mapping.global.observer = observer;
     }
+    if let Some(scheme) = args.scheme {
+        mapping.global.scheme = scheme;
+    }
     mapping.global.reduce_range |= args.reduce_range;
     data::check_writable(&args.output)?;
 
@@ -110,6 +119,12 @@ pub fn run(args: &Args) -> Result<()> {
     let options = data::shapes_from_npz(options, args.calibration.calibrate.as_deref(), &args.input)?;
     let float = quaver_convert::load(&args.input, &options).with_context(|| format!("cannot read '{}'", args.input.display()))?;
     spinner.finish_and_clear();
+
+    if args.scheme.is_none() && args.qconfig.is_none() && !args.calibration.is_given() && quaver_convert::is_dynamic(&float) {
+        // What the model says of itself.
+        mapping.global.scheme = Scheme::Dynamic;
+        mapping.global.activations = ActivationScheme::PerTensor;
+    }
 
     let mut kept: Vec<Sample> = Vec::new();
     let converted = if args.calibration.is_given() {
@@ -141,9 +156,8 @@ pub fn run(args: &Args) -> Result<()> {
     } else {
         if !quaver_convert::brings_parameters(&float) && mapping.global.scheme == Scheme::Static {
             bail!(
-                "the network brings no quantization parameters for its activations (it is float, or quantizes them dynamically); \
-                 give samples with --calibrate, --calibrate-images or --calibrate-random, or keep it float with a qconfig mapping \
-                 ([global] scheme = \"float\")"
+                "the network is float, and a static scheme needs samples: give some with --calibrate, --calibrate-images or \
+                 --calibrate-random, or choose another scheme (--scheme dynamic, weight_only or float)"
             );
         }
         quaver_convert::convert_as_given(&float, &mapping)?
@@ -171,7 +185,7 @@ fn print(args: &Args, report: &Report, written: u64, read: u64) {
     let (quantized, all) = report.quantized_nodes();
     let mut table = ui::table(&["", args.input.display().to_string().as_str(), args.output.display().to_string().as_str()]);
     table.add_row(["size".to_owned(), ui::bytes(read), format!("{} ({:.1} %)", ui::bytes(written), 100.0 * written as f64 / read as f64)]);
-    table.add_row(["nodes".to_owned(), all.to_string(), format!("{quantized} in integers, {} float", all - quantized)]);
+    table.add_row(["nodes".to_owned(), all.to_string(), format!("{quantized} of 8 bits, {} float", all - quantized)]);
     for output in &report.outputs {
         let figures = format!("SQNR {:.1} dB, cosine {:.5}", output.figures.sqnr_db, output.figures.cosine);
         table.add_row([format!("output {}", output.name), output.shape.clone(), figures]);

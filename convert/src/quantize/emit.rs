@@ -1,6 +1,8 @@
 //! Writes the quantized network: integer operations for the groups that became some, f32 ones for the rest, and the
 //! changes of type between them.
 
+use std::collections::HashMap;
+
 use quaver_core::arith::{exp, table};
 use quaver_core::format::weights::PackedShape;
 use quaver_core::graph::op::{BinaryFn, Epilogue, QConv, QConvTranspose, QGemm, Residual, UnaryFn, Window};
@@ -12,7 +14,7 @@ use super::QuantizeError;
 use super::affine::Classes;
 use super::fusion::{Group, Groups};
 use super::given::Given;
-use super::qconfig::NodeConfig;
+use super::qconfig::{ActivationScheme, NodeConfig, Scheme};
 use super::regions::{Kind, Regions};
 use super::weights::{self, QuantizedWeights};
 
@@ -37,16 +39,19 @@ struct Forms {
     integer: Option<ValueId>,
 }
 
-struct Emitter<'a> {
-    plan: &'a Plan<'a>,
-    out: Network,
+pub(super) struct Emitter<'a> {
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) out: Network,
     forms: Vec<Forms>,
+    /// The parameters that a run chooses for a value, and the value as u8 under them: of rows, and of the whole.
+    pub(super) chosen: HashMap<(ValueId, ActivationScheme), [ValueId; 2]>,
 }
 
 /// Emits the quantized network.
 pub(super) fn emit(plan: &Plan<'_>) -> Result<Network, QuantizeError> {
     let graph = &plan.network.graph;
-    let mut emitter = Emitter { plan, out: Network::new(graph.name.clone()), forms: vec![Forms::default(); graph.values.len()] };
+    let mut emitter =
+        Emitter { plan, out: Network::new(graph.name.clone()), forms: vec![Forms::default(); graph.values.len()], chosen: HashMap::new() };
     for &id in &graph.inputs {
         let value = graph.value(id);
         let integer = emitter.is_integer(id);
@@ -64,7 +69,7 @@ pub(super) fn emit(plan: &Plan<'_>) -> Result<Network, QuantizeError> {
         if plan.regions.quantized[i] {
             emitter.quantized(i, node, group)?;
         } else {
-            emitter.float(node)?;
+            emitter.float(i, node)?;
         }
     }
     for &id in &graph.outputs {
@@ -77,11 +82,11 @@ pub(super) fn emit(plan: &Plan<'_>) -> Result<Network, QuantizeError> {
 }
 
 impl<'a> Emitter<'a> {
-    fn graph(&self) -> &'a Graph {
+    pub(super) fn graph(&self) -> &'a Graph {
         &self.plan.network.graph
     }
 
-    fn name(&self, id: ValueId) -> &'a str {
+    pub(super) fn name(&self, id: ValueId) -> &'a str {
         &self.graph().value(id).name
     }
 
@@ -132,7 +137,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The value as f32 (or as the constant that it is).
-    fn real(&mut self, id: ValueId) -> Result<ValueId, QuantizeError> {
+    pub(super) fn real(&mut self, id: ValueId) -> Result<ValueId, QuantizeError> {
         if let Some(real) = self.forms[id.index()].real {
             return Ok(real);
         }
@@ -158,8 +163,12 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn float(&mut self, node: &Node) -> Result<(), QuantizeError> {
-        let inputs = node.inputs.iter().map(|&id| self.real(id)).collect::<Result<Vec<_>, _>>()?;
+    fn float(&mut self, i: usize, node: &Node) -> Result<(), QuantizeError> {
+        let (op, inputs) = match self.plan.regions.schemes[i] {
+            Scheme::Dynamic => self.dynamic(i, node)?,
+            Scheme::WeightOnly => self.weight_only(i, node)?,
+            _ => (node.op.clone(), node.inputs.iter().map(|&id| self.real(id)).collect::<Result<Vec<_>, _>>()?),
+        };
         let output = node.outputs[0];
         if let Op::Quantize { .. } = node.op {
             // Where two parts of the model read a value differently rounded.
@@ -168,7 +177,7 @@ impl<'a> Emitter<'a> {
         }
         let rounded = self.plan.given.is_some_and(|g| g.affine[output.index()].is_some());
         let name = if rounded && self.graph().outputs.contains(&output) { "" } else { self.name(output) };
-        let new = self.out.push(node.op.clone(), &inputs, &node.name, name)?;
+        let new = self.out.push(op, &inputs, &node.name, name)?;
         self.forms[output.index()].real = Some(new);
         self.round(output)
     }
@@ -348,7 +357,7 @@ impl<'a> Emitter<'a> {
         self.finish(op, &inputs, node, group.output, Some(to))
     }
 
-    fn too_long(&self, node: &Node, k: usize) -> QuantizeError {
+    pub(super) fn too_long(&self, node: &Node, k: usize) -> QuantizeError {
         QuantizeError::TooLong { node: node.name.clone(), k }
     }
 

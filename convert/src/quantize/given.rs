@@ -19,6 +19,20 @@ pub fn brings_parameters(network: &Network) -> bool {
     network.graph.nodes.iter().any(|n| matches!(n.op, Op::Quantize { .. } | Op::Dequantize))
 }
 
+/// Whether a float network's products have weights that were quantized, so that each run quantizes their activations: how ONNX
+/// Runtime's `quantize_dynamic` and others leave a model.
+pub fn is_dynamic(network: &Network) -> bool {
+    /// Fewer weights may be on a grid by chance.
+    const ENOUGH: usize = 64;
+    let graph = &network.graph;
+    let on_grid = |node: &Node| {
+        let weights = network.elements::<f32>(node.inputs[1])?;
+        let channels = graph.value(node.inputs[1]).shape.last()?.fixed()?;
+        (weights.len() >= ENOUGH * channels.max(1)).then(|| grid::scales(weights, channels))?
+    };
+    !brings_parameters(network) && graph.nodes.iter().any(|n| matches!(n.op, Op::Gemm) && on_grid(n).is_some())
+}
+
 /// A float network and the parameters of its values.
 #[derive(Debug, Clone)]
 pub struct Given {
@@ -51,9 +65,15 @@ impl Given {
         let graph = &self.network.graph;
         let kinds: Vec<Kind> = graph.nodes.iter().zip(configs).map(|(n, _)| regions::kind(graph, n, true)).collect();
         let reasons: Vec<Option<String>> = (0..kinds.len()).map(|i| self.why_float(&graph.nodes[i], kinds[i], configs[i].scheme)).collect();
-        let quantized = reasons.iter().map(Option::is_none).collect();
+        let quantized: Vec<bool> = reasons.iter().map(Option::is_none).collect();
+        let scheme = |(i, node): (usize, &Node)| {
+            // What the model quantizes statically, it says.
+            let asked = if configs[i].scheme == Scheme::Static { Scheme::Float } else { configs[i].scheme };
+            regions::scheme(graph, node, quantized[i], asked)
+        };
+        let schemes = graph.nodes.iter().enumerate().map(scheme).collect();
         let is_u8 = self.affine.iter().map(Option::is_some).collect();
-        Regions { kinds, quantized, reasons, is_u8 }
+        Regions { kinds, quantized, schemes, reasons, is_u8 }
     }
 
     fn why_float(&self, node: &Node, kind: Kind, scheme: Scheme) -> Option<String> {
@@ -64,8 +84,8 @@ impl Given {
         if let Kind::Never(reason) = kind {
             return Some(reason.to_owned());
         }
-        if scheme == Scheme::Float {
-            return Some("the qconfig mapping says float".to_owned());
+        if scheme != Scheme::Static {
+            return Some("the qconfig mapping says otherwise".to_owned());
         }
         if let Some(v) = activations(graph, node).find(|&v| self.affine[v].is_none()) {
             return Some(format!("the model gives no quantization parameters for its operand '{}'", graph.values[v].name));

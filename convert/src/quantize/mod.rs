@@ -10,8 +10,10 @@
 //! | [`affine`] | scale and zero point of every u8 value |
 //! | [`weights`] | integers for weights and biases |
 //! | `emit` | the network |
+//! | `dynamic` | its products whose activations are real, or quantized by each run; its embeddings |
 
 pub mod affine;
+mod dynamic;
 mod emit;
 mod entry;
 pub mod fusion;
@@ -77,7 +79,7 @@ pub struct Decision {
     pub node: String,
     /// Its operation.
     pub op: String,
-    /// Static or float.
+    /// How its arithmetic is done.
     pub scheme: Scheme,
     /// Scales of its weights, where it has some and is quantized.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,15 +144,20 @@ pub fn quantize(
 
     let mut decisions = Vec::with_capacity(graph.nodes.len());
     for (i, node) in graph.nodes.iter().enumerate() {
-        let scheme = if regions.quantized[i] { Scheme::Static } else { Scheme::Float };
+        let scheme = regions.schemes[i];
+        let weights = match scheme {
+            Scheme::Static => regions.kinds[i] == Kind::Heavy,
+            Scheme::Dynamic => true,
+            Scheme::WeightOnly | Scheme::Float => false,
+        };
         let fused_into = if groups.groups[i].is_none() { host(graph, &groups, i) } else { None };
         decisions.push(Decision {
             node: node.name.clone(),
             op: node.op.name().to_owned(),
             scheme,
-            weights: (regions.quantized[i] && regions.kinds[i] == Kind::Heavy).then_some(configs[i].weights),
+            weights: weights.then_some(configs[i].weights),
             fused_into,
-            reason: regions.reasons[i].clone(),
+            reason: regions.reasons[i].clone().filter(|_| scheme == Scheme::Float),
             output: graph.value(node.outputs[0]).name.clone(),
         });
     }

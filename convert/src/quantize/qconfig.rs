@@ -2,9 +2,10 @@
 //!
 //! ```toml
 //! [global]
-//! scheme = "static"          # or "float"
+//! scheme = "static"          # dynamic, weight_only, float
 //! observer = "histogram"     # minmax, moving_average, histogram, percentile, entropy
 //! weights = "per_channel"    # or "per_tensor"
+//! activations = "per_row"    # of dynamic products: parameters for each row, or per_tensor
 //! reduce_range = false       # true: activations use 7 bits (whole model)
 //!
 //! [types.Gemm]               # by operation type
@@ -21,6 +22,7 @@
 //! A node takes each setting from the most specific entry that gives it: name, then regex, then type, then global.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
 use quaver_core::graph::{Graph, Node};
 use regex::Regex;
@@ -35,8 +37,47 @@ use crate::calibrate::observer::ObserverKind;
 pub enum Scheme {
     /// u8 activations with parameters from calibration, i8 weights.
     Static,
+    /// u8 activations with parameters that each run chooses, i8 weights, real results: matrix products with constant weights.
+    /// Embeddings have a scale a row. The rest is real.
+    Dynamic,
+    /// Real activations and 8-bit weights, of matrix products and embeddings. The rest is real.
+    WeightOnly,
     /// f32.
     Float,
+}
+
+impl Scheme {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Static, Self::Dynamic, Self::WeightOnly, Self::Float];
+
+    /// The name in a mapping.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Static => "static",
+            Self::Dynamic => "dynamic",
+            Self::WeightOnly => "weight_only",
+            Self::Float => "float",
+        }
+    }
+}
+
+impl FromStr for Scheme {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let unknown = || format!("unknown scheme '{name}'; there are {}", Self::ALL.map(Self::name).join(", "));
+        Self::ALL.into_iter().find(|scheme| scheme.name() == name).ok_or_else(unknown)
+    }
+}
+
+/// How many scales and zero points the activations of a dynamic product have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivationScheme {
+    /// A pair for each row, such as a token.
+    PerRow,
+    /// One pair, as ONNX Runtime and PyTorch have it.
+    PerTensor,
 }
 
 /// How many scales a weight tensor has.
@@ -53,7 +94,7 @@ pub enum WeightScheme {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Static or float.
+    /// How its arithmetic is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheme: Option<Scheme>,
     /// How the range of the node's output is found.
@@ -62,25 +103,36 @@ pub struct Settings {
     /// Scales of the node's weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<WeightScheme>,
+    /// Parameters of the activations, where each run chooses them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activations: Option<ActivationScheme>,
 }
 
 /// The `[global]` entry.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Global {
-    /// Static or float.
+    /// How arithmetic is done.
     pub scheme: Scheme,
     /// How ranges are found.
     pub observer: ObserverKind,
     /// Scales of weights.
     pub weights: WeightScheme,
+    /// Parameters of the activations, where each run chooses them.
+    pub activations: ActivationScheme,
     /// 7-bit activations, for machines whose fast path is `vpmaddubsw`.
     pub reduce_range: bool,
 }
 
 impl Default for Global {
     fn default() -> Self {
-        Self { scheme: Scheme::Static, observer: ObserverKind::default(), weights: WeightScheme::PerChannel, reduce_range: false }
+        Self {
+            scheme: Scheme::Static,
+            observer: ObserverKind::default(),
+            weights: WeightScheme::PerChannel,
+            activations: ActivationScheme::PerRow,
+            reduce_range: false,
+        }
     }
 }
 
@@ -93,6 +145,7 @@ struct Pattern {
     scheme: Option<Scheme>,
     observer: Option<ObserverKind>,
     weights: Option<WeightScheme>,
+    activations: Option<ActivationScheme>,
 }
 
 mod pattern_text {
@@ -147,12 +200,14 @@ pub enum QConfigError {
 /// What holds for one node.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct NodeConfig {
-    /// Static or float.
+    /// How its arithmetic is done.
     pub scheme: Scheme,
     /// How the range of its output is found.
     pub observer: ObserverKind,
     /// Scales of its weights.
     pub weights: WeightScheme,
+    /// Parameters of its activations, where each run chooses them.
+    pub activations: ActivationScheme,
     /// Whether `scheme` was said of this node, its type or a pattern, rather than of everything.
     pub explicit: bool,
 }
@@ -189,7 +244,8 @@ impl QConfigMapping {
     pub fn of(&self, node: &Node) -> NodeConfig {
         let by_type = self.types.get(node.op.name()).copied();
         let by_regex = self.regex.iter().find(|e| e.pattern.is_match(&node.name));
-        let by_regex = by_regex.map(|e| Settings { scheme: e.scheme, observer: e.observer, weights: e.weights });
+        let by_regex =
+            by_regex.map(|e| Settings { scheme: e.scheme, observer: e.observer, weights: e.weights, activations: e.activations });
         let by_name = self.names.get(&node.name).copied();
         let entries = [by_name, by_regex, by_type].map(Option::unwrap_or_default);
         let scheme = entries.iter().find_map(|e| e.scheme);
@@ -197,6 +253,7 @@ impl QConfigMapping {
             scheme: scheme.unwrap_or(self.global.scheme),
             observer: entries.iter().find_map(|e| e.observer).unwrap_or(self.global.observer),
             weights: entries.iter().find_map(|e| e.weights).unwrap_or(self.global.weights),
+            activations: entries.iter().find_map(|e| e.activations).unwrap_or(self.global.activations),
             explicit: scheme.is_some(),
         }
     }

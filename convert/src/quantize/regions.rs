@@ -37,6 +37,8 @@ pub struct Regions {
     pub kinds: Vec<Kind>,
     /// For each node, whether it becomes an integer operation.
     pub quantized: Vec<bool>,
+    /// For each node, how its arithmetic is done; static where it becomes an integer operation.
+    pub schemes: Vec<Scheme>,
     /// For each node that stays float, why.
     pub reasons: Vec<Option<String>>,
     /// For each value, whether a quantized node computes it as u8.
@@ -87,16 +89,38 @@ pub fn decide(graph: &Graph, configs: &[NodeConfig], range: &dyn Fn(usize) -> Op
         let real = matches!(node.op, Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm | Op::MatMul | Op::Reduce { .. }) && !leads[output];
         is_u8[output] = quantized[i] && !real;
     }
+    let schemes: Vec<Scheme> = (0..graph.nodes.len()).map(|i| scheme(graph, &graph.nodes[i], quantized[i], configs[i].scheme)).collect();
     let reasons = (0..graph.nodes.len())
         .map(|i| match (quantized[i], kinds[i]) {
+            _ if schemes[i] != Scheme::Float => None,
             (true, _) => None,
+            (false, _) if matches!(configs[i].scheme, Scheme::Dynamic | Scheme::WeightOnly) => {
+                Some("only matrix products with constant weights and embeddings are quantized dynamically or by their weights alone".into())
+            }
             (false, Kind::Never(reason)) => Some(reason.to_owned()),
             (false, _) if configs[i].scheme == Scheme::Float => Some("the qconfig mapping says float".to_owned()),
             (false, _) if !here[i] => Some("it is behind the last quantized operation".to_owned()),
             (false, _) => Some("none of its inputs is quantized".to_owned()),
         })
         .collect();
-    Regions { kinds, quantized, reasons, is_u8 }
+    Regions { kinds, quantized, schemes, reasons, is_u8 }
+}
+
+/// How a node's arithmetic is done: what is not asked for, or is impossible, is real. Embeddings lose so little by 8 bits that they
+/// have them unless all is to be real.
+pub(super) fn scheme(graph: &Graph, node: &Node, quantized: bool, asked: Scheme) -> Scheme {
+    let constant = |i: usize| node.inputs.get(i).is_none_or(|&v| graph.value(v).constant.is_some());
+    let real = |i: usize| graph.value(node.inputs[i]).dtype == DType::F32;
+    match (&node.op, asked) {
+        _ if quantized => Scheme::Static,
+        (Op::Gemm, Scheme::Dynamic | Scheme::WeightOnly) if constant(1) && constant(2) => asked,
+        (Op::Gather { axis: 0 }, Scheme::Static | Scheme::Dynamic | Scheme::WeightOnly)
+            if constant(0) && !constant(1) && real(0) && graph.value(node.inputs[0]).shape.len() == 2 =>
+        {
+            Scheme::WeightOnly
+        }
+        _ => Scheme::Float,
+    }
 }
 
 fn wanted_output(graph: &Graph, wanted: &[bool], node: usize) -> bool {
@@ -153,9 +177,17 @@ pub(super) fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
         },
         Op::Recurrent(_) => Kind::Never("errors of 8 bits would add up from step to step"),
         Op::LogSoftmax { .. } => Kind::Never("a logarithm of probabilities doesn't fit in 8 bits"),
-        Op::Quantize { .. } | Op::Dequantize | Op::Table | Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_) => {
-            Kind::Never("it is quantized already")
-        }
+        Op::Quantize { .. }
+        | Op::Dequantize
+        | Op::Table
+        | Op::QConv(_)
+        | Op::QConvTranspose(_)
+        | Op::QGemm(_)
+        | Op::ChooseQparams { .. }
+        | Op::DynamicQuantize
+        | Op::DynamicGemm { .. }
+        | Op::WeightOnlyGemm
+        | Op::Embedding => Kind::Never("it is quantized already"),
     }
 }
 

@@ -215,11 +215,8 @@ impl NodeCheck<'_> {
                 let shape = self.channels(3).and_then(|x| PackedShape::grouped(c.window.kernel, x, c.channels, c.groups));
                 self.accumulator(shape, c.epilogue.as_ref())
             }
-            Op::QGemm(g) => {
-                let last = self.operand(0).map_or(0, |x| x.shape.len().saturating_sub(1));
-                let shape = self.channels(last).and_then(|x| PackedShape::grouped([1, 1], x, g.channels, 1));
-                self.accumulator(shape, g.epilogue.as_ref())
-            }
+            Op::QGemm(g) => self.accumulator(self.rows(g.channels), g.epilogue.as_ref()),
+            Op::DynamicGemm { channels } => self.accumulator(self.rows(*channels), None),
             _ => Ok(()),
         }
     }
@@ -234,6 +231,12 @@ impl NodeCheck<'_> {
 
     fn channels(&self, axis: usize) -> Option<usize> {
         self.operand(0)?.shape.get(axis).and_then(Dim::fixed)
+    }
+
+    /// The weights of a product of rows.
+    fn rows(&self, channels: usize) -> Option<PackedShape> {
+        let last = self.operand(0)?.shape.len().saturating_sub(1);
+        PackedShape::grouped([1, 1], self.channels(last)?, channels, 1)
     }
 
     /// The elements of a constant operand; nothing where it is none of that type.

@@ -94,6 +94,8 @@ pub fn default_dtype(op: &Op, first_input: DType) -> DType {
         Op::QConv(c) => quantized(c.epilogue.as_ref()),
         Op::QConvTranspose(c) => quantized(c.epilogue.as_ref()),
         Op::QGemm(g) => quantized(g.epilogue.as_ref()),
+        Op::DynamicQuantize => DType::U8,
+        Op::DynamicGemm { .. } | Op::Embedding => DType::F32,
         _ => first_input,
     }
 }
@@ -323,14 +325,48 @@ fn check_types(op: &Op, inputs: &[&Value], output: &Value) -> Result<(), String>
             affine(output)
         }
         Op::QConv(c) => {
+            affine(inputs[0])?;
             pad_value(c.pad_value, inputs[0])?;
             packed(inputs, output, c.epilogue.as_ref())
         }
         Op::QConvTranspose(c) => {
+            affine(inputs[0])?;
             pad_value(c.pad_value, inputs[0])?;
             packed(inputs, output, c.epilogue.as_ref())
         }
-        Op::QGemm(g) => packed(inputs, output, g.epilogue.as_ref()),
+        Op::QGemm(g) => {
+            affine(inputs[0])?;
+            packed(inputs, output, g.epilogue.as_ref())
+        }
+        Op::ChooseQparams { .. } => all(DType::F32),
+        Op::DynamicQuantize => match (inputs[0].dtype, inputs[1].dtype, output.dtype, output.quant) {
+            (DType::F32, DType::F32, DType::U8, None) => Ok(()),
+            _ => Err("quantizes f32 by f32 to u8 without affine parameters of its own".into()),
+        },
+        Op::DynamicGemm { .. } => {
+            if inputs[0].dtype != DType::U8 || inputs[0].quant.is_some() || inputs[4].dtype != DType::F32 {
+                return Err("works on u8 without affine parameters of its own, but by f32".into());
+            }
+            constant(inputs.get(5).copied(), DType::F32)?;
+            constant(inputs.get(6).copied(), DType::F32)?;
+            packed(inputs, output, None)
+        }
+        Op::WeightOnlyGemm => {
+            constant(inputs.get(1).copied(), DType::U8)?;
+            match inputs.iter().enumerate().find(|(i, v)| *i != 1 && v.dtype != DType::F32) {
+                Some((_, v)) => Err(format!("works on f32, but '{}' is {}", v.name, v.dtype)),
+                None if output.dtype != DType::F32 => Err("its output is not f32".into()),
+                None => Ok(()),
+            }
+        }
+        Op::Embedding => {
+            constant(inputs.first().copied(), DType::U8)?;
+            constant(inputs.get(1).copied(), DType::F32)?;
+            match (inputs[2].dtype, output.dtype) {
+                (DType::I64, DType::F32) => Ok(()),
+                _ => Err("picks by i64, and its output is f32".into()),
+            }
+        }
     }
 }
 
@@ -342,7 +378,6 @@ fn pad_value(pad: u8, x: &Value) -> Result<(), String> {
 }
 
 fn packed(inputs: &[&Value], output: &Value, epilogue: Option<&Epilogue>) -> Result<(), String> {
-    affine(inputs[0])?;
     for (operand, dtype) in [(1, DType::I8), (2, DType::I32), (3, DType::F32)] {
         constant(inputs.get(operand).copied(), dtype)?;
     }

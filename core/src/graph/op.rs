@@ -161,6 +161,15 @@ pub enum Op {
     /// `x u8 → y f32` under x's affine parameters.
     Dequantize,
 
+    /// `x f32[…] → y f32[…, 2]`: for each part of x that its first `kept` dimensions name, scale and zero point of the integers that
+    /// cover it, as ONNX's DynamicQuantizeLinear and PyTorch's `choose_qparams` have them.
+    ChooseQparams {
+        /// Leading dimensions of x that y has too: 0 for one pair a tensor, all but the last for one a row.
+        kept: usize,
+    },
+    /// `x f32, qparams f32[…, 2] → y u8` of x's shape, each part under the pair that [`Op::ChooseQparams`] gives for it.
+    DynamicQuantize,
+
     // ---- u8 ---------------------------------------------------------------------------------------------------------
     /// `x u8, table u8[256] → y u8`: y = `table[x]`. Every unary function, and any change of affine parameters.
     Table,
@@ -170,6 +179,19 @@ pub enum Op {
     QConvTranspose(QConvTranspose),
     /// `x u8[…,K], w i8 packed, bias i32, multiplier f32 (, residual u8) (, table u8[256]) → y u8 or f32 […,N]`.
     QGemm(QGemm),
+    /// `x u8[…,K], w i8 packed, bias i32, multiplier f32, qparams f32[…, 2], sums f32, offset f32 → y f32[…,N]`: x has the pair of
+    /// `qparams` that its leading dimensions name. `bias` is −128·Σw, `sums` are Σw as real numbers, `offset` is added last; all
+    /// have as many elements as padded channels.
+    DynamicGemm {
+        /// Output columns N.
+        channels: usize,
+    },
+    /// `x f32[…,K], w u8[K,N], scale f32[N] (, b f32[N]) → y f32[…,N]`: weights stand for (w − 128)·scale, and are real where they
+    /// are multiplied.
+    WeightOnlyGemm,
+    /// `table u8[V,D], scale f32[V], indices i64[…] → y f32[…,D]`: rows as [`Op::Gather`] picks them, which stand for
+    /// (q − 128)·scale of their row.
+    Embedding,
 }
 
 impl Op {
@@ -209,6 +231,11 @@ impl Op {
             Op::QConv(_) => "QConv",
             Op::QConvTranspose(_) => "QConvTranspose",
             Op::QGemm(_) => "QGemm",
+            Op::ChooseQparams { .. } => "ChooseQparams",
+            Op::DynamicQuantize => "DynamicQuantize",
+            Op::DynamicGemm { .. } => "DynamicGemm",
+            Op::WeightOnlyGemm => "WeightOnlyGemm",
+            Op::Embedding => "Embedding",
         }
     }
 }

@@ -95,6 +95,11 @@ impl Structure for Op {
             "QConv" => Op::QConv(Structure::take(object)),
             "QConvTranspose" => Op::QConvTranspose(Structure::take(object)),
             "QGemm" => Op::QGemm(Structure::take(object)),
+            "ChooseQparams" => Op::ChooseQparams { kept: object.take("kept") },
+            "DynamicQuantize" => Op::DynamicQuantize,
+            "DynamicGemm" => Op::DynamicGemm { channels: object.take("channels") },
+            "WeightOnlyGemm" => Op::WeightOnlyGemm,
+            "Embedding" => Op::Embedding,
             _ => {
                 object.refuse(format!("there is no operation '{name}'"));
                 Op::Dequantize
@@ -276,6 +281,11 @@ mod tests {
             Op::QConv(QConv { epilogue: None, ..conv }),
             Op::QConvTranspose(transpose),
             Op::QGemm(QGemm { channels: 1, epilogue: None }),
+            Op::ChooseQparams { kept: 2 },
+            Op::DynamicQuantize,
+            Op::DynamicGemm { channels: 7 },
+            Op::WeightOnlyGemm,
+            Op::Embedding,
         ];
         use {BinaryFn as B, ReduceFn as R, UnaryFn as U};
         ops.extend([B::Add, B::Sub, B::Mul, B::Div, B::Min, B::Max, B::Pow].map(|function| Op::Binary { function }));

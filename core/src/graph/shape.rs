@@ -12,7 +12,10 @@ use super::dim::display;
 use super::extent::Extent;
 use super::op::{Op, PadMode, Pool, Resize, Window};
 use crate::tensor::MAX_RANK;
-use products::{conv, conv_transpose, gemm, mat_mul, q_conv, q_conv_transpose, q_gemm};
+use products::{
+    check_qparams, choose_qparams, conv, conv_transpose, dynamic_gemm, embedding, gemm, mat_mul, q_conv, q_conv_transpose, q_gemm,
+    weight_only_gemm,
+};
 
 /// Why an operation cannot take these operands.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -136,7 +139,16 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
         }
         Op::QConv(c) => q_conv(inputs, c),
         Op::QConvTranspose(c) => q_conv_transpose(inputs, c),
-        Op::QGemm(g) => q_gemm(inputs, g),
+        Op::QGemm(g) => q_gemm(inputs, g.channels, g.epilogue.as_ref()),
+        Op::ChooseQparams { kept } => choose_qparams(one(inputs)?, *kept),
+        Op::DynamicQuantize => {
+            arity(inputs, 2..=2, "2")?;
+            check_qparams(inputs[1], inputs[0])?;
+            Ok(inputs[0].to_vec())
+        }
+        Op::DynamicGemm { channels } => dynamic_gemm(inputs, *channels),
+        Op::WeightOnlyGemm => weight_only_gemm(inputs),
+        Op::Embedding => embedding(inputs),
     }?;
     // A tensor must fit in memory with its largest element type at batch 1; larger batches are the plan's to check.
     if shape.len() > MAX_RANK {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use super::addend::Addend;
 use super::edge;
 use super::simd::Simd;
+use crate::reference::dynamic::offset_of;
 
 /// What becomes of the sums of a packed operation.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +17,8 @@ pub enum Finish<'a> {
     U8(Requantize<'a>),
     /// f32(acc)·m.
     F32,
+    /// That, and what the activations' parameters, which the run chose, make of it.
+    Dynamic(Dynamic<'a>),
 }
 
 impl Finish<'_> {
@@ -23,7 +26,7 @@ impl Finish<'_> {
     pub fn size(&self) -> usize {
         match self {
             Finish::U8(_) => 1,
-            Finish::F32 => 4,
+            Finish::F32 | Finish::Dynamic(_) => 4,
         }
     }
 }
@@ -51,6 +54,19 @@ pub struct Requantize<'a> {
     pub residual: Option<Residual<'a>>,
     /// What the byte is looked up in.
     pub table: Option<&'a [u8; 256]>,
+}
+
+/// An epilogue of rows that are scaled as [`Op::DynamicGemm`](crate::graph::Op::DynamicGemm) says: one group of channels.
+#[derive(Debug, Clone, Copy)]
+pub struct Dynamic<'a> {
+    /// Scale and zero point.
+    pub qparams: &'a [[f32; 2]],
+    /// Rows that have a pair in common.
+    pub rows: usize,
+    /// Of each channel, the real sum of its weights.
+    pub sums: &'a [[f32; 16]],
+    /// What is added last.
+    pub offset: &'a [[f32; 16]],
 }
 
 /// A u8 tensor of the output's shape.
@@ -216,15 +232,25 @@ fn finish_apart<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, ho
 fn finish_here<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Finish<'_>, to: &mut R) {
     match how {
         Finish::U8(requantize) => to_u8(s, sums, requantize, to),
-        Finish::F32 => to_f32(s, sums, to),
+        Finish::F32 => to_f32(s, sums, None, to),
+        Finish::Dynamic(dynamic) => to_f32(s, sums, Some(dynamic), to),
     }
 }
 
 #[inline(always)]
-fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, to: &mut R) {
+fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, dynamic: Option<&Dynamic<'_>>, to: &mut R) {
     for i in 0..sums.rows {
+        let pair = dynamic.and_then(|dynamic| dynamic.qparams.get((sums.row + i) / dynamic.rows)).unwrap_or(&[0.0; 2]);
+        let (scale, zero) = (s.splat_f32(pair[0]), s.splat_f32(offset_of(pair)));
         for n in 0..NB {
-            let y = s.mul(s.to_f32(s.load_i32(&sums.acc[i][n])), s.load_f32(&sums.multiplier[n]));
+            let mut y = s.mul(s.to_f32(s.load_i32(&sums.acc[i][n])), s.load_f32(&sums.multiplier[n]));
+            let block = sums.channel / 16 + n;
+            if let Some(Dynamic { sums, offset, .. }) = dynamic
+                && let (Some(sums), Some(offset)) = (sums.get(block), offset.get(block))
+            {
+                y = s.add(y, s.mul(zero, s.load_f32(sums)));
+                y = s.add(s.mul(y, scale), s.load_f32(offset));
+            }
             let len = sums.channels.saturating_sub(n * 16).min(16) * 4;
             if len == 0 {
                 break;

@@ -17,11 +17,51 @@ use crate::tensor::MAX_RANK;
 /// Columns of a vector.
 const LANES: usize = 16;
 
+/// A right operand, real or bytes around 128, which are scaled once they are summed.
+pub trait Right: Copy + Send + Sync {
+    /// Sixteen numbers from an index on.
+    fn load<S: Simd>(&self, s: S, at: usize) -> Option<S::F>;
+
+    /// What becomes of the sums of the sixteen columns from `column` on.
+    fn scale<S: Simd>(&self, s: S, sums: S::F, column: usize) -> S::F;
+}
+
+impl Right for &[f32] {
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S, at: usize) -> Option<S::F> {
+        self.get(at..).and_then(|b| b.first_chunk()).map(|b| s.load_f32(b))
+    }
+
+    #[inline(always)]
+    fn scale<S: Simd>(&self, _: S, sums: S::F, _: usize) -> S::F {
+        sums
+    }
+}
+
+/// Weights that are real where they are multiplied.
+#[derive(Debug, Clone, Copy)]
+pub struct Bytes<'a> {
+    bytes: &'a [u8],
+    scale: &'a [f32],
+}
+
+impl Right for Bytes<'_> {
+    #[inline(always)]
+    fn load<S: Simd>(&self, s: S, at: usize) -> Option<S::F> {
+        self.bytes.get(at..).and_then(|b| b.first_chunk()).map(|b| s.widen_from(b, s.zero(128)))
+    }
+
+    #[inline(always)]
+    fn scale<S: Simd>(&self, s: S, sums: S::F, column: usize) -> S::F {
+        self.scale[column..].first_chunk().map_or(sums, |scale| s.mul(sums, s.load_f32(scale)))
+    }
+}
+
 /// `a[…,M,K] · b[…,K,N] (+ bias[N])`. A unit is a row.
 #[derive(Debug, Clone, Copy)]
-pub struct ProductF32<'a> {
+pub struct ProductF32<'a, B> {
     a: &'a [f32],
-    b: &'a [f32],
+    b: B,
     bias: Option<&'a [f32]>,
     /// Rows of a matrix, K, columns.
     m: usize,
@@ -33,17 +73,32 @@ pub struct ProductF32<'a> {
     rows: usize,
 }
 
-impl<'a> ProductF32<'a> {
+impl<'a> ProductF32<'a, &'a [f32]> {
     /// `None` for narrow results, and for other types.
     pub fn new(op: &Op, inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
         let [a, b, bias @ ..] = inputs else { return None };
+        Self::of(matches!(op, Op::Gemm), [a, b], b.view.as_slice()?, bias.first(), output)
+    }
+}
+
+impl<'a> ProductF32<'a, Bytes<'a>> {
+    /// Of an [`Op::WeightOnlyGemm`]; `None` for narrow results.
+    pub fn weight_only(inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        let [a, b, scale, bias @ ..] = inputs else { return None };
+        let bytes = Bytes { bytes: b.view.bytes(), scale: scale.view.as_slice()? };
+        Self::of(true, [a, b], bytes, bias.first(), output)
+    }
+}
+
+impl<'a, B: Right> ProductF32<'a, B> {
+    fn of(flat: bool, [a, b]: [&Operand<'a>; 2], right: B, bias: Option<&Operand<'a>>, output: &OutputMut<'_>) -> Option<Self> {
         let &n = output.view.shape().last()?;
         let (&k, &m) = (a.view.shape().last()?, a.view.shape().iter().rev().nth(1)?);
         let elements = output.view.shape().iter().product::<usize>();
         let mut new = Self {
             a: a.view.as_slice()?,
-            b: b.view.as_slice()?,
-            bias: bias.first().and_then(|bias| bias.view.as_slice()),
+            b: right,
+            bias: bias.and_then(|bias| bias.view.as_slice()),
             m,
             k,
             n,
@@ -51,7 +106,7 @@ impl<'a> ProductF32<'a> {
             ranks: [0; 3],
             rows: elements.checked_div(n)?,
         };
-        if matches!(op, Op::Gemm) {
+        if flat {
             new.m = new.rows;
         } else {
             for (i, shape) in [output.view.shape(), a.view.shape(), b.view.shape()].into_iter().enumerate() {
@@ -70,7 +125,7 @@ impl<'a> ProductF32<'a> {
 
     /// `R` rows from `a` on, of one matrix, into `to`.
     #[inline(always)]
-    fn block<S: Simd, const R: usize>(&self, s: S, a: &[f32], b: &[f32], to: &mut [f32]) {
+    fn block<S: Simd, const R: usize>(&self, s: S, a: &[f32], start: usize, to: &mut [f32]) {
         let (k, n) = (self.k, self.n);
         let mut rows = [&a[..k]; R];
         for r in 0..R {
@@ -81,15 +136,14 @@ impl<'a> ProductF32<'a> {
             // The last vector ends with the row.
             let at = column.min(n - LANES);
             let mut sums = [s.splat_f32(0.0); R];
-            for (i, b) in b.chunks_exact(n).enumerate() {
-                let Some(b) = b[at..].first_chunk() else { break };
-                let b = s.load_f32(b);
+            for i in 0..k {
+                let Some(b) = self.b.load(s, start + i * n + at) else { break };
                 for r in 0..R {
                     sums[r] = s.add(sums[r], s.mul(s.splat_f32(rows[r][i]), b));
                 }
             }
             for r in 0..R {
-                let mut sum = sums[r];
+                let mut sum = self.b.scale(s, sums[r], at);
                 if let Some(bias) = self.bias.and_then(|bias| bias[at..].first_chunk()) {
                     sum = s.add(sum, s.load_f32(bias));
                 }
@@ -102,7 +156,7 @@ impl<'a> ProductF32<'a> {
     }
 }
 
-impl Split for ProductF32<'_> {
+impl<B: Right> Split for ProductF32<'_, B> {
     fn units(&self) -> usize {
         self.rows
     }
@@ -119,7 +173,7 @@ impl Split for ProductF32<'_> {
             let (index, within) = (row / self.m, row % self.m);
             let mut rows = (self.m - within).min(units.end - row);
             let [a, b] = self.starts(index);
-            let (mut a, b) = (&self.a[a + within * self.k..], &self.b[b..][..self.k * self.n]);
+            let mut a = &self.a[a + within * self.k..];
             row += rows;
             while rows > 0 {
                 let done = match const { S::TILE } {

@@ -85,7 +85,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
     #[inline(always)]
     fn strip<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S, strip: Strip<'a>) {
         match (self.finish, strip.bounds) {
-            (Finish::F32, _) | (_, Bounds::None) => s.vectorize(Low::<R, MR, NB> { gemm: self, strip }),
+            (Finish::F32 | Finish::Dynamic(_), _) | (_, Bounds::None) => s.vectorize(Low::<R, MR, NB> { gemm: self, strip }),
             (Finish::U8(how @ Requantize { residual: None, .. }), Bounds::Lifts) => self.way::<S, MR, NB, LIFTS, ALONE>(s, strip, how),
             (Finish::U8(how @ Requantize { residual: None, .. }), Bounds::Rounds) => self.way::<S, MR, NB, ROUNDS, ALONE>(s, strip, how),
             (Finish::U8(how @ Requantize { residual: Some(Residual { zero_point: 0, .. }), .. }), _) => {

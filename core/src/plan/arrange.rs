@@ -79,14 +79,18 @@ fn keeps_samples_apart(graph: &Graph, node: &Node) -> bool {
         Op::Recurrent(_) => false,
         Op::Reduce { axes, .. } => !axes.contains(&0),
         Op::Binary { .. } | Op::Compare { .. } | Op::Where => aligned(&node.inputs),
-        Op::Cast { .. } | Op::LayerNorm { .. } => true,
+        Op::Cast { .. } | Op::LayerNorm { .. } | Op::Embedding => true,
+        // One pair of parameters for all samples makes each depend on the others.
+        Op::ChooseQparams { kept } => *kept > 0,
+        Op::DynamicQuantize => rank(node.inputs[1]) > 1,
+        Op::DynamicGemm { .. } => constants(&node.inputs[1..4]) && constants(&node.inputs[5..]) && rank(node.inputs[4]) > 1,
         // What indices name is among the samples, or among what is there for all.
         Op::Gather { axis } if is_constant(&node.inputs[0]) => *axis == 0 && !is_constant(&node.inputs[1]),
         Op::Gather { axis } => *axis != 0 && is_constant(&node.inputs[1]),
         Op::Expand { shape } => shape.len() <= result && rank(node.inputs[0]) == result,
         // A row of the left matrix may be a sample; the right one is nothing of the kind.
         Op::MatMul => aligned(&node.inputs) && (is_constant(&node.inputs[1]) || result > 2),
-        Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm => constants(&node.inputs[1..]),
+        Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm | Op::WeightOnlyGemm => constants(&node.inputs[1..]),
         // Behind the constants may be a residual, of the result's extents, and a table.
         Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_) => constants(&node.inputs[1..4]) && aligned(&node.inputs[4..]),
     }

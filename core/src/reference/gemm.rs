@@ -5,14 +5,14 @@ use super::{affine_in, f32s, f32s_mut};
 use crate::arith::requant::{ProductU8, scale};
 use crate::backend::{Operand, OutputMut};
 use crate::format::weights::PackedShape;
-use crate::graph::op::QGemm;
+use crate::graph::op::Epilogue;
 use crate::tensor::MAX_RANK;
 
 /// u8 × i8, packed weights.
-pub(super) fn q_gemm(gemm: &QGemm, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
+pub(super) fn q_gemm(channels: usize, epilogue: Option<&Epilogue>, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
     let k = inputs[0].view.shape().last().copied().unwrap_or_default();
-    let Some(shape) = PackedShape::grouped([1, 1], k, gemm.channels, 1) else { return };
-    let packed = Packed::new(shape, gemm.epilogue.as_ref(), inputs);
+    let Some(shape) = PackedShape::grouped([1, 1], k, channels, 1) else { return };
+    let packed = Packed::new(shape, epilogue, inputs);
     let rows = inputs[0].view.bytes().len() / k;
     packed.run(&Input::new(&inputs[0], 0), rows, output, &|row, _tap| Some(row));
 }

@@ -64,7 +64,12 @@ impl Reference {
             Op::Dequantize => quantize::dequantize(inputs, output),
             Op::QConv(conv) => conv::q_conv(conv, inputs, output),
             Op::QConvTranspose(conv) => conv_transpose::q_conv_transpose(conv, inputs, output),
-            Op::QGemm(gemm) => gemm::q_gemm(gemm, inputs, output),
+            Op::QGemm(gemm) => gemm::q_gemm(gemm.channels, gemm.epilogue.as_ref(), inputs, output),
+            Op::ChooseQparams { kept } => dynamic::choose(*kept, inputs, output),
+            Op::DynamicQuantize => dynamic::quantize(inputs, output),
+            Op::DynamicGemm { channels } => dynamic::gemm(*channels, inputs, output),
+            Op::WeightOnlyGemm => dynamic::weight_only_gemm(inputs, output),
+            Op::Embedding => dynamic::embedding(inputs, output),
         }
     }
 }
@@ -74,6 +79,7 @@ mod conv;
 mod conv_tests;
 mod conv_transpose;
 mod depthwise;
+pub(crate) mod dynamic;
 mod elementwise;
 pub(crate) mod gemm;
 mod layout;
@@ -84,7 +90,7 @@ mod quantize;
 pub(crate) mod recurrent;
 mod reduce;
 pub(crate) mod resize;
-mod select;
+pub(crate) mod select;
 mod softmax;
 #[cfg(test)]
 mod testing;

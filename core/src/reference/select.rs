@@ -20,13 +20,17 @@ pub(super) fn gather(axis: usize, inputs: &[Operand<'_>], output: &mut OutputMut
     let mut rows = output.view.bytes_mut().chunks_exact_mut(run);
     for block in x.chunks_exact(extent * run) {
         for &index in indices {
-            let at = if index < 0 { index.saturating_add(extent as i64) } else { index };
-            let at = at.clamp(0, extent as i64 - 1) as usize;
-            if let Some(row) = rows.next() {
-                row.copy_from_slice(&block[at * run..][..run]);
+            if let Some(to) = rows.next() {
+                to.copy_from_slice(&block[row(index, extent) * run..][..run]);
             }
         }
     }
+}
+
+/// The row of `extent` that an index names.
+pub(crate) fn row(index: i64, extent: usize) -> usize {
+    let at = if index < 0 { index.saturating_add(extent as i64) } else { index };
+    at.clamp(0, extent as i64 - 1) as usize
 }
 
 /// i64 to the nearest f32, or f32 to the i64 next towards 0, limited to what there is; NaN becomes 0.

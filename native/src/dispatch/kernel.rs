@@ -27,6 +27,12 @@ pub enum Kind {
     Quantize,
     /// u8 to f32.
     Dequantize,
+    /// Scales and zero points that a run chooses.
+    ChooseQparams,
+    /// f32 to u8 by them.
+    DynamicQuantize,
+    /// Matrix products of f32 and weights of 8 bits.
+    WeightOnly,
     /// Pools of u8.
     Pool,
     /// The mean of each channel's pixels.
@@ -101,6 +107,9 @@ macro_rules! vector_kernels {
             vector_kernels!(@ $isa, $name, "table_u8u8__", Table),
             vector_kernels!(@ $isa, $name, "quantize_f32u8__", Quantize),
             vector_kernels!(@ $isa, $name, "dequantize_u8f32__", Dequantize),
+            vector_kernels!(@ $isa, $name, "choose_qparams_f32f32__", ChooseQparams),
+            vector_kernels!(@ $isa, $name, "dynamic_quantize_f32u8__", DynamicQuantize),
+            vector_kernels!(@ $isa, $name, "gemm_f32u8f32__", WeightOnly),
             vector_kernels!(@ $isa, $name, "pool_u8u8__", Pool),
             vector_kernels!(@ $isa, $name, "mean_u8u8__", Mean),
             vector_kernels!(@ $isa, $name, "concat__", Concat),

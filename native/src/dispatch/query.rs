@@ -1,7 +1,7 @@
 //! What the dispatcher is asked about: a node, with everything that a rule may look at.
 
 use quaver_core::format::weights::{PackedShape, is_depthwise};
-use quaver_core::graph::op::Window;
+use quaver_core::graph::op::{QGemm, Window};
 use quaver_core::graph::{Graph, Node, Op};
 use quaver_core::kernel::bind::window_is_usual;
 use quaver_core::plan::{Location, Plan};
@@ -98,7 +98,9 @@ impl<'a> Query<'a> {
         let x = self.inputs[0].shape;
         let (&channels, rows) = x.last().zip(Some(self.output.shape.split_last()?.1.iter().product::<usize>()))?;
         let (shape, groups, window) = match self.op {
-            Op::QGemm(gemm) => (PackedShape::grouped([1, 1], channels, gemm.channels, 1)?, 1, None),
+            Op::QGemm(QGemm { channels: n, .. }) | Op::DynamicGemm { channels: n } => {
+                (PackedShape::grouped([1, 1], channels, *n, 1)?, 1, None)
+            }
             Op::QConv(conv) if is_depthwise(channels, conv.channels, conv.groups) => return None,
             Op::QConv(conv) => {
                 (PackedShape::grouped(conv.window.kernel, channels, conv.channels, conv.groups)?, conv.groups, Some(conv.window))
@@ -116,7 +118,9 @@ impl<'a> Query<'a> {
         let outputs = self.output.shape.iter().product::<usize>() as u64;
         let (taps, channels) = match self.op {
             Op::QConv(conv) => (conv.window.kernel, self.inputs[0].shape.last().copied().unwrap_or_default() / conv.groups),
-            Op::QGemm(_) | Op::Gemm | Op::MatMul => ([1, 1], self.inputs[0].shape.last().copied().unwrap_or_default()),
+            Op::QGemm(_) | Op::DynamicGemm { .. } | Op::WeightOnlyGemm | Op::Gemm | Op::MatMul => {
+                ([1, 1], self.inputs[0].shape.last().copied().unwrap_or_default())
+            }
             Op::Conv(conv) => (conv.window.kernel, self.inputs[0].shape.last().copied().unwrap_or_default() / conv.groups),
             Op::QConvTranspose(conv) => return self.scattered(conv.window, conv.groups),
             Op::ConvTranspose(conv) => return self.scattered(conv.window, conv.groups),

@@ -135,6 +135,27 @@ pub static RULES: &[Rule] = &[
         reason: "a multiplication an element",
     },
     Rule {
+        name: "choose parameters",
+        kind: Kind::ChooseQparams,
+        isa: None,
+        applies: |q| matches!(q.op, Op::ChooseQparams { .. }),
+        reason: "the smallest and the largest of a row, sixteen at a time",
+    },
+    Rule {
+        name: "quantize by rows",
+        kind: Kind::DynamicQuantize,
+        isa: None,
+        applies: |q| matches!(q.op, Op::DynamicQuantize),
+        reason: "a division and a rounding an element, under parameters that the run chose",
+    },
+    Rule {
+        name: "weight-only product",
+        kind: Kind::WeightOnly,
+        isa: None,
+        applies: |q| matches!(q.op, Op::WeightOnlyGemm),
+        reason: "weights are read as bytes, and are real in registers",
+    },
+    Rule {
         name: "u8 pool",
         kind: Kind::Pool,
         isa: None,

@@ -288,3 +288,46 @@ fn products_of_activations() {
         Node { op: Op::MatMul, inputs, dtype: DType::U8, quant: Some(quant) }
     });
 }
+
+/// A product whose activations each run quantizes by what they are, for a row each or for all of them.
+#[test]
+fn dynamic_products() {
+    check(9800..10_200, 3, |build| {
+        let [m, k, n] = [60, 200, 100].map(|most| build.rng.between(1, most));
+        let k = if build.rng.below(2) == 0 { k.next_multiple_of(4) } else { k };
+        let x = build.floats(&[m, k]);
+        let kept = build.rng.below(3);
+        let net = &mut build.net;
+        let qparams = net.push(Op::ChooseQparams { kept }, &[x], "qparams", "").expect("fits");
+        let q = net.push_typed(Op::DynamicQuantize, &[x, qparams], "quantize", "", DType::U8, None).expect("fits");
+        let shape = PackedShape::grouped([1, 1], k, n, 1).expect("small");
+        let [w, bias, multiplier] = constants(build, &shape);
+        let [sums, offset] = ["sums", "offset"].map(|name| {
+            let data = build.rng.floats(shape.padded_channels());
+            build.net.constant(name, &[data.len()], &data)
+        });
+        Node {
+            op: Op::DynamicGemm { channels: n },
+            inputs: vec![q, w, bias, multiplier, qparams, sums, offset],
+            dtype: DType::F32,
+            quant: None,
+        }
+    });
+}
+
+/// Of real activations and weights of bytes; rows of bytes that whole numbers pick.
+#[test]
+fn weights_alone() {
+    check(10_200..10_400, 3, |build| {
+        let [m, k, n] = [20, 70, 90].map(|most| build.rng.between(1, most));
+        let scale = build.rng.floats(n);
+        let bytes = build.rng.bytes(k * n, 255);
+        let x = build.floats(&[m, k]);
+        let mut inputs = vec![x, build.net.constant("w", &[k, n], &bytes), build.net.constant("scale", &[n], &scale)];
+        if build.rng.below(2) == 0 {
+            let bias = build.rng.floats(n);
+            inputs.push(build.net.constant("bias", &[n], &bias));
+        }
+        Node { op: Op::WeightOnlyGemm, inputs, dtype: DType::F32, quant: None }
+    });
+}

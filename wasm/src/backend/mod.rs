@@ -62,7 +62,7 @@ impl Bindings {
                 op @ Op::QConv(conv) if takes(op, x_shape) && takes_compactly(&conv.window) => {
                     Bound::Depthwise(Box::new(depthwise::Depthwise::bind(any, |i| constant(graph, constants, node, i))))
                 }
-                op @ (Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_)) => {
+                op @ (Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_) | Op::DynamicGemm { .. }) => {
                     let node = packed::Packed::bind(token, op, [x_shape, y_shape], slack, |i| constant(graph, constants, node, i));
                     node.map_or(Bound::Reference, |node| Bound::Packed(Box::new(node)))
                 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::format::weights::PackedShape;
 use crate::graph::Dim;
-use crate::graph::op::{Conv, ConvTranspose, Epilogue, QConv, QConvTranspose, QGemm, Window};
+use crate::graph::op::{Conv, ConvTranspose, Epilogue, QConv, QConvTranspose, Window};
 
 fn check_groups(groups: usize, input_channels: usize, output_channels: usize, shape: &[Dim]) -> Result<()> {
     let valid = groups > 0
@@ -147,18 +147,62 @@ pub(super) fn q_conv_transpose(inputs: &[&[Dim]], conv: &QConvTranspose) -> Resu
     Ok(output)
 }
 
-pub(super) fn q_gemm(inputs: &[&[Dim]], gemm: &QGemm) -> Result<Shape> {
+pub(super) fn q_gemm(inputs: &[&[Dim]], channels: usize, epilogue: Option<&Epilogue>) -> Result<Shape> {
     arity(inputs, 4..=6, "4 to 6")?;
+    let output = packed_rows(inputs, channels)?.1;
+    check_epilogue(inputs, epilogue, &output)?;
+    Ok(output)
+}
+
+/// The layout of the weights, and the shape of the result.
+fn packed_rows(inputs: &[&[Dim]], channels: usize) -> Result<(PackedShape, Shape)> {
     let x = inputs[0];
     if x.is_empty() {
         return Err(rank(0, x, 2));
     }
-    let k = fixed(x, x.len() - 1, "QGemm")?;
-    check_groups(1, k, gemm.channels, x)?;
-    let packed = PackedShape::grouped([1, 1], k, gemm.channels, 1).ok_or_else(|| extent_error(x))?;
+    let k = fixed(x, x.len() - 1, "Gemm")?;
+    check_groups(1, k, channels, x)?;
+    let packed = PackedShape::grouped([1, 1], k, channels, 1).ok_or_else(|| extent_error(x))?;
     check_packed(inputs, packed)?;
     let mut output = x.to_vec();
-    output[x.len() - 1] = gemm.channels.into();
-    check_epilogue(inputs, gemm.epilogue.as_ref(), &output)?;
+    output[x.len() - 1] = channels.into();
+    Ok((packed, output))
+}
+
+pub(super) fn dynamic_gemm(inputs: &[&[Dim]], channels: usize) -> Result<Shape> {
+    arity(inputs, 7..=7, "7")?;
+    let (packed, output) = packed_rows(inputs, channels)?;
+    check_qparams(inputs[4], &output[..output.len() - 1])?;
+    for operand in &inputs[5..] {
+        expect(operand, &[Dim::Fixed(packed.padded_channels())])?;
+    }
     Ok(output)
+}
+
+pub(super) fn choose_qparams(x: &[Dim], kept: usize) -> Result<Shape> {
+    let Some(leading) = x.get(..kept) else { return Err(attribute("kept", &kept, x)) };
+    Ok([leading, &[Dim::Fixed(2)]].concat())
+}
+
+/// Pairs, as many as the first dimensions of `x` name.
+pub(super) fn check_qparams(qparams: &[Dim], x: &[Dim]) -> Result<()> {
+    match qparams.split_last() {
+        Some((last, leading)) if *last == Dim::Fixed(2) && x.starts_with(leading) => Ok(()),
+        _ => Err(mismatch(qparams, x)),
+    }
+}
+
+pub(super) fn weight_only_gemm(inputs: &[&[Dim]]) -> Result<Shape> {
+    arity(inputs, 3..=4, "3 or 4")?;
+    let operands = [&inputs[..2], &inputs[3..]].concat();
+    let output = gemm(&operands)?;
+    expect(inputs[2], &output[output.len() - 1..])?;
+    Ok(output)
+}
+
+pub(super) fn embedding(inputs: &[&[Dim]]) -> Result<Shape> {
+    arity(inputs, 3..=3, "3")?;
+    let [rows, width] = inputs[0] else { return Err(rank(0, inputs[0], 2)) };
+    expect(inputs[1], std::slice::from_ref(rows))?;
+    Ok([inputs[2], std::slice::from_ref(width)].concat())
 }

@@ -13,7 +13,7 @@ pub mod offset;
 pub mod packed;
 pub mod work;
 
-use super::epilogue::{Finish, Requantize, Residual};
+use super::epilogue::{Dynamic, Finish, Requantize, Residual};
 use crate::backend::Operand;
 use crate::graph::Op;
 use crate::graph::op::{Epilogue, Window};
@@ -24,6 +24,7 @@ pub fn finish_of<'a>(op: &Op, inputs: &[Operand<'a>]) -> Finish<'a> {
         Op::QConv(conv) => conv.epilogue,
         Op::QConvTranspose(conv) => conv.epilogue,
         Op::QGemm(gemm) => gemm.epilogue,
+        Op::DynamicGemm { .. } => return dynamic(inputs),
         _ => None,
     };
     let Some(epilogue) = epilogue else { return Finish::F32 };
@@ -31,6 +32,13 @@ pub fn finish_of<'a>(op: &Op, inputs: &[Operand<'a>]) -> Finish<'a> {
         epilogue.residual.map(|r| Residual { bytes: inputs[4].view.bytes(), zero_point: r.zero_point, multiplier: r.multiplier });
     let table = inputs.last().filter(|_| epilogue.table).and_then(|table| table.view.bytes().as_array());
     Finish::U8(Requantize { zero_point: epilogue.zero_point, lo: epilogue.lo, hi: epilogue.hi, residual, table })
+}
+
+fn dynamic<'a>(inputs: &[Operand<'a>]) -> Finish<'a> {
+    let blocks = |i: usize| inputs[i].view.as_slice::<f32>().unwrap_or_default().as_chunks().0;
+    let qparams = inputs[4].view.as_slice::<f32>().unwrap_or_default().as_chunks().0;
+    let rows = inputs[0].view.bytes().len() / inputs[0].view.shape().last().map_or(1, |&k| k.max(1));
+    Finish::Dynamic(Dynamic { qparams, rows: (rows / qparams.len().max(1)).max(1), sums: blocks(5), offset: blocks(6) })
 }
 
 /// Whether the window's numbers are such as networks have: a file may hold any, and the definition takes them.

@@ -4,6 +4,7 @@
 use crate::backend::Operand;
 use crate::format::weights::{K_BLOCK, PackedShape, is_depthwise};
 use crate::graph::Op;
+use crate::graph::op::QGemm;
 use crate::kernel::conv::Geometry;
 use crate::kernel::gemm::Weights;
 use crate::kernel::narrow::Narrow;
@@ -31,10 +32,10 @@ impl Packed {
             return None;
         }
         match op {
-            Op::QGemm(gemm) => {
+            Op::QGemm(QGemm { channels, .. }) | Op::DynamicGemm { channels } => {
                 let k = *x.last()?;
-                let rows = to.iter().product::<usize>() / gemm.channels.max(1);
-                let shape = PackedShape::grouped([1, 1], k, gemm.channels, 1)?;
+                let rows = to.iter().product::<usize>() / channels.max(&1);
+                let shape = PackedShape::grouped([1, 1], k, *channels, 1)?;
                 // The last row's last quad would end behind an input that has no slack.
                 (k % K_BLOCK == 0 || slack).then(|| Self { shape, geometry: Geometry::matrix(rows, k), images: 1, rows, narrow: None })
             }

@@ -13,6 +13,7 @@ use crate::kernel::layout::transpose::Transpose;
 use crate::kernel::normalize::LayerNormF32;
 use crate::kernel::pool::PoolU8;
 use crate::kernel::product_f32::ProductF32;
+use crate::kernel::quantize::dynamic::{Choose, QuantizeRows};
 use crate::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
 use crate::kernel::recurrent::Steps;
 use crate::kernel::reduce::MeanOfPixels;
@@ -49,6 +50,9 @@ pub fn visit<V: Visitor>(op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut
         Op::Binary { function } => show!(BinaryF32::new(*function, inputs, output)),
         Op::Unary { function } if const { !V::COMPACT } => show!(UnaryF32::new(*function, inputs, output)),
         Op::Table => show!(Table::new(inputs, output)),
+        Op::ChooseQparams { kept } => show!(Choose::new(*kept, inputs, output)),
+        Op::DynamicQuantize => show!(QuantizeRows::new(inputs, output)),
+        Op::WeightOnlyGemm => show!(ProductF32::weight_only(inputs, output)),
         Op::Quantize { channels_last: false } => show!(Quantize::new(inputs, output)),
         Op::Quantize { channels_last: true } => show!(QuantizeTransposed::new(inputs, output)),
         Op::Dequantize => show!(Dequantize::new(inputs, output)),

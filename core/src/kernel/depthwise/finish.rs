@@ -128,7 +128,7 @@ impl<S: Simd> Ready<S> {
     pub(super) fn new<const V: usize>(s: S, block: &Block, how: &Finish<'_>) -> Self {
         let (z, lo, hi) = match how {
             Finish::U8(how) => (how.zero_point, how.lo, how.hi),
-            Finish::F32 => (0, 0, 255),
+            Finish::F32 | Finish::Dynamic(_) => (0, 0, 255),
         };
         let mut m = [s.load_f32(&block.multiplier[0]); 4];
         for v in 1..V {
@@ -163,7 +163,7 @@ pub(super) fn write<S: Simd, R: Rows, const V: usize>(
     let (block, ready) = constants;
     let how = match of.finish {
         Finish::U8(how) => how,
-        Finish::F32 => return write_f32(s, block, ready, sums, row, &mut of.to),
+        Finish::F32 | Finish::Dynamic(_) => return write_f32(s, block, ready, sums, row, &mut of.to),
     };
     match ready.way {
         way::LIFTED_BYTE => write_u8::<S, R, V, { way::LIFTED_BYTE }>(s, constants, sums, row, &how, held, of),

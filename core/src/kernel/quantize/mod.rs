@@ -3,8 +3,10 @@
 //!
 //! | module | what it holds |
 //! |---|---|
+//! | [`dynamic`] | parameters that each run chooses, and quantization by them |
 //! | [`framed`] | f32 images to u8 images in the frames that a convolution reads |
 
+pub mod dynamic;
 pub mod framed;
 
 use std::ops::Range;
