@@ -70,25 +70,14 @@ impl Affine {
 
 /// Scale and zero point of the integers that cover some numbers and 0, as ONNX's DynamicQuantizeLinear has them:
 /// s = (max − min) / 255, z = rne(clamp(−min / s, 0, 255)); 1 and 0 where s is no positive normal number. NaN is passed over.
-#[inline(always)]
 pub fn choose_qparams(x: &[f32]) -> [f32; 2] {
-    // Lanes, so that it vectorises. Which zero is the smallest doesn't matter, as z is an integer.
-    let (mut least, mut most) = ([0f32; 16], [0f32; 16]);
-    let (whole, rest) = x.as_chunks::<16>();
-    let mut see = |i: usize, x: f32| {
-        least[i] = if x < least[i] { x } else { least[i] };
-        most[i] = if x > most[i] { x } else { most[i] };
-    };
-    for x in whole {
-        for (i, &x) in x.iter().enumerate() {
-            see(i, x);
-        }
-    }
-    for (i, &x) in rest.iter().enumerate() {
-        see(i, x);
-    }
-    let min = least.into_iter().fold(0f32, |a, b| if b < a { b } else { a });
-    let max = most.into_iter().fold(0f32, |a, b| if b > a { b } else { a });
+    let lesser = |a: f32, &b: &f32| if b < a { b } else { a };
+    let greater = |a: f32, &b: &f32| if b > a { b } else { a };
+    qparams_of(x.iter().fold(0.0, lesser), x.iter().fold(0.0, greater))
+}
+
+/// The same of the least and the greatest, of which 0 is one if all others are on one side of it.
+pub fn qparams_of(min: f32, max: f32) -> [f32; 2] {
     let scale = (max - min) / 255.0;
     if !(scale.is_finite() && scale >= f32::MIN_POSITIVE) {
         return [1.0, 0.0];

@@ -200,8 +200,8 @@ fn print(args: &Args, report: &Report, written: u64, read: u64) {
         println!("{table}");
     }
     match (report.calibration_samples, report.measured_samples) {
-        (0, 0) => println!("parameters are the model's own; give samples (--calibrate, …) to measure agreement"),
-        (0, measured) => println!("parameters are the model's own, figures measured on {measured} samples"),
+        (0, 0) => println!("nothing was calibrated; give samples (--calibrate, …) to measure agreement"),
+        (0, measured) => println!("nothing was calibrated; figures measured on {measured} samples"),
         (samples, measured) => println!("calibrated on {samples} samples, figures measured on {measured} of them"),
     }
 }

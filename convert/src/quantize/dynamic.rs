@@ -63,7 +63,7 @@ impl<'a> Emitter<'a> {
         let name = &node.name;
         if let Op::Gather { .. } = node.op {
             let (table, [rows, width]) = self.matrix(node, 0)?;
-            let scales: Vec<f64> = table.chunks(width.max(1)).map(|row| weights::symmetric(row, 1, WeightScheme::PerTensor)[0]).collect();
+            let scales: Vec<f64> = table.chunks(width.max(1)).map(row_scale).collect();
             let bytes: Vec<u8> = table.iter().enumerate().map(|(at, &x)| byte(x, scales[at / width])).collect();
             let table = self.out.constant(format!("{name}.table"), &[rows, width], &bytes);
             let scale = self.out.constant(format!("{name}.scale"), &[rows], &single(&scales));
@@ -93,6 +93,11 @@ impl<'a> Emitter<'a> {
         let extent = |d: usize| self.graph().value(id).shape.get(d).and_then(|d| d.fixed()).unwrap_or_default();
         Ok((data, [extent(0), extent(1)]))
     }
+}
+
+/// The scale of a row: that of its integers, where it was quantized before.
+fn row_scale(row: &[f32]) -> f64 {
+    grid::scales(row, 1).unwrap_or_else(|| weights::symmetric(row, 1, WeightScheme::PerTensor))[0]
 }
 
 fn single(scales: &[f64]) -> Vec<f32> {

@@ -95,7 +95,7 @@ pub fn decide(graph: &Graph, configs: &[NodeConfig], range: &dyn Fn(usize) -> Op
             _ if schemes[i] != Scheme::Float => None,
             (true, _) => None,
             (false, _) if matches!(configs[i].scheme, Scheme::Dynamic | Scheme::WeightOnly) => {
-                Some("only matrix products with constant weights and embeddings are quantized dynamically or by their weights alone".into())
+                Some("of this scheme are matrix products with constant weights, and embeddings".into())
             }
             (false, Kind::Never(reason)) => Some(reason.to_owned()),
             (false, _) if configs[i].scheme == Scheme::Float => Some("the qconfig mapping says float".to_owned()),

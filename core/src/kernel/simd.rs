@@ -152,6 +152,10 @@ pub trait Simd: Copy + Send + Sync {
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     /// a / b, rounded.
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// b where b < a, else a: so a where either is NaN.
+    fn lesser(self, a: Self::F, b: Self::F) -> Self::F;
+    /// b where b > a, else a: so a where either is NaN.
+    fn greater(self, a: Self::F, b: Self::F) -> Self::F;
     /// The nearest numbers.
     fn to_f32(self, v: Self::I) -> Self::F;
     /// The numbers as little-endian bytes.

@@ -92,6 +92,14 @@ impl<const TILE: usize, const COMPACT: bool> Simd for Soft<TILE, COMPACT> {
         each!(0.0, i => a[i] / b[i])
     }
 
+    fn lesser(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each!(0.0, i => if b[i] < a[i] { b[i] } else { a[i] })
+    }
+
+    fn greater(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
+        each!(0.0, i => if b[i] > a[i] { b[i] } else { a[i] })
+    }
+
     fn to_f32(self, v: [i32; 16]) -> [f32; 16] {
         each!(0.0, i => v[i] as f32)
     }

@@ -119,11 +119,11 @@ impl Split for SoftmaxF32<'_> {
     }
 
     #[inline(always)]
-    fn compute<S: Simd>(&self, _: S, units: Range<usize>, to: &mut [u8]) {
+    fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
         let Ok(to) = bytemuck::try_cast_slice_mut::<u8, f32>(to) else { return };
         let rows = self.x[units.start * self.len..units.end * self.len].chunks_exact(self.len);
         for (row, to) in rows.zip(to.chunks_exact_mut(self.len)) {
-            let max = largest(row);
+            let max = largest(s, row);
             for (to, &x) in to.iter_mut().zip(row) {
                 *to = exp(x - max);
             }
@@ -137,14 +137,14 @@ impl Split for SoftmaxF32<'_> {
 
 /// The largest; NaN is passed over. Of two zeros it is either: their difference to anything has the same exponential.
 #[inline(always)]
-fn largest(x: &[f32]) -> f32 {
+fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
     let (whole, rest) = x.as_chunks::<LANES>();
-    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let mut most = s.splat_f32(f32::NEG_INFINITY);
     for x in whole {
-        for i in 0..LANES {
-            lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
-        }
+        most = s.greater(most, s.load_f32(x));
     }
+    let mut lanes = [0.0; LANES];
+    s.store_f32(most, bytemuck::cast_mut(&mut lanes));
     let mut largest = f32::NEG_INFINITY;
     for &x in lanes.iter().chain(rest) {
         largest = if x > largest { x } else { largest };

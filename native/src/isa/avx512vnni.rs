@@ -191,6 +191,18 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn lesser(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the feature. The second operand is the result where the comparison fails.
+        unsafe { _mm512_min_ps(b, a) }
+    }
+
+    #[inline(always)]
+    fn greater(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: as above.
+        unsafe { _mm512_max_ps(b, a) }
+    }
+
+    #[inline(always)]
     fn to_f32(self, v: __m512i) -> __m512 {
         // SAFETY: `self` proves the feature.
         unsafe { _mm512_cvtepi32_ps(v) }

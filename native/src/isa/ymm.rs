@@ -136,6 +136,18 @@ impl<D: Dot> Simd for Ymm<D> {
     }
 
     #[inline(always)]
+    fn lesser(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: `self` proves the feature. The second operand is the result where the comparison fails.
+        unsafe { [_mm256_min_ps(b[0], a[0]), _mm256_min_ps(b[1], a[1])] }
+    }
+
+    #[inline(always)]
+    fn greater(self, a: [__m256; 2], b: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: as above.
+        unsafe { [_mm256_max_ps(b[0], a[0]), _mm256_max_ps(b[1], a[1])] }
+    }
+
+    #[inline(always)]
     fn to_f32(self, v: [__m256i; 2]) -> [__m256; 2] {
         // SAFETY: `self` proves the feature.
         unsafe { [_mm256_cvtepi32_ps(v[0]), _mm256_cvtepi32_ps(v[1])] }

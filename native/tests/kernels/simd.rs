@@ -61,6 +61,8 @@ impl Kernel for Every<'_> {
             ("mul", s.mul(x, y)),
             ("mul, add", s.add(s.mul(x, y), x)),
             ("div", s.div(x, y)),
+            ("lesser", s.lesser(x, y)),
+            ("greater", s.greater(x, y)),
             ("to_f32", s.to_f32(v0)),
         ] {
             answers.push((name, one_nan(numbers(s, v))));

@@ -203,6 +203,16 @@ impl<D: Dot> Simd for V128<D> {
     }
 
     #[inline(always)]
+    fn lesser(self, a: [v128; 4], b: [v128; 4]) -> [v128; 4] {
+        each!(i => f32x4_pmin(a[i], b[i]))
+    }
+
+    #[inline(always)]
+    fn greater(self, a: [v128; 4], b: [v128; 4]) -> [v128; 4] {
+        each!(i => f32x4_pmax(a[i], b[i]))
+    }
+
+    #[inline(always)]
     fn to_f32(self, v: [v128; 4]) -> [v128; 4] {
         each!(i => f32x4_convert_i32x4(v[i]))
     }

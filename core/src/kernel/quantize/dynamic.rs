@@ -7,7 +7,7 @@ use crate::backend::{Operand, OutputMut};
 use crate::kernel::edge;
 use crate::kernel::simd::Simd;
 use crate::kernel::split::Split;
-use crate::quant::{affine_of, choose_qparams};
+use crate::quant::{affine_of, qparams_of};
 
 /// f32 → pairs of scale and zero point. A unit is a pair.
 #[derive(Debug, Clone, Copy)]
@@ -36,11 +36,35 @@ impl Split for Choose<'_> {
     }
 
     #[inline(always)]
-    fn compute<S: Simd>(&self, _: S, units: Range<usize>, to: &mut [u8]) {
+    fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
         let Ok(to) = bytemuck::try_cast_slice_mut::<u8, [f32; 2]>(to) else { return };
         let parts = self.x[units.start * self.len..units.end * self.len].chunks_exact(self.len);
         for (part, to) in parts.zip(to) {
-            *to = choose_qparams(part);
+            // Which zero is the least doesn't matter, as zero points are integers.
+            let (blocks, rest) = part.as_chunks::<64>();
+            let zero = s.splat_f32(0.0);
+            let (mut least, mut most) = ([zero; 4], [zero; 4]);
+            for block in blocks {
+                for (i, x) in block.as_chunks::<16>().0.iter().enumerate() {
+                    let x = s.load_f32(x);
+                    least[i] = s.lesser(least[i], x);
+                    most[i] = s.greater(most[i], x);
+                }
+            }
+            for (i, x) in padded(s, rest).as_chunks::<16>().0.iter().enumerate() {
+                let x = s.load_f32(x);
+                least[i] = s.lesser(least[i], x);
+                most[i] = s.greater(most[i], x);
+            }
+            let least = s.lesser(s.lesser(least[0], least[1]), s.lesser(least[2], least[3]));
+            let most = s.greater(s.greater(most[0], most[1]), s.greater(most[2], most[3]));
+            let mut rows = [[0f32; 16]; 2];
+            for (v, row) in [least, most].into_iter().zip(&mut rows) {
+                s.store_f32(v, bytemuck::cast_mut(row));
+            }
+            let min = rows[0].into_iter().fold(0.0, |a, b| if b < a { b } else { a });
+            let max = rows[1].into_iter().fold(0.0, |a, b| if b > a { b } else { a });
+            *to = qparams_of(min, max);
         }
     }
 }

@@ -138,12 +138,42 @@ impl Importer<'_> {
             }
             Some(Val::Tensor(id)) => {
                 let id = *id;
+                if let Some((table, indices)) = self.picked(id) {
+                    return self.dequantized_rows(ctx, [scale, zero], table, indices, name);
+                }
                 let affine = self.affine(ctx, scale, zero, self.signed.contains(&id))?;
                 self.dequantize(ctx, x, affine, name).map(Val::Tensor)
             }
             Some(_) => invalid(format!("operand '{}' should be integers", label(ctx, x))),
             None => invalid(format!("operand {x} is missing")),
         }
+    }
+
+    /// The integers, and what picks rows of them, of a value that a Gather gives: an embedding.
+    fn picked(&self, id: ValueId) -> Option<(ValueId, ValueId)> {
+        let node = self.net.graph.nodes.iter().rev().find(|node| node.outputs[0] == id)?;
+        let &[table, indices] = &node.inputs[..] else { return None };
+        (node.op == Op::Gather { axis: 0 } && self.net.elements::<i64>(table).is_some()).then_some((table, indices))
+    }
+
+    /// Rows of a table of integers, dequantized before they are picked: the quantizer makes bytes of them again.
+    fn dequantized_rows(
+        &mut self,
+        ctx: &Ctx<'_>,
+        [scale, zero]: [usize; 2],
+        table: ValueId,
+        indices: ValueId,
+        name: &str,
+    ) -> Result<Val, NodeError> {
+        let (_, scales) = self.floats(ctx, scale)?;
+        let [scale] = *scales else { return unsupported("a table of embeddings has more than one scale; quantize it per tensor") };
+        let zero = self.ints(ctx, zero)?.and_then(|zeros| zeros.first().copied()).unwrap_or(0);
+        let shape: Vec<usize> = self.net.graph.value(table).shape.iter().filter_map(|d| d.fixed()).collect();
+        let data: Vec<f32> =
+            self.net.elements::<i64>(table).unwrap_or_default().iter().map(|q| q.saturating_sub(zero) as f32 * scale).collect();
+        let table = self.net.constant("", &shape, &data);
+        let node = format!("{}/embedding", ctx.name);
+        Ok(Val::Tensor(self.net.push(Op::Gather { axis: 0 }, &[table, indices], &node, name)?))
     }
 
     /// Integer operand `x` as real numbers by parameters that may be others than it was made with.
