@@ -11,10 +11,10 @@ use prost::Message;
 use quaver_convert::agreement::Agreement;
 use quaver_convert::import::ImportOptions;
 use quaver_convert::import::onnx::proto::TensorProto;
-use quaver_convert::quantize::qconfig::QConfigMapping;
-use quaver_convert::{brings_parameters, convert_as_given, load};
+use quaver_convert::quantize::qconfig::{ActivationScheme, Global, QConfigMapping, Scheme};
+use quaver_convert::{brings_parameters, convert_as_given, is_dynamic, load};
 use quaver_core::exec::Executor;
-use quaver_core::graph::Network;
+use quaver_core::graph::{Network, Op};
 use quaver_core::plan::Plan;
 use quaver_core::reference::Reference;
 use quaver_core::tensor::TensorView;
@@ -94,14 +94,23 @@ fn check(case: &Path, limit: f32, row: &mut Row) -> Result<(), String> {
     let options = ImportOptions { fixed_batch: true, ..ImportOptions::default() };
     let float = load(&case.join("model.onnx"), &options).map_err(|e| e.to_string())?;
     let largest = expected.iter().fold(0f32, |m, x| m.max(x.abs()));
-    // Dynamic quantization is not imitated: its rounding of activations is what the results differ by.
-    let unit = match (brings_parameters(&float), step) {
-        (true, 0.0) => largest / 255.0,
-        (true, step) => step,
-        (false, _) => largest * 0.05,
+    let (given, dynamic) = (brings_parameters(&float), is_dynamic(&float));
+    let convolves = float.graph.nodes.iter().any(|node| matches!(node.op, Op::Conv(_)));
+    let unit = match (given, step) {
+        (true, step) if step > 0.0 => step,
+        // Convolutions are not quantized dynamically: what they would round is what the results differ by.
+        (false, _) if convolves || !dynamic => largest * 0.05,
+        _ => largest / 255.0,
     };
-    let network = if brings_parameters(&float) {
-        let converted = convert_as_given(&float, &QConfigMapping::default()).map_err(|e| e.to_string())?;
+    let network = if given || dynamic {
+        let mut mapping = QConfigMapping::default();
+        if dynamic {
+            mapping.global = Global { scheme: Scheme::Dynamic, activations: ActivationScheme::PerTensor, ..mapping.global };
+        }
+        let converted = convert_as_given(&float, &mapping).map_err(|e| e.to_string())?;
+        if dynamic && !converted.decisions.iter().any(|d| d.scheme == Scheme::Dynamic) {
+            return Err("no product is quantized dynamically".to_owned());
+        }
         row.float_nodes += converted.decisions.iter().filter(|d| d.reason.is_some()).count();
         if std::env::var_os("QUAVER_VERBOSE").is_some() {
             for d in converted.decisions.iter().filter(|d| d.reason.is_some()) {
