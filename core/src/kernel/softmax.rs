@@ -49,16 +49,13 @@ impl Split for SoftmaxU8<'_> {
     #[inline(always)]
     fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
         let rows = self.x[units.start * self.len..units.end * self.len].chunks_exact(self.len);
+        let planes = self.planes();
         for (row, to) in rows.zip(to.chunks_exact_mut(self.unit_bytes())) {
             let mut largest = 0;
             for &q in row {
                 largest = q.max(largest);
             }
-            let mut sum = 0u64;
-            for &q in row {
-                // The table's entries are not negative.
-                sum += u64::from(self.table[usize::from(largest - q)] as u32);
-            }
+            let sum = if row.len() < MANY { self.sum(row, largest) } else { sum_by_planes(s, row, largest, &planes) };
             if let Some(y) = self.y {
                 self.bytes(s, row, largest, sum, y, to);
             } else {
@@ -72,6 +69,24 @@ impl Split for SoftmaxU8<'_> {
 }
 
 impl SoftmaxU8<'_> {
+    /// Bytes 0, 1 and 2 of the table's entries, which are at most 2²³.
+    fn planes(&self) -> [[u8; 256]; 3] {
+        let mut planes = [[0; 256]; 3];
+        for (i, e) in self.table.iter().enumerate() {
+            for (plane, byte) in planes.iter_mut().zip(e.to_le_bytes()) {
+                plane[i] = byte;
+            }
+        }
+        planes
+    }
+
+    /// The sum of a row's exponentials, one by one.
+    #[inline(always)]
+    fn sum(&self, row: &[u8], largest: u8) -> u64 {
+        // The table's entries are not negative.
+        row.iter().map(|&q| u64::from(self.table[usize::from(largest - q)] as u32)).sum()
+    }
+
     #[inline(always)]
     fn bytes<S: Simd>(&self, s: S, row: &[u8], largest: u8, sum: u64, y: Affine, to: &mut [u8]) {
         let inverse = 1.0 / (sum as f32 * y.scale);
@@ -91,6 +106,32 @@ impl SoftmaxU8<'_> {
         }
         s.lookup(&results, to);
     }
+}
+
+/// The same, each byte of the entries by itself, for which there are tables in registers.
+#[inline(always)]
+fn sum_by_planes<S: Simd>(s: S, row: &[u8], largest: u8, planes: &[[u8; 256]; 3]) -> u64 {
+    const PIECE: usize = 256;
+    let mut sum = 0;
+    for row in row.chunks(PIECE) {
+        let mut distances = [0; PIECE];
+        for (to, &q) in distances.iter_mut().zip(row) {
+            *to = largest - q;
+        }
+        for (i, plane) in planes.iter().enumerate() {
+            let mut bytes = distances;
+            // Behind the row are zeros, which add nothing.
+            s.lookup(plane, &mut bytes[..row.len()]);
+            let mut sums = s.splat_i32(0);
+            for block in bytes.as_chunks().0 {
+                sums = s.sum4_lanes(sums, s.load_b(block));
+            }
+            let mut lanes = [0; LANES];
+            s.store_i32(sums, &mut lanes);
+            sum += u64::from(lanes.iter().sum::<i32>() as u32) << (8 * i);
+        }
+    }
+    sum
 }
 
 /// Of f32. A unit is a row.
