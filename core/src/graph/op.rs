@@ -130,6 +130,9 @@ pub enum Op {
     LayerNorm {
         /// ε
         epsilon: f32,
+        /// Whether the mean counts as 0 (RMSNormalization).
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        rms: bool,
     },
     /// `x[…,K], w[K,N] (, b[N]) → y[…,N]`.
     Gemm,
@@ -188,6 +191,7 @@ impl Op {
             Op::Cast { .. } => "Cast",
             Op::Compare { function } => function.name(),
             Op::Where => "Where",
+            Op::LayerNorm { rms: true, .. } => "RMSNormalization",
             Op::LayerNorm { .. } => "LayerNormalization",
             Op::Binary { function } => function.name(),
             Op::Pool(Pool { function: PoolFn::Max, .. }) => "MaxPool",

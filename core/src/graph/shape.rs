@@ -103,7 +103,7 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
             arity(inputs, 3..=3, "3")?;
             broadcast(inputs[0], &broadcast(inputs[1], inputs[2])?)
         }
-        Op::LayerNorm { epsilon } => layer_norm(inputs, *epsilon),
+        Op::LayerNorm { epsilon, .. } => layer_norm(inputs, *epsilon),
         Op::Binary { .. } | Op::Compare { .. } => {
             arity(inputs, 2..=2, "2")?;
             broadcast(inputs[0], inputs[1])

@@ -56,7 +56,7 @@ impl Reference {
             Op::Cast { .. } => select::cast(inputs, output),
             Op::Compare { function } => select::compare(*function, inputs, output),
             Op::Where => select::choose(inputs, output),
-            Op::LayerNorm { epsilon } => normalize::layer_norm(*epsilon, inputs, output),
+            Op::LayerNorm { epsilon, rms } => normalize::layer_norm(*epsilon, *rms, inputs, output),
             Op::Gemm => gemm::gemm_f32(inputs, output),
             Op::MatMul => gemm::mat_mul_f32(inputs, output),
             Op::Quantize { channels_last } => quantize::quantize(*channels_last, inputs, output),

@@ -1,4 +1,4 @@
-//! ONNX files, opset 7 to 21.
+//! ONNX files, opset 7 to 23.
 //!
 //! Every supported node becomes f32 operations of the core graph, and quantization a Quantize and a Dequantize between
 //! them, with the model's parameters. Windowed operations are wrapped in transposes between
@@ -26,7 +26,7 @@ use proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_proto::Dat
 use value::Val;
 
 /// Operator sets that can be read.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=21;
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=23;
 
 /// Reads an ONNX file.
 ///

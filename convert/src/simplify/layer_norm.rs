@@ -1,0 +1,481 @@
+//! Layer normalization: one operation for what exporters spell out as means, a root and a quotient.
+//!
+//! What is compared is what a value means, not how it is written: the variance may be the mean of squared distances or the mean
+//! of squares less the square of the mean, a mean may be a sum times 1/n, the root may divide or be multiplied with, and
+//! Reshapes that only bring back an extent of 1 are looked through. Without a mean it is RMSNormalization. Factors and summands of
+//! the rows' elements that follow are folded into the operation. Rows that are not along the last dimension are transposed.
+
+use quaver_core::graph::check::GraphError;
+use quaver_core::graph::op::{BinaryFn, ReduceFn, UnaryFn};
+use quaver_core::graph::{Dim, Network, Node, Op, ValueId};
+
+use super::rewrite::{PassResult, Rewriter, fixed_shape, rewrite, uniform};
+
+/// Recognises the normalization, then what scales and moves it.
+pub(super) fn recognise(network: Network) -> PassResult {
+    rewrite(network, |r, node| match node.op {
+        Op::Binary { .. } => {
+            if let Some(found) = normalization(r, node) {
+                return build(r, node, &found).map(Some);
+            }
+            folded(r, node)
+        }
+        _ => Ok(None),
+    })
+}
+
+/// What a node computes: the normalized rows of `x` along `axis`, times `scale` if there is one.
+struct Found {
+    x: ValueId,
+    axis: usize,
+    epsilon: f32,
+    rms: bool,
+    scale: Option<Vec<f32>>,
+}
+
+/// A statistic of the rows of a value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Mean {
+    of: ValueId,
+    axis: usize,
+}
+
+/// 1 / √(variance + ε), times numbers of the rows' elements.
+struct Inverse {
+    /// What the variance is that of.
+    variance: Variance,
+    epsilon: f32,
+    scale: Option<ValueId>,
+}
+
+/// Of `x`, about its mean, or about 0.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Variance {
+    x: ValueId,
+    axis: usize,
+    centered: bool,
+}
+
+fn normalization(r: &Rewriter, node: &Node) -> Option<Found> {
+    let Op::Binary { function } = node.op else { return None };
+    let (a, b) = (node.inputs[0], node.inputs[1]);
+    let ways: &[(ValueId, Inverse)] = &match function {
+        BinaryFn::Div => {
+            let (variance, epsilon) = root(r, b)?;
+            vec![(a, Inverse { variance, epsilon, scale: None })]
+        }
+        BinaryFn::Mul => [(a, b), (b, a)].into_iter().filter_map(|(x, i)| Some((x, inverse(r, i)?))).collect(),
+        _ => return None,
+    };
+    ways.iter().find_map(|(rows, inverse)| {
+        let Variance { x, axis, centered } = inverse.variance;
+        let fits = if centered { center(r, *rows)? == Mean { of: x, axis } } else { *rows == x };
+        if !fits || r.shape(node.outputs[0]) != r.shape(x) || !same(r, x, *rows) {
+            return None;
+        }
+        let len = r.shape(x)[axis].fixed().filter(|&len| len > 0)?;
+        let scale = match inverse.scale {
+            Some(scale) => Some(row(r, scale, r.shape(x).len(), axis, len)?),
+            None => None,
+        };
+        Some(Found { x, axis, epsilon: inverse.epsilon, rms: !centered, scale })
+    })
+}
+
+/// Whether both have one shape.
+fn same(r: &Rewriter, a: ValueId, b: ValueId) -> bool {
+    r.shape(a) == r.shape(b)
+}
+
+/// 1 / √v, Reciprocal(√v) or v^−½, perhaps times a constant.
+fn inverse(r: &Rewriter, value: ValueId) -> Option<Inverse> {
+    let node = r.producer(value)?;
+    let operand = |i: usize| node.inputs[i];
+    let plain = |(variance, epsilon)| Inverse { variance, epsilon, scale: None };
+    match node.op {
+        Op::Unary { function: UnaryFn::Reciprocal } => root(r, operand(0)).map(plain),
+        Op::Binary { function: BinaryFn::Div } if uniform(r.net(), operand(0)) == Some(1.0) => root(r, operand(1)).map(plain),
+        Op::Binary { function: BinaryFn::Pow } if uniform(r.net(), operand(1)) == Some(-0.5) => moved(r, operand(0)).map(plain),
+        Op::Binary { function: BinaryFn::Mul } => {
+            let constant = |i: usize| r.value(operand(i)).constant.is_some();
+            let (of, scale) = if constant(1) { (operand(0), operand(1)) } else { (operand(1), operand(0)) };
+            let inner = inverse(r, of).filter(|inner| inner.scale.is_none() && r.value(scale).constant.is_some())?;
+            Some(Inverse { scale: Some(scale), ..inner })
+        }
+        _ => None,
+    }
+}
+
+/// √(variance + ε)
+fn root(r: &Rewriter, value: ValueId) -> Option<(Variance, f32)> {
+    let node = r.producer(value)?;
+    match node.op {
+        Op::Unary { function: UnaryFn::Sqrt } => moved(r, node.inputs[0]),
+        Op::Binary { function: BinaryFn::Pow } if uniform(r.net(), node.inputs[1]) == Some(0.5) => moved(r, node.inputs[0]),
+        _ => None,
+    }
+}
+
+/// variance + ε
+fn moved(r: &Rewriter, value: ValueId) -> Option<(Variance, f32)> {
+    let node = r.producer(value)?;
+    let Op::Binary { function: BinaryFn::Add } = node.op else { return None };
+    let (v, epsilon) = match (uniform(r.net(), node.inputs[0]), uniform(r.net(), node.inputs[1])) {
+        (_, Some(epsilon)) => (node.inputs[0], epsilon),
+        (Some(epsilon), _) => (node.inputs[1], epsilon),
+        _ => return None,
+    };
+    let variance = variance(r, v)?;
+    // What it is divided by is spread over the rows.
+    (epsilon >= 0.0 && epsilon.is_finite() && is_kept(r, v, variance.x, variance.axis)).then_some((variance, epsilon))
+}
+
+/// mean((x − mean(x))²), mean(x²) − mean(x)², or mean(x²).
+fn variance(r: &Rewriter, value: ValueId) -> Option<Variance> {
+    let value = through(r, value);
+    if let Some(mean) = mean(r, value) {
+        let of = square(r, mean.of)?;
+        return Some(match center(r, of) {
+            Some(center) if center.axis == mean.axis && same(r, of, center.of) => {
+                Variance { x: center.of, axis: mean.axis, centered: true }
+            }
+            _ => Variance { x: of, axis: mean.axis, centered: false },
+        });
+    }
+    let node = r.producer(value)?;
+    let Op::Binary { function: BinaryFn::Sub } = node.op else { return None };
+    let of_squares = mean(r, through(r, node.inputs[0]))?;
+    let x = square(r, of_squares.of)?;
+    let center = mean(r, through(r, square(r, through(r, node.inputs[1]))?))?;
+    (center == Mean { of: x, axis: of_squares.axis }).then_some(Variance { x, axis: center.axis, centered: true })
+}
+
+/// x − mean(x): the mean.
+fn center(r: &Rewriter, value: ValueId) -> Option<Mean> {
+    let node = r.producer(value)?;
+    let Op::Binary { function: BinaryFn::Sub } = node.op else { return None };
+    let mean = mean(r, through(r, node.inputs[1]))?;
+    (mean.of == node.inputs[0] && is_kept(r, node.inputs[1], mean.of, mean.axis)).then_some(mean)
+}
+
+/// The mean of a value along one dimension, be it that dimension stays.
+fn mean(r: &Rewriter, value: ValueId) -> Option<Mean> {
+    let node = r.producer(value)?;
+    let of = node.inputs[0];
+    match &node.op {
+        Op::Reduce { function: ReduceFn::Mean, axes, .. } if axes.len() == 1 => Some(Mean { of, axis: axes[0] }),
+        Op::Binary { function: BinaryFn::Mul } => {
+            let factor = f64::from(uniform(r.net(), node.inputs[1])?);
+            let sum = r.producer(of)?;
+            let Op::Reduce { function: ReduceFn::Sum, axes, .. } = &sum.op else { return None };
+            let [axis] = axes[..] else { return None };
+            let len = r.shape(sum.inputs[0])[axis].fixed()? as f64;
+            ((factor * len - 1.0).abs() < 1e-6).then_some(Mean { of: sum.inputs[0], axis })
+        }
+        _ => None,
+    }
+}
+
+/// y, where the value is y².
+fn square(r: &Rewriter, value: ValueId) -> Option<ValueId> {
+    let node = r.producer(value)?;
+    let (a, b) = (node.inputs[0], *node.inputs.get(1)?);
+    match node.op {
+        Op::Binary { function: BinaryFn::Mul } if a == b => Some(a),
+        Op::Binary { function: BinaryFn::Pow } if uniform(r.net(), b) == Some(2.0) && same(r, a, value) => Some(a),
+        _ => None,
+    }
+}
+
+/// What a variance is without what only keeps it from being negative, and without Reshapes that bring back an extent of 1.
+fn through(r: &Rewriter, mut value: ValueId) -> ValueId {
+    while let Some(node) = r.producer(value) {
+        let x = node.inputs[0];
+        let ones = |id: ValueId| r.shape(id).iter().filter(|d| **d != Dim::Fixed(1)).cloned().collect::<Vec<_>>();
+        let passes = match node.op {
+            Op::Unary { function: UnaryFn::Relu } => true,
+            Op::Reshape { .. } => ones(x) == ones(value),
+            _ => false,
+        };
+        if !passes {
+            break;
+        }
+        value = x;
+    }
+    value
+}
+
+/// Whether `value` has the shape of `x` but for an extent of 1 along the axis, so that it is spread over the rows.
+fn is_kept(r: &Rewriter, value: ValueId, x: ValueId, axis: usize) -> bool {
+    let (shape, from) = (r.shape(value), r.shape(x));
+    shape.len() == from.len() && (0..from.len()).all(|i| if i == axis { shape[i] == Dim::Fixed(1) } else { shape[i] == from[i] })
+}
+
+/// The numbers of a constant that differ along the axis alone; one number is repeated.
+fn row(r: &Rewriter, constant: ValueId, rank: usize, axis: usize, len: usize) -> Option<Vec<f32>> {
+    if let Some(one) = uniform(r.net(), constant) {
+        return Some(vec![one; len]);
+    }
+    let shape = fixed_shape(r.shape(constant))?;
+    let along = (axis + shape.len()).checked_sub(rank)?;
+    let others = shape.iter().enumerate().all(|(i, &d)| if i == along { d == len } else { d == 1 });
+    if others { r.net().elements::<f32>(constant).map(<[f32]>::to_vec) } else { None }
+}
+
+fn build(r: &mut Rewriter, node: &Node, found: &Found) -> Result<ValueId, GraphError> {
+    let shape = r.shape(found.x).to_vec();
+    let len = shape[found.axis].fixed().unwrap_or(1);
+    let scale = r.constant("", &[len], found.scale.as_deref().unwrap_or(&vec![1.0; len]));
+    let bias = r.constant("", &[len], &vec![0.0; len]);
+    let op = Op::LayerNorm { epsilon: found.epsilon, rms: found.rms };
+    let last = shape.len() - 1;
+    if found.axis == last {
+        return r.push(op, &[found.x, scale, bias], node);
+    }
+    let mut perm: Vec<usize> = (0..=last).collect();
+    perm.swap(found.axis, last);
+    let x = r.push(Op::Transpose { perm: perm.clone() }, &[found.x], node)?;
+    let y = r.push(op, &[x, scale, bias], node)?;
+    r.unname(&[x, y]);
+    r.push(Op::Transpose { perm }, &[y], node)
+}
+
+/// A factor or summand of each of the rows' elements, as the normalization's own.
+fn folded(r: &mut Rewriter, node: &Node) -> Result<Option<ValueId>, GraphError> {
+    let Some(Scaled { x, op, scale, bias, perm }) = scaled(r, node) else { return Ok(None) };
+    let scale = r.constant("", &[scale.len()], &scale);
+    let bias = r.constant("", &[bias.len()], &bias);
+    let y = r.push(op, &[x, scale, bias], node)?;
+    let Some(perm) = perm else { return Ok(Some(y)) };
+    r.unname(&[y]);
+    r.push(Op::Transpose { perm }, &[y], node).map(Some)
+}
+
+/// A normalization with other factors and summands, and what moves its result.
+struct Scaled {
+    x: ValueId,
+    op: Op,
+    scale: Vec<f32>,
+    bias: Vec<f32>,
+    perm: Option<Vec<usize>>,
+}
+
+fn scaled(r: &Rewriter, node: &Node) -> Option<Scaled> {
+    let Op::Binary { function } = node.op else { return None };
+    let (a, b) = (node.inputs[0], node.inputs[1]);
+    let (mut rows, constant) = if r.value(b).constant.is_some() { (a, b) } else { (b, a) };
+    let shape = r.shape(rows).to_vec();
+    if r.value(constant).constant.is_none() || r.shape(node.outputs[0]) != shape {
+        return None;
+    }
+    let mut perm = None;
+    if let Some(Node { op: Op::Transpose { perm: moved }, inputs, .. }) = r.producer(rows).filter(|_| r.used_once(rows)) {
+        (rows, perm) = (inputs[0], Some(moved.clone()));
+    }
+    let norm = r.producer(rows).filter(|norm| r.used_once(rows) && matches!(norm.op, Op::LayerNorm { .. }))?;
+    let last = shape.len() - 1;
+    let axis = perm.as_ref().map_or(Some(last), |perm| perm.iter().position(|&p| p == last))?;
+    let by = row(r, constant, shape.len(), axis, shape[axis].fixed()?)?;
+    let mut scale = r.net().elements::<f32>(norm.inputs[1])?.to_vec();
+    let mut bias = r.net().elements::<f32>(norm.inputs[2])?.to_vec();
+    match function {
+        BinaryFn::Mul => {
+            scale.iter_mut().zip(&by).for_each(|(s, b)| *s *= b);
+            bias.iter_mut().zip(&by).for_each(|(s, b)| *s *= b);
+        }
+        BinaryFn::Add => bias.iter_mut().zip(&by).for_each(|(s, b)| *s += b),
+        _ => return None,
+    }
+    Some(Scaled { x: norm.inputs[0], op: norm.op.clone(), scale, bias, perm })
+}
+
+#[cfg(test)]
+mod tests {
+    use quaver_core::tensor::DType;
+
+    use super::super::testing::{assert_same, count, ramp};
+    use super::super::{PASSES, simplify};
+    use super::*;
+
+    struct Build(Network);
+
+    impl Build {
+        fn new(shape: &[usize]) -> (Self, ValueId) {
+            let mut net = Network::new("n");
+            let shape = std::iter::once(Dim::BATCH).chain(shape.iter().map(|&d| d.into())).collect();
+            let x = net.input("x", DType::F32, shape);
+            (Self(net), x)
+        }
+        fn op(&mut self, op: Op, inputs: &[ValueId]) -> ValueId {
+            self.0.push(op, inputs, "", "").expect("valid")
+        }
+        fn b(&mut self, function: BinaryFn, a: ValueId, b: ValueId) -> ValueId {
+            self.op(Op::Binary { function }, &[a, b])
+        }
+        fn u(&mut self, function: UnaryFn, a: ValueId) -> ValueId {
+            self.op(Op::Unary { function }, &[a])
+        }
+        fn c(&mut self, x: f32) -> ValueId {
+            self.0.constant("", &[], &[x])
+        }
+        fn reduce(&mut self, function: ReduceFn, axis: usize, keep_dims: bool, x: ValueId) -> ValueId {
+            self.op(Op::Reduce { function, axes: vec![axis], keep_dims }, &[x])
+        }
+        fn mean(&mut self, axis: usize, x: ValueId) -> ValueId {
+            self.reduce(ReduceFn::Mean, axis, true, x)
+        }
+        fn epsilon(&mut self, x: ValueId) -> ValueId {
+            let e = self.c(1e-5);
+            self.b(BinaryFn::Add, x, e)
+        }
+        /// What is left of the network with that output, which has to be the same.
+        fn left(mut self, y: ValueId) -> Network {
+            self.0.graph.values[y.index()].name = "y".into();
+            self.0.output(y);
+            let pass = PASSES.iter().find(|p| p.name == "layer_norm").expect("there is one");
+            assert_same(&self.0, &pass.apply(self.0.clone()).expect("valid"));
+            let short = simplify(self.0.clone()).expect("valid");
+            assert_same(&self.0, &short);
+            short
+        }
+    }
+
+    fn names(net: &Network) -> Vec<&'static str> {
+        net.graph.nodes.iter().map(|n| n.op.name()).collect()
+    }
+
+    /// As PyTorch's exporter and Paddle's write it: with two differences or one, and Pow or Mul.
+    #[test]
+    fn the_usual_spelling_with_scale_and_bias() {
+        for (twice, pow) in [(false, true), (true, false)] {
+            let (mut n, x) = Build::new(&[5, 12]);
+            let m = n.mean(2, x);
+            let c = n.b(BinaryFn::Sub, x, m);
+            let d = if twice { n.b(BinaryFn::Sub, x, m) } else { c };
+            let two = n.c(2.0);
+            let square = if pow { n.b(BinaryFn::Pow, c, two) } else { n.b(BinaryFn::Mul, c, c) };
+            let v = n.mean(2, square);
+            let v = n.epsilon(v);
+            let s = n.u(UnaryFn::Sqrt, v);
+            let y = n.b(BinaryFn::Div, d, s);
+            let (scale, bias) = (n.0.constant("", &[12], &ramp(12)), n.0.constant("", &[1, 12], &ramp(12)));
+            let y = n.b(BinaryFn::Mul, y, scale);
+            let y = n.b(BinaryFn::Add, y, bias);
+            assert_eq!(names(&n.left(y)), ["LayerNormalization"]);
+        }
+    }
+
+    /// As JAX writes it for TensorFlow: sums, the mean of squares, Reshapes and Expands, the scale beside the root.
+    #[test]
+    fn the_mean_of_squares_less_the_square_of_the_mean() {
+        for axis in [1, 2] {
+            let (mut n, x) = Build::new(&[6, 10]);
+            let extents = [6, 10];
+            let len = extents[axis - 1];
+            let mut kept = vec![Dim::BATCH, 6.into(), 10.into()];
+            kept[axis] = 1.into();
+            let square = n.b(BinaryFn::Mul, x, x);
+            let [sum, sums] = [x, square].map(|x| n.reduce(ReduceFn::Sum, axis, false, x));
+            let part = n.c(1.0 / len as f32);
+            let [m, e] = [sum, sums].map(|s| n.b(BinaryFn::Mul, s, part));
+            let mm = n.b(BinaryFn::Mul, m, m);
+            let v = n.b(BinaryFn::Sub, e, mm);
+            let zero = n.c(0.0);
+            let v = n.b(BinaryFn::Max, zero, v);
+            let [m, v] = [m, v].map(|x| {
+                let x = n.op(Op::Reshape { shape: kept.clone() }, &[x]);
+                n.op(Op::Expand { shape: kept.clone() }, &[x])
+            });
+            let v = n.epsilon(v);
+            let s = n.u(UnaryFn::Sqrt, v);
+            let i = n.u(UnaryFn::Reciprocal, s);
+            let shape = if axis == 2 { vec![10] } else { vec![6, 1] };
+            let (scale, bias) = (n.0.constant("", &shape, &ramp(len)), n.0.constant("", &shape, &ramp(len)));
+            let k = n.b(BinaryFn::Mul, i, scale);
+            let c = n.b(BinaryFn::Sub, x, m);
+            let y = n.b(BinaryFn::Mul, c, k);
+            let y = n.b(BinaryFn::Add, y, bias);
+            let wanted: &[&str] = if axis == 2 { &["LayerNormalization"] } else { &["Transpose", "LayerNormalization", "Transpose"] };
+            assert_eq!(names(&n.left(y)), wanted);
+        }
+    }
+
+    #[test]
+    fn rms_normalization() {
+        for form in 0..3 {
+            let (mut n, x) = Build::new(&[5, 12]);
+            let square = n.b(BinaryFn::Mul, x, x);
+            let v = n.mean(2, square);
+            let v = n.epsilon(v);
+            let y = if form == 0 {
+                let half = n.c(-0.5);
+                let r = n.b(BinaryFn::Pow, v, half);
+                n.b(BinaryFn::Mul, x, r)
+            } else {
+                let s = n.u(UnaryFn::Sqrt, v);
+                let one = n.c(1.0);
+                let r = n.b(BinaryFn::Div, one, s);
+                if form == 1 { n.b(BinaryFn::Mul, r, x) } else { n.b(BinaryFn::Div, x, s) }
+            };
+            let scale = n.0.constant("", &[12], &ramp(12));
+            let y = n.b(BinaryFn::Mul, scale, y);
+            assert_eq!(names(&n.left(y)), ["RMSNormalization"]);
+        }
+    }
+
+    /// Of images: channels are the second dimension in the model, and the last one between convolutions.
+    #[test]
+    fn channels_of_images_need_no_transposes() {
+        use quaver_core::graph::op::{Conv, Window};
+        for spelled in [true, false] {
+            let (mut n, x) = Build::new(&[8, 4, 4]);
+            let w = n.0.constant("w", &[1, 1, 8, 8], &ramp(64));
+            let conv = |n: &mut Build, x| {
+                let x = n.op(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x]);
+                let x = n.op(Op::Conv(Conv { window: Window::unit(), groups: 1 }), &[x, w]);
+                n.op(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[x])
+            };
+            let x = conv(&mut n, x);
+            let (scale, bias) = (ramp(8), ramp(8));
+            let y = if spelled {
+                let m = n.mean(1, x);
+                let c = n.b(BinaryFn::Sub, x, m);
+                let two = n.c(2.0);
+                let square = n.b(BinaryFn::Pow, c, two);
+                let v = n.mean(1, square);
+                let v = n.epsilon(v);
+                let s = n.u(UnaryFn::Sqrt, v);
+                let y = n.b(BinaryFn::Div, c, s);
+                let (scale, bias) = (n.0.constant("", &[8, 1, 1], &scale), n.0.constant("", &[8, 1, 1], &bias));
+                let y = n.b(BinaryFn::Mul, scale, y);
+                n.b(BinaryFn::Add, y, bias)
+            } else {
+                let (scale, bias) = (n.0.constant("", &[8], &scale), n.0.constant("", &[8], &bias));
+                let t = n.op(Op::Transpose { perm: vec![0, 2, 3, 1] }, &[x]);
+                let y = n.op(Op::LayerNorm { epsilon: 1e-6, rms: false }, &[t, scale, bias]);
+                n.op(Op::Transpose { perm: vec![0, 3, 1, 2] }, &[y])
+            };
+            let y = conv(&mut n, y);
+            let left = n.left(y);
+            assert_eq!(names(&left), ["Transpose", "Conv", "LayerNormalization", "Conv", "Transpose"]);
+        }
+    }
+
+    #[test]
+    fn near_misses_stay() {
+        // The variance of another value, and a mean over another dimension.
+        let (mut n, x) = Build::new(&[12, 12]);
+        let other = n.u(UnaryFn::Tanh, x);
+        let (m, wrong) = (n.mean(2, x), n.mean(1, x));
+        let c = n.b(BinaryFn::Sub, x, m);
+        let square = n.b(BinaryFn::Mul, c, c);
+        let v = n.mean(2, square);
+        let v = n.epsilon(v);
+        let s = n.u(UnaryFn::Sqrt, v);
+        let a = n.b(BinaryFn::Div, other, s);
+        let d = n.b(BinaryFn::Sub, x, wrong);
+        let b = n.b(BinaryFn::Div, d, s);
+        let y = n.op(Op::Concat { axis: 2 }, &[a, b]);
+        assert_eq!(count(&n.left(y), |op| matches!(op, Op::LayerNorm { .. })), 0);
+    }
+}
