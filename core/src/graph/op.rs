@@ -81,6 +81,17 @@ pub enum Op {
         axis: usize,
     },
 
+    /// `x f32 → y`: the k largest or smallest elements along `axis`, in that order: their indices, where y is i64, or themselves, where it is
+    /// f32.
+    TopK {
+        /// The dimension along which is ordered.
+        axis: usize,
+        /// The extent of y there, at most that of x.
+        k: Dim,
+        /// Whether the largest are asked for.
+        largest: bool,
+    },
+
     // ---- f32, or u8 → u8 under the operands' affine parameters ----------------------------------------------------
     /// `a, b → y`: element by element with ONNX (numpy) broadcasting. u8: Add, Sub and Mul only.
     Binary {
@@ -188,6 +199,7 @@ impl Op {
             Op::ChannelShuffle { .. } => "ChannelShuffle",
             Op::Expand { .. } => "Expand",
             Op::Gather { .. } => "Gather",
+            Op::TopK { .. } => "TopK",
             Op::Cast { .. } => "Cast",
             Op::Compare { function } => function.name(),
             Op::Where => "Where",
@@ -221,6 +233,7 @@ impl Op {
     pub fn extents(&self) -> Vec<&Dim> {
         match self {
             Op::Reshape { shape } | Op::Expand { shape } | Op::Resize(Resize { shape, .. }) => shape.iter().collect(),
+            Op::TopK { k, .. } => vec![k],
             Op::Slice { cuts } => cuts.iter().flat_map(|cut| [&cut.start, &cut.len]).collect(),
             _ => Vec::new(),
         }
@@ -230,6 +243,7 @@ impl Op {
     pub fn extents_mut(&mut self) -> Vec<&mut Dim> {
         match self {
             Op::Reshape { shape } | Op::Expand { shape } | Op::Resize(Resize { shape, .. }) => shape.iter_mut().collect(),
+            Op::TopK { k, .. } => vec![k],
             Op::Slice { cuts } => cuts.iter_mut().flat_map(|cut| [&mut cut.start, &mut cut.len]).collect(),
             _ => Vec::new(),
         }

@@ -98,6 +98,7 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
         Op::ChannelShuffle { axis, groups } => channel_shuffle(one(inputs)?, *axis, *groups),
         Op::Expand { shape } => broadcast(one(inputs)?, shape),
         Op::Gather { axis } => gather(inputs, *axis),
+        Op::TopK { axis, k, .. } => top_k(one(inputs)?, *axis, k),
         Op::Cast { .. } => Ok(one(inputs)?.to_vec()),
         Op::Where => {
             arity(inputs, 3..=3, "3")?;
@@ -347,6 +348,21 @@ fn gather(inputs: &[&[Dim]], axis: usize) -> Result<Shape> {
         return Err(attribute("axis", &axis, x));
     }
     Ok([&x[..axis], indices, &x[axis + 1..]].concat())
+}
+
+fn top_k(x: &[Dim], axis: usize, k: &Dim) -> Result<Shape> {
+    let mut shape = axis_kept(x, axis)?;
+    // Of what is open, the graph of a run is asked.
+    let fits = match (k, &x[axis]) {
+        (Dim::Fixed(k), Dim::Fixed(extent)) => (1..=*extent).contains(k),
+        (Dim::Fixed(k), _) => *k > 0,
+        (k, extent) => k == extent || k.is_open() || extent.is_open(),
+    };
+    if !fits {
+        return Err(attribute("k", k, x));
+    }
+    shape[axis] = k.clone();
+    Ok(shape)
 }
 
 fn layer_norm(inputs: &[&[Dim]], epsilon: f32) -> Result<Shape> {

@@ -53,6 +53,7 @@ impl Reference {
             Op::ConvTranspose(conv) => conv_transpose::conv_transpose_f32(conv, inputs, output),
             Op::Expand { .. } => layout::expand(inputs, output),
             Op::Gather { axis } => select::gather(*axis, inputs, output),
+            Op::TopK { axis, largest, .. } => order::top_k(*axis, *largest, inputs, output),
             Op::Cast { .. } => select::cast(inputs, output),
             Op::Compare { function } => select::compare(*function, inputs, output),
             Op::Where => select::choose(inputs, output),
@@ -77,6 +78,7 @@ mod elementwise;
 pub(crate) mod gemm;
 mod layout;
 pub(crate) mod normalize;
+mod order;
 mod packed;
 pub(crate) mod pool;
 mod quantize;

@@ -73,14 +73,14 @@ pub fn parse(bytes: &[u8], folder: Option<&Path>, options: &ImportOptions) -> Re
     }
 }
 
-/// Operation types that can be imported, those aside that are only evaluated on shapes and constants.
+/// Operation types that can be imported.
 pub fn supported_operations() -> &'static [&'static str] {
     ops::SUPPORTED
 }
 
 /// Operation types without an importer, all of them at once.
 fn check_types(graph: &GraphProto) -> Result<(), ImportError> {
-    let known = |op: &str| ops::SUPPORTED.contains(&op) || ops::ON_SHAPES.contains(&op) || ops::MICROSOFT.contains(&op);
+    let known = |op: &str| ops::SUPPORTED.contains(&op) || ops::MICROSOFT.contains(&op);
     let foreign = |n: &NodeProto| match n.domain.as_str() {
         "" | "ai.onnx" => false,
         "com.microsoft" => !ops::MICROSOFT.contains(&n.op_type.as_str()),
