@@ -139,7 +139,9 @@ pub(super) fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
         | Op::ChannelShuffle { .. }
         | Op::Resize(_)
         | Op::Pool(_) => Kind::Move,
-        Op::Gather { .. } | Op::TopK { .. } | Op::Cast { .. } | Op::Compare { .. } | Op::Where => Kind::Never("it works by whole numbers or truth"),
+        Op::Gather { .. } | Op::TopK { .. } | Op::Cast { .. } | Op::Compare { .. } | Op::Where => {
+            Kind::Never("it works by whole numbers or truth")
+        }
         Op::LayerNorm { .. } => Kind::Never("means and roots of rows are real"),
         Op::MatMul => Kind::Never("both its operands are activations"),
         Op::Recurrent(_) => Kind::Never("errors of 8 bits would add up from step to step"),

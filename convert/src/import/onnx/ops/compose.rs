@@ -8,7 +8,7 @@ use super::super::proto::{AttributeProto, NodeProto, tensor_proto::DataType};
 use super::{Attrs, Ctx, Importer, NodeError, Outputs, Sym, Val, axis, invalid, unsupported};
 
 /// An attribute that is a number.
-pub(super) fn int(name: &str, i: i64) -> AttributeProto {
+pub(in super::super) fn int(name: &str, i: i64) -> AttributeProto {
     AttributeProto { name: name.to_owned(), i, ..AttributeProto::default() }
 }
 
@@ -23,13 +23,19 @@ pub(super) fn real(x: f32) -> Val {
 }
 
 /// Whole numbers.
-pub(super) fn whole(data: impl IntoIterator<Item = i64>) -> Val {
+pub(in super::super) fn whole(data: impl IntoIterator<Item = i64>) -> Val {
     Val::ints(data.into_iter().map(Sym::Num).collect())
 }
 
 impl Importer<'_> {
     /// The result of an ONNX operation on values, which has no name.
-    pub(super) fn call(&mut self, ctx: &Ctx<'_>, op: &str, inputs: &[&Val], attributes: &[AttributeProto]) -> Result<Val, NodeError> {
+    pub(in super::super) fn call(
+        &mut self,
+        ctx: &Ctx<'_>,
+        op: &str,
+        inputs: &[&Val],
+        attributes: &[AttributeProto],
+    ) -> Result<Val, NodeError> {
         let outputs = self.apply(ctx, op, inputs, attributes, &[String::new()])?;
         outputs.into_iter().next().ok_or_else(|| NodeError::Invalid(format!("{op} has no result")))
     }
@@ -62,7 +68,7 @@ impl Importer<'_> {
     }
 
     /// Extents of a value.
-    pub(super) fn extents(&self, value: &Val) -> Vec<Dim> {
+    pub(in super::super) fn extents(&self, value: &Val) -> Vec<Dim> {
         match value {
             Val::Tensor(id) => self.dims(*id),
             Val::Floats { shape, .. } | Val::Ints { shape, .. } => shape.iter().map(|&d| d.into()).collect(),
@@ -76,7 +82,7 @@ impl Importer<'_> {
     }
 
     /// An extent that has to be known.
-    pub(super) fn fixed_extent(dims: &[Dim], axis: usize) -> Result<usize, NodeError> {
+    pub(in super::super) fn fixed_extent(dims: &[Dim], axis: usize) -> Result<usize, NodeError> {
         match dims.get(axis).and_then(Dim::fixed) {
             Some(n) => Ok(n),
             None => unsupported(format!("extent {axis} of its operand is open; fix it with --input-shape")),

@@ -85,7 +85,8 @@ impl Importer<'_> {
         let rank = to.len() - 1;
         let mut places = real(0.0);
         for k in 0..tuple {
-            let index = self.call(ctx, "Gather", &[indices, &Val::Ints { shape: vec![], data: vec![Sym::Num(k as i64)] }], &[int("axis", -1)])?;
+            let index =
+                self.call(ctx, "Gather", &[indices, &Val::Ints { shape: vec![], data: vec![Sym::Num(k as i64)] }], &[int("axis", -1)])?;
             let extent = lead[batch + k].fixed();
             let index = match extent {
                 Some(extent) => self.from_start(ctx, &index, extent)?,
@@ -227,7 +228,8 @@ impl Importer<'_> {
             _ => return unsupported("how many elements are not 0 only a run would know"),
         };
         let strides = strides(shape);
-        let data = (0..shape.len()).flat_map(|d| found.iter().map(move |&i| (d, i))).map(|(d, i)| Sym::Num((i / strides[d] % shape[d]) as i64));
+        let data =
+            (0..shape.len()).flat_map(|d| found.iter().map(move |&i| (d, i))).map(|(d, i)| Sym::Num((i / strides[d] % shape[d]) as i64));
         Ok(vec![Val::Ints { shape: vec![shape.len(), found.len()], data: data.collect() }])
     }
 
@@ -269,9 +271,8 @@ impl Importer<'_> {
         if pads.len() != 2 * pixels || dims.len() < 3 {
             return invalid("its pads don't fit its operand");
         }
-        let full: Vec<i64> = (0..pixels)
-            .map(|d| (dims[d + 2] as i64 - 1) * strides[d] as i64 + kernel[d] as i64 - pads[d] - pads[pixels + d])
-            .collect();
+        let full: Vec<i64> =
+            (0..pixels).map(|d| (dims[d + 2] as i64 - 1) * strides[d] as i64 + kernel[d] as i64 - pads[d] - pads[pixels + d]).collect();
         let full: Vec<i64> = dims[..2].iter().map(|&d| d as i64).chain(full).collect();
         let to = self.ints(ctx, 2)?.unwrap_or_else(|| full.clone());
         let count: i64 = to.iter().product();

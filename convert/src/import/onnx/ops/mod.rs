@@ -1,11 +1,13 @@
 //! Node → operations of the core graph, one family a file.
 
-mod compose;
+pub(super) mod compose;
 mod conv;
+mod einsum;
 mod elementwise;
 mod gemm;
 mod index;
 mod known;
+mod matrix_resize;
 mod normalize;
 mod order;
 mod pool;
@@ -32,26 +34,26 @@ pub(super) const SUPPORTED: &[&str] = &[
     "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "AveragePool",
     "BatchNormalization", "BitShift", "Cast", "CastLike", "Ceil", "Celu", "CenterCropPad", "Clip", "Compress", "Concat",
     "Constant", "ConstantOfShape", "Conv", "ConvInteger", "ConvTranspose", "Cos", "Cosh", "CumSum", "DepthToSpace",
-    "DequantizeLinear", "Div", "Dropout", "DynamicQuantizeLinear", "Elu", "Equal", "Erf", "Exp", "Expand", "EyeLike",
-    "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "GlobalAveragePool",
+    "DequantizeLinear", "Div", "Dropout", "DynamicQuantizeLinear", "Einsum", "Elu", "Equal", "Erf", "Exp", "Expand",
+    "EyeLike", "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm", "GlobalAveragePool",
     "GlobalLpPool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "GroupNormalization", "HardSigmoid", "HardSwish",
-    "Hardmax", "Identity", "InstanceNormalization", "IsInf", "IsNaN", "LRN", "LSTM", "LayerNormalization", "LeakyRelu",
-    "Less", "LessOrEqual", "Log", "LogSoftmax", "LpPool", "MatMul", "MatMulInteger", "Max", "MaxPool", "MaxUnpool",
-    "Mean", "MeanVarianceNormalization", "Min", "Mish", "Mod", "Mul", "Neg", "NonZero", "Not", "OneHot", "Or", "PRelu",
-    "Pad", "Pow", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "RMSNormalization", "RNN", "Range", "Reciprocal",
-    "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd",
-    "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize", "ReverseSequence", "Round", "Scatter", "ScatterElements",
-    "ScatterND", "Selu", "Shape", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice", "Softmax", "Softplus",
-    "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "ThresholdedRelu", "Tile",
-    "TopK", "Transpose", "Trilu", "Unsqueeze", "Upsample", "Where", "Xor",
+    "Hardmax", "Identity", "If", "InstanceNormalization", "IsInf", "IsNaN", "LRN", "LSTM", "LayerNormalization",
+    "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "Loop", "LpPool", "MatMul", "MatMulInteger", "Max",
+    "MaxPool", "MaxUnpool", "Mean", "MeanVarianceNormalization", "Min", "Mish", "Mod", "Mul", "Neg", "NonZero", "Not",
+    "OneHot", "Or", "PRelu", "Pad", "Pow", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "RMSNormalization", "RNN",
+    "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean",
+    "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Resize", "ReverseSequence", "Round",
+    "Scan", "Scatter", "ScatterElements", "ScatterND", "Selu", "Shape", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh",
+    "Size", "Slice", "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan",
+    "Tanh", "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Upsample", "Where", "Xor",
 ];
 
 /// A node under import.
-struct Ctx<'n> {
-    node: &'n NodeProto,
-    name: &'n str,
-    inputs: &'n [Option<Val>],
-    attrs: &'n Attrs<'n>,
+pub(super) struct Ctx<'n> {
+    pub(super) node: &'n NodeProto,
+    pub(super) name: &'n str,
+    pub(super) inputs: &'n [Option<Val>],
+    pub(super) attrs: &'n Attrs<'n>,
 }
 
 impl Ctx<'_> {
@@ -65,7 +67,7 @@ impl Ctx<'_> {
     }
 }
 
-type Outputs = Result<Vec<Val>, NodeError>;
+pub(super) type Outputs = Result<Vec<Val>, NodeError>;
 
 impl Importer<'_> {
     /// Imports one node; its operands are known not to be [`Val::Unknown`].
@@ -136,8 +138,23 @@ impl Importer<'_> {
             "DynamicQuantizeLinear" => self.dynamic_quantize(ctx),
             "ConvInteger" | "MatMulInteger" => self.integer_product(ctx),
             op if op.starts_with("QLinear") || op == "QGemm" => self.qlinear(ctx),
-            "ReduceLogSum" | "ReduceLogSumExp" | "CumSum" | "Trilu" | "Mod" | "BitShift" | "IsNaN" | "IsInf" | "CastLike" | "EyeLike" | "LRN"
-            | "MeanVarianceNormalization" | "LpPool" | "GlobalLpPool" | "Hardmax" | "CenterCropPad" => self.compose(ctx),
+            "ReduceLogSum"
+            | "ReduceLogSumExp"
+            | "CumSum"
+            | "Trilu"
+            | "Mod"
+            | "BitShift"
+            | "IsNaN"
+            | "IsInf"
+            | "CastLike"
+            | "EyeLike"
+            | "LRN"
+            | "MeanVarianceNormalization"
+            | "LpPool"
+            | "GlobalLpPool"
+            | "Hardmax"
+            | "CenterCropPad" => self.compose(ctx),
+            "Einsum" => self.einsum(ctx),
             "TopK" => self.top_k(ctx),
             "ArgMax" | "ArgMin" => self.arg_extreme(ctx),
             "OneHot" => self.one_hot(ctx),

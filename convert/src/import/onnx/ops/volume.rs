@@ -175,7 +175,8 @@ impl Importer<'_> {
 
     pub(super) fn conv_transpose_volume(&mut self, ctx: &Ctx<'_>, x: ValueId, w: &Weights<'_>) -> Outputs {
         let (x, dims) = self.channels_last(ctx, x)?;
-        if !matches!(ctx.attrs.string("auto_pad", "NOTSET")?.as_str(), "NOTSET" | "VALID" | "") || ctx.attrs.ints("output_shape")?.is_some() {
+        if !matches!(ctx.attrs.string("auto_pad", "NOTSET")?.as_str(), "NOTSET" | "VALID" | "") || ctx.attrs.ints("output_shape")?.is_some()
+        {
             return unsupported("of a volume, auto_pad SAME and output_shape are not supported; say pads");
         }
         let axes = self.axes(ctx, &w.kernel, &dims[1..4])?;
