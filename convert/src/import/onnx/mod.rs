@@ -11,6 +11,8 @@ mod ops;
 pub mod proto;
 mod shapes;
 mod tensor;
+#[cfg(test)]
+mod testing;
 mod value;
 
 use std::collections::{HashMap, HashSet};

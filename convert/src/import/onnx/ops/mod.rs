@@ -17,6 +17,8 @@ mod reduce;
 mod resize;
 mod select;
 mod shape;
+#[cfg(test)]
+mod tests;
 mod volume;
 
 pub(super) use quantized::MICROSOFT;
