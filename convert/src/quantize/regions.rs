@@ -139,7 +139,7 @@ pub(super) fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
         | Op::ChannelShuffle { .. }
         | Op::Resize(_)
         | Op::Pool(_) => Kind::Move,
-        Op::Gather { .. } | Op::TopK { .. } | Op::Cast { .. } | Op::Compare { .. } | Op::Where => {
+        Op::Gather { .. } | Op::TopK { .. } | Op::NonMaxSuppression { .. } | Op::Cast { .. } | Op::Compare { .. } | Op::Where => {
             Kind::Never("it works by whole numbers or truth")
         }
         Op::LayerNorm { .. } => Kind::Never("means and roots of rows are real"),

@@ -1,7 +1,8 @@
 //! Layer normalization: one operation for what exporters spell out as means, a root and a quotient.
 //!
 //! What is compared is what a value means, not how it is written: the variance may be the mean of squared distances or the mean
-//! of squares less the square of the mean, a mean may be a sum times 1/n, the root may divide or be multiplied with, and
+//! of squares less the square of the mean, a mean may be a sum times 1/n, the root may divide or be multiplied with, the mean may be
+//! taken off before or afterwards, and
 //! Reshapes that only bring back an extent of 1 are looked through. Without a mean it is RMSNormalization. Factors and summands of
 //! the rows' elements that follow are folded into the operation. Rows that are not along the last dimension are transposed.
 
@@ -31,6 +32,7 @@ struct Found {
     epsilon: f32,
     rms: bool,
     scale: Option<Vec<f32>>,
+    bias: Option<Vec<f32>>,
 }
 
 /// A statistic of the rows of a value.
@@ -59,6 +61,9 @@ struct Variance {
 fn normalization(r: &Rewriter, node: &Node) -> Option<Found> {
     let Op::Binary { function } = node.op else { return None };
     let (a, b) = (node.inputs[0], node.inputs[1]);
+    if function == BinaryFn::Add {
+        return moved_afterwards(r, node, a, b).or_else(|| moved_afterwards(r, node, b, a));
+    }
     let ways: &[(ValueId, Inverse)] = &match function {
         BinaryFn::Div => {
             let (variance, epsilon) = root(r, b)?;
@@ -78,8 +83,35 @@ fn normalization(r: &Rewriter, node: &Node) -> Option<Found> {
             Some(scale) => Some(row(r, scale, r.shape(x).len(), axis, len)?),
             None => None,
         };
-        Some(Found { x, axis, epsilon: inverse.epsilon, rms: !centered, scale })
+        Some(Found { x, axis, epsilon: inverse.epsilon, rms: !centered, scale, bias: None })
     })
+}
+
+/// x·k + (bias − mean·k), where k is the inverse root times a scale: batch normalization's form, which Keras has for layers too.
+fn moved_afterwards(r: &Rewriter, node: &Node, scaled: ValueId, rest: ValueId) -> Option<Found> {
+    let of = |id: ValueId, wanted: BinaryFn| match r.producer(id) {
+        Some(Node { op: Op::Binary { function }, inputs, .. }) if *function == wanted => Some((inputs[0], inputs[1])),
+        _ => None,
+    };
+    let (a, b) = of(scaled, BinaryFn::Mul)?;
+    let (bias, product) = of(rest, BinaryFn::Sub)?;
+    let (c, d) = of(product, BinaryFn::Mul)?;
+    for (x, k) in [(a, b), (b, a)] {
+        let Some(Inverse { variance: Variance { x: of, axis, centered: true }, epsilon, scale }) = inverse(r, k) else { continue };
+        let center = if c == k { d } else { c };
+        let fits = of == x && (c == k || d == k) && mean(r, through(r, center)) == Some(Mean { of: x, axis });
+        if !fits || !is_kept(r, center, x, axis) || !same(r, x, node.outputs[0]) {
+            continue;
+        }
+        let (rank, len) = (r.shape(x).len(), r.shape(x)[axis].fixed().filter(|&len| len > 0)?);
+        let scale = match scale {
+            Some(scale) => Some(row(r, scale, rank, axis, len)?),
+            None => None,
+        };
+        let bias = Some(row(r, bias, rank, axis, len)?);
+        return Some(Found { x, axis, epsilon, rms: false, scale, bias });
+    }
+    None
 }
 
 /// Whether both have one shape.
@@ -226,7 +258,7 @@ fn build(r: &mut Rewriter, node: &Node, found: &Found) -> Result<ValueId, GraphE
     let shape = r.shape(found.x).to_vec();
     let len = shape[found.axis].fixed().unwrap_or(1);
     let scale = r.constant("", &[len], found.scale.as_deref().unwrap_or(&vec![1.0; len]));
-    let bias = r.constant("", &[len], &vec![0.0; len]);
+    let bias = r.constant("", &[len], found.bias.as_deref().unwrap_or(&vec![0.0; len]));
     let op = Op::LayerNorm { epsilon: found.epsilon, rms: found.rms };
     let last = shape.len() - 1;
     if found.axis == last {
@@ -398,6 +430,25 @@ mod tests {
             let wanted: &[&str] = if axis == 2 { &["LayerNormalization"] } else { &["Transpose", "LayerNormalization", "Transpose"] };
             assert_eq!(names(&n.left(y)), wanted);
         }
+    }
+
+    #[test]
+    fn the_mean_may_be_taken_off_afterwards() {
+        let (mut n, x) = Build::new(&[5, 12]);
+        let m = n.mean(2, x);
+        let c = n.b(BinaryFn::Sub, x, m);
+        let square = n.b(BinaryFn::Mul, c, c);
+        let v = n.mean(2, square);
+        let v = n.epsilon(v);
+        let s = n.u(UnaryFn::Sqrt, v);
+        let i = n.u(UnaryFn::Reciprocal, s);
+        let (scale, bias) = (n.0.constant("", &[12], &ramp(12)), n.0.constant("", &[12], &ramp(12)));
+        let k = n.b(BinaryFn::Mul, i, scale);
+        let mk = n.b(BinaryFn::Mul, m, k);
+        let rest = n.b(BinaryFn::Sub, bias, mk);
+        let xk = n.b(BinaryFn::Mul, x, k);
+        let y = n.b(BinaryFn::Add, xk, rest);
+        assert_eq!(names(&n.left(y)), ["LayerNormalization"]);
     }
 
     #[test]

@@ -92,6 +92,17 @@ pub enum Op {
         largest: bool,
     },
 
+    /// `boxes f32[B,N,4], scores f32[B,C,N] → y i64[B·C·most,3]`: for each class of a sample the boxes of the highest scores that overlap no
+    /// one taken before, as (sample, class, box); behind the last, rows of −1. A box is two opposite corners.
+    NonMaxSuppression {
+        /// Most boxes of a class of a sample.
+        most: usize,
+        /// Intersection over union above which a box is left out.
+        overlap: f32,
+        /// What a score has to be above.
+        score: f32,
+    },
+
     // ---- f32, or u8 → u8 under the operands' affine parameters ----------------------------------------------------
     /// `a, b → y`: element by element with ONNX (numpy) broadcasting. u8: Add, Sub and Mul only.
     Binary {
@@ -200,6 +211,7 @@ impl Op {
             Op::Expand { .. } => "Expand",
             Op::Gather { .. } => "Gather",
             Op::TopK { .. } => "TopK",
+            Op::NonMaxSuppression { .. } => "NonMaxSuppression",
             Op::Cast { .. } => "Cast",
             Op::Compare { function } => function.name(),
             Op::Where => "Where",

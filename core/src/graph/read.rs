@@ -74,6 +74,9 @@ impl Structure for Op {
             "Expand" => Op::Expand { shape: object.take("shape") },
             "Gather" => Op::Gather { axis: object.take("axis") },
             "TopK" => Op::TopK { axis: object.take("axis"), k: object.take("k"), largest: object.take("largest") },
+            "NonMaxSuppression" => {
+                Op::NonMaxSuppression { most: object.take("most"), overlap: object.take("overlap"), score: object.take("score") }
+            }
             "Cast" => Op::Cast { to: object.take("to") },
             "Compare" => Op::Compare { function: object.take("function") },
             "Where" => Op::Where,
@@ -263,6 +266,7 @@ mod tests {
             Op::Conv(Conv { window, groups }),
             Op::ConvTranspose(ConvTranspose { window, groups, output_padding }),
             Op::TopK { axis: 1, k: Dim::BATCH, largest: true },
+            Op::NonMaxSuppression { most: 3, overlap: 0.5, score: f32::MIN },
             Op::Gemm,
             Op::MatMul,
             Op::LayerNorm { epsilon: 0.1, rms: false },

@@ -99,6 +99,7 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
         Op::Expand { shape } => broadcast(one(inputs)?, shape),
         Op::Gather { axis } => gather(inputs, *axis),
         Op::TopK { axis, k, .. } => top_k(one(inputs)?, *axis, k),
+        Op::NonMaxSuppression { most, .. } => suppression(inputs, *most),
         Op::Cast { .. } => Ok(one(inputs)?.to_vec()),
         Op::Where => {
             arity(inputs, 3..=3, "3")?;
@@ -363,6 +364,15 @@ fn top_k(x: &[Dim], axis: usize, k: &Dim) -> Result<Shape> {
     }
     shape[axis] = k.clone();
     Ok(shape)
+}
+
+fn suppression(inputs: &[&[Dim]], most: usize) -> Result<Shape> {
+    arity(inputs, 2..=2, "2")?;
+    let (boxes, scores) = (inputs[0], inputs[1]);
+    let ([samples, classes, count], [_, _, Dim::Fixed(4)]) = (scores, boxes) else { return Err(mismatch(boxes, scores)) };
+    expect(&boxes[..2], &[samples.clone(), count.clone()])?;
+    let rows = samples.times(classes).and_then(|n| n.times(&Dim::Fixed(most))).filter(|_| most > 0);
+    Ok(vec![rows.ok_or_else(|| extent_error(scores))?, Dim::Fixed(3)])
 }
 
 fn layer_norm(inputs: &[&[Dim]], epsilon: f32) -> Result<Shape> {

@@ -54,6 +54,7 @@ impl Reference {
             Op::Expand { .. } => layout::expand(inputs, output),
             Op::Gather { axis } => select::gather(*axis, inputs, output),
             Op::TopK { axis, largest, .. } => order::top_k(*axis, *largest, inputs, output),
+            Op::NonMaxSuppression { most, overlap, score } => order::suppress(*most, *overlap, *score, inputs, output),
             Op::Cast { .. } => select::cast(inputs, output),
             Op::Compare { function } => select::compare(*function, inputs, output),
             Op::Where => select::choose(inputs, output),

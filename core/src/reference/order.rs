@@ -1,4 +1,4 @@
-//! What depends on the order of numbers: TopK. It takes no memory, so that a run allocates nothing.
+//! What depends on the order of numbers: TopK and NonMaxSuppression. It takes no memory, so that a run allocates nothing.
 //!
 //! NaN comes before every number, whichever are asked for; both zeros are the same; of what is equal, the first comes first.
 
@@ -24,6 +24,47 @@ pub(super) fn top_k(axis: usize, largest: bool, inputs: &[Operand<'_>], output: 
             }
         }
     }
+}
+
+/// For each class of a sample, boxes in the order of their scores, but those that overlap one taken before; then rows of −1.
+pub(super) fn suppress(most: usize, overlap: f32, score: f32, inputs: &[Operand<'_>], output: &mut OutputMut<'_>) {
+    let (Some(boxes), Some(scores)) = (inputs[0].view.as_slice::<f32>(), inputs[1].view.as_slice::<f32>()) else { return };
+    let (Some(y), &[_, classes, count]) = (output.view.as_slice_mut::<i64>(), inputs[1].view.shape()) else { return };
+    y.fill(-1);
+    let mut row = 0;
+    for (line, scores) in scores.chunks_exact(count.max(1)).enumerate() {
+        let sample = line / classes;
+        let corners = |i: usize| &boxes[(sample * count + i) * 4..][..4];
+        let (first, mut last) = (row, None);
+        while row < first + most {
+            last = next(count, last, &|i| scores[i]);
+            let Some(i) = last else { break };
+            if scores[i] <= score {
+                break;
+            }
+            let taken = &mut y[first * 3..];
+            let covered = |seen: &[i64]| overlaps(corners(i), corners(seen[2] as usize), overlap);
+            if scores[i].is_nan() || taken.chunks_exact(3).take(row - first).any(covered) {
+                continue;
+            }
+            taken[(row - first) * 3..][..3].copy_from_slice(&[sample as i64, (line % classes) as i64, i as i64]);
+            row += 1;
+        }
+    }
+}
+
+/// Whether the intersection of two boxes over their union is above a limit.
+fn overlaps(a: &[f32], b: &[f32], limit: f32) -> bool {
+    let low = |x: &[f32], d: usize| x[d].min(x[d + 2]);
+    let high = |x: &[f32], d: usize| x[d].max(x[d + 2]);
+    let side = |d: usize| high(a, d).min(high(b, d)) - low(a, d).max(low(b, d));
+    let (height, width) = (side(0), side(1));
+    if !(height > 0.0 && width > 0.0) {
+        return false;
+    }
+    let area = |x: &[f32]| (high(x, 0) - low(x, 0)) * (high(x, 1) - low(x, 1));
+    let both = height * width;
+    both / (area(a) + area(b) - both) > limit
 }
 
 /// The index behind `last` in descending order; the first one where there is no last.
@@ -62,6 +103,21 @@ mod tests {
             let y = call(&op(0, 6, largest), &[&x], DType::I64, None);
             assert_eq!(y.data::<i64>(), expected);
         }
+    }
+
+    #[test]
+    fn boxes_are_taken_by_their_scores() {
+        // The second overlaps the first by 9/11, the third by 1/3 and is given by other corners; NaN is never taken.
+        let boxes = [[0.0f32, 0.0, 1.0, 10.0], [0.0, 1.0, 1.0, 11.0], [1.0, 15.0, 0.0, 5.0], [5.0, 5.0, 6.0, 6.0], [0.0; 4]].concat();
+        let scores = [[0.7f32, 0.8, 0.5, 0.2, f32::NAN], [0.1, 0.9, 0.1, 0.6, 0.1]].concat();
+        let op = |most, overlap, score| Op::NonMaxSuppression { most, overlap, score };
+        let inputs = [Tensor::new(&[1, 5, 4], &boxes), Tensor::new(&[1, 2, 5], &scores)];
+        let run = |op| call(&op, &[&inputs[0], &inputs[1]], DType::I64, None).data::<i64>().to_vec();
+        let taken = run(op(3, 0.5, 0.2));
+        assert_eq!(taken, [[0, 0, 1], [0, 0, 2], [0, 1, 1], [0, 1, 3], [-1; 3], [-1; 3]].concat());
+        assert_eq!(run(op(1, 0.9, f32::MIN)), [[0, 0, 1], [0, 1, 1]].concat());
+        let all = run(op(5, 0.9, f32::MIN));
+        assert_eq!(all[..12], [[0, 0, 1], [0, 0, 0], [0, 0, 2], [0, 0, 3]].concat());
     }
 
     /// Against a stable sort, along each dimension, of numbers of which many are equal.

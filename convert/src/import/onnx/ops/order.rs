@@ -1,11 +1,11 @@
-//! What asks for the order of numbers: TopK, ArgMax, ArgMin; and OneHot.
+//! What asks for the order of numbers: TopK, ArgMax, ArgMin, NonMaxSuppression; and OneHot.
 
 use quaver_core::graph::op::Cut;
 use quaver_core::graph::{Dim, Op};
 use quaver_core::tensor::DType;
 
-use super::compose::int;
-use super::{Ctx, Importer, Outputs, Val, axis, invalid, unsupported};
+use super::compose::{int, whole};
+use super::{Ctx, Importer, NodeError, Outputs, Val, axis, invalid, unsupported};
 
 impl Importer<'_> {
     pub(super) fn top_k(&mut self, ctx: &Ctx<'_>) -> Outputs {
@@ -89,7 +89,35 @@ impl Importer<'_> {
         self.last(ctx, "Where", &[&here, &on?, &off?], &[])
     }
 
-    fn depth(&self, ctx: &Ctx<'_>) -> Result<Option<usize>, super::NodeError> {
+    /// Boxes as one tensor of a size that is known: rows behind the last box are −1, which ONNX doesn't have.
+    pub(super) fn suppression(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let mut boxes = self.given(ctx, 0)?.clone();
+        let one = |i: usize, default: f32| -> Result<f32, NodeError> {
+            let given = if ctx.has(i) { self.floats(ctx, i)?.1.first().copied() } else { None };
+            Ok(given.unwrap_or(default))
+        };
+        let (overlap, score) = (one(3, 0.0)?, one(4, f32::MIN)?);
+        if !(overlap.is_finite() && score.is_finite()) {
+            return invalid("a threshold is no finite number");
+        }
+        let most = self.ints(ctx, 2)?.and_then(|n| n.first().copied()).unwrap_or(0);
+        let count = self.extents(self.given(ctx, 1)?).get(2).and_then(Dim::fixed).unwrap_or(usize::MAX);
+        let Some(most) = usize::try_from(most).ok().map(|n| n.min(count)).filter(|n| (1..1 << 20).contains(n)) else {
+            return unsupported("its max_output_boxes_per_class is 0, or above a million");
+        };
+        if ctx.attrs.int("center_point_box")?.unwrap_or(0) == 1 {
+            // (x, y, width, height): (y, x) less and plus half.
+            let part = |importer: &mut Self, order: [i64; 2]| importer.call(ctx, "Gather", &[&boxes, &whole(order)], &[int("axis", 2)]);
+            let (center, size) = (part(self, [1, 0])?, part(self, [3, 2])?);
+            let half = self.call(ctx, "Mul", &[&size, &super::compose::real(0.5)], &[])?;
+            let corners = [self.call(ctx, "Sub", &[&center, &half], &[])?, self.call(ctx, "Add", &[&center, &half], &[])?];
+            boxes = self.call(ctx, "Concat", &[&corners[0], &corners[1]], &[int("axis", 2)])?;
+        }
+        let (boxes, scores) = (self.as_value(&boxes)?, self.real(ctx, 1)?);
+        self.push(ctx, Op::NonMaxSuppression { most, overlap, score }, &[boxes, scores])
+    }
+
+    fn depth(&self, ctx: &Ctx<'_>) -> Result<Option<usize>, NodeError> {
         let depth = match self.given(ctx, 1)? {
             Val::Floats { data, .. } => data.first().map(|&d| d as i64),
             Val::Ints { data, .. } => data.first().and_then(super::Sym::num),
