@@ -132,7 +132,7 @@ mod tests {
             let input = Tensor::new(&shape, &x);
             let indices = call(&op(axis, k, largest), &[&input], DType::I64, None);
             let values = call(&op(axis, k, largest), &[&input], DType::F32, None);
-            for start in (0..84).filter(|i| i / stride % shape[axis] == 0) {
+            for start in (0..84).filter(|i| (i / stride).is_multiple_of(shape[axis])) {
                 let line: Vec<f32> = (0..shape[axis]).map(|i| x[start + i * stride]).collect();
                 let mut order: Vec<usize> = (0..line.len()).collect();
                 order.sort_by(|&a, &b| if largest { line[b].total_cmp(&line[a]) } else { line[a].total_cmp(&line[b]) });

@@ -141,7 +141,7 @@ impl Importer<'_> {
                     other => return invalid(format!("direction '{other}' is unknown")),
                 };
                 let by = self.call(ctx, "Pow", &[&real(2.0), self.given(ctx, 1)?], &[])?;
-                let x = self.to_real(ctx, self.given(ctx, 0)?)?;
+                let x = self.as_floats(ctx, self.given(ctx, 0)?)?;
                 let y = self.call(ctx, if left { "Mul" } else { "Div" }, &[&x, &by], &[])?;
                 let y = self.call(ctx, "Floor", &[&y], &[])?;
                 self.last(ctx, "Cast", &[&y], &[int("to", DataType::Int64 as i64)])
@@ -245,7 +245,7 @@ impl Importer<'_> {
         let last = dims.len() - 1;
         let mut perm: Vec<i64> = (0..dims.len() as i64).collect();
         perm.swap(at, last);
-        let x = self.to_real(ctx, x)?;
+        let x = self.as_floats(ctx, x)?;
         let x = self.call(ctx, "Transpose", &[&x], &[ints("perm", perm.clone())])?;
         let y = self.call(ctx, "MatMul", &[&x, &ones], &[])?;
         if whole {
@@ -280,7 +280,7 @@ impl Importer<'_> {
         let (x, y) = (self.given(ctx, 0)?, self.given(ctx, 1)?);
         let fmod = ctx.attrs.flag("fmod", false)?;
         let whole = self.is_whole(x) && self.is_whole(y);
-        let [x, y] = [x, y].map(|v| self.to_real(ctx, v));
+        let [x, y] = [x, y].map(|v| self.as_floats(ctx, v));
         let (x, y) = (x?, y?);
         let mut quotient = self.call(ctx, "Div", &[&x, &y], &[])?;
         if fmod {

@@ -130,7 +130,7 @@ impl Importer<'_> {
             let within = self.clipped(ctx, pixel, n)?;
             if outside == Outside::Zeros {
                 let inside = self.two(ctx, "Equal", &within, pixel)?;
-                let inside = self.to_real(ctx, &inside)?;
+                let inside = self.as_floats(ctx, &inside)?;
                 *weight = self.two(ctx, "Mul", weight, &inside)?;
             }
             *pixel = within;
@@ -145,7 +145,7 @@ impl Importer<'_> {
             return unsupported("its images have too many pixels");
         }
         let count = self.count_up(ctx, &dims[0])?;
-        let count = self.to_real(ctx, &count)?;
+        let count = self.as_floats(ctx, &count)?;
         let start = self.line(ctx, &count, (h * w) as f32, 0.0)?;
         let start = self.along(ctx, &start, 0, self.extents(&rows[0].0).len())?;
         let pixels = self.call(ctx, "Transpose", &[x], &[ints("perm", [0, 2, 3, 1])])?;

@@ -14,8 +14,8 @@ const MOST: usize = 1 << 24;
 
 impl Importer<'_> {
     /// Indices that may count from the end of an extent, as real numbers from its start.
-    fn from_start(&mut self, ctx: &Ctx<'_>, indices: &Val, extent: usize) -> Result<Val, NodeError> {
-        let indices = self.to_real(ctx, indices)?;
+    fn wrapped(&mut self, ctx: &Ctx<'_>, indices: &Val, extent: usize) -> Result<Val, NodeError> {
+        let indices = self.as_floats(ctx, indices)?;
         let below = self.call(ctx, "Less", &[&indices, &real(0.0)], &[])?;
         let more = self.call(ctx, "Mul", &[&below, &real(extent as f32)], &[])?;
         self.call(ctx, "Add", &[&indices, &more], &[])
@@ -56,11 +56,11 @@ impl Importer<'_> {
         let at = axis(ctx.attrs.int("axis")?.unwrap_or(0), dims.len())?;
         let strides = Self::places(&dims)?;
         let extent = Self::fixed_extent(&dims, at)?;
-        let indices = self.from_start(ctx, indices, extent)?;
+        let indices = self.wrapped(ctx, indices, extent)?;
         let mut places = self.call(ctx, "Mul", &[&indices, &real(strides[at] as f32)], &[])?;
         for d in (0..dims.len()).filter(|&d| d != at && to[d] != Dim::Fixed(1)) {
             let count = self.count_up(ctx, &to[d])?;
-            let count = self.to_real(ctx, &count)?;
+            let count = self.as_floats(ctx, &count)?;
             let count = self.call(ctx, "Mul", &[&count, &real(strides[d] as f32)], &[])?;
             let count = self.along(ctx, &count, d, dims.len())?;
             places = self.call(ctx, "Add", &[&places, &count], &[])?;
@@ -89,7 +89,7 @@ impl Importer<'_> {
                 self.call(ctx, "Gather", &[indices, &Val::Ints { shape: vec![], data: vec![Sym::Num(k as i64)] }], &[int("axis", -1)])?;
             let extent = lead[batch + k].fixed();
             let index = match extent {
-                Some(extent) => self.from_start(ctx, &index, extent)?,
+                Some(extent) => self.wrapped(ctx, &index, extent)?,
                 None => return unsupported("it picks along an extent that is open"),
             };
             let index = self.call(ctx, "Mul", &[&index, &real(strides[batch + k] as f32)], &[])?;
@@ -97,7 +97,7 @@ impl Importer<'_> {
         }
         for d in 0..batch {
             let count = self.count_up(ctx, &to[d])?;
-            let count = self.to_real(ctx, &count)?;
+            let count = self.as_floats(ctx, &count)?;
             let count = self.call(ctx, "Mul", &[&count, &real(strides[d] as f32)], &[])?;
             let count = self.along(ctx, &count, d, rank)?;
             places = self.call(ctx, "Add", &[&places, &count], &[])?;

@@ -105,7 +105,7 @@ impl Importer<'_> {
     }
 
     /// A value as real numbers.
-    pub(super) fn to_real(&mut self, ctx: &Ctx<'_>, value: &Val) -> Result<Val, NodeError> {
+    pub(super) fn as_floats(&mut self, ctx: &Ctx<'_>, value: &Val) -> Result<Val, NodeError> {
         self.call(ctx, "Cast", &[value], &[int("to", DataType::Float as i64)])
     }
 }

@@ -70,7 +70,7 @@ impl Importer<'_> {
         let indices = self.given(ctx, 0)?;
         let dims = self.extents(indices);
         let at = axis(ctx.attrs.int("axis")?.unwrap_or(-1), dims.len() + 1)?;
-        let real = self.to_real(ctx, indices)?;
+        let real = self.as_floats(ctx, indices)?;
         let zero = super::compose::real(0.0);
         let below = self.call(ctx, "Less", &[&real, &zero], &[])?;
         let more = self.call(ctx, "Mul", &[&below, &super::compose::real(depth as f32)], &[])?;

@@ -65,9 +65,9 @@ impl Importer<'_> {
             "VALID" => ctx.attrs.ignore("pads"),
             mode @ ("SAME_UPPER" | "SAME_LOWER") => {
                 ctx.attrs.ignore("pads");
-                for d in 0..3 {
+                for (d, stride) in strides.into_iter().enumerate() {
                     let extent = Self::fixed_extent(extents, d)?;
-                    let total = ((extent.div_ceil(strides[d]) - 1) * strides[d] + axes.reach(d)).saturating_sub(extent);
+                    let total = (extent.div_ceil(stride).saturating_sub(1) * stride + axes.reach(d)).saturating_sub(extent);
                     axes.begin[d] = if mode == "SAME_UPPER" { total / 2 } else { total - total / 2 };
                     axes.end[d] = total - axes.begin[d];
                 }
