@@ -168,7 +168,9 @@ pub(super) fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
         | Op::ChannelShuffle { .. }
         | Op::Resize(_)
         | Op::Pool(_) => Kind::Move,
-        Op::Gather { .. } | Op::Cast { .. } | Op::Compare { .. } | Op::Where => Kind::Never("it works by whole numbers or truth"),
+        Op::Gather { .. } | Op::TopK { .. } | Op::NonMaxSuppression { .. } | Op::Cast { .. } | Op::Compare { .. } | Op::Where => {
+            Kind::Never("it works by whole numbers or truth")
+        }
         Op::LayerNorm { .. } => Kind::Never("means and roots of rows are real"),
         Op::MatMul if constant(0) && constant(1) => Kind::Never("it is constant"),
         Op::MatMul => match graph.value(node.inputs[0]).shape.last().and_then(Dim::fixed) {

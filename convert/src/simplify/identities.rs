@@ -1,6 +1,8 @@
-//! Identities: operations that return their operand, and reshapes of reshapes.
+//! Identities: operations that return their operand, reshapes of reshapes, and Expands that broadcasting makes needless.
 
+use quaver_core::graph::check::GraphError;
 use quaver_core::graph::op::{BinaryFn, PoolFn, ReduceFn, UnaryFn, Window};
+use quaver_core::graph::shape::infer;
 use quaver_core::graph::{Dim, Network, Node, Op, ValueId};
 
 use super::rewrite::{PassResult, Rewriter, rewrite, uniform};
@@ -17,8 +19,25 @@ pub(super) fn remove(network: Network) -> PassResult {
             let source = inputs[0];
             return Ok(Some(r.push(node.op.clone(), &[source], node)?));
         }
-        Ok(None)
+        spread(r, node)
     })
+}
+
+/// An operation that broadcasts its operands, without the Expands in front of it.
+fn spread(r: &mut Rewriter, node: &Node) -> Result<Option<ValueId>, GraphError> {
+    if !matches!(node.op, Op::Binary { .. } | Op::Compare { .. } | Op::Where) {
+        return Ok(None);
+    }
+    let mut inputs = node.inputs.clone();
+    for i in 0..inputs.len() {
+        let Some(Node { op: Op::Expand { .. }, inputs: from, .. }) = r.producer(inputs[i]) else { continue };
+        let before = std::mem::replace(&mut inputs[i], from[0]);
+        let shapes: Vec<&[Dim]> = inputs.iter().map(|&id| r.shape(id)).collect();
+        if !infer(&node.op, &shapes).is_ok_and(|shape| shape == r.shape(node.outputs[0])) {
+            inputs[i] = before;
+        }
+    }
+    if inputs == node.inputs { Ok(None) } else { r.push(node.op.clone(), &inputs, node).map(Some) }
 }
 
 /// The operand that `node` returns unchanged.
@@ -48,6 +67,7 @@ fn operand(r: &Rewriter, node: &Node) -> Option<ValueId> {
         },
         Op::Transpose { perm } => perm.iter().enumerate().all(|(i, &p)| i == p),
         Op::Concat { .. } => node.inputs.len() == 1,
+        Op::Expand { .. } => from.shape == to.shape,
         Op::Pad { before, after, .. } => before.iter().chain(after).all(|&n| n == 0),
         Op::DepthToSpace { block, .. } | Op::SpaceToDepth { block } => *block == 1,
         Op::ChannelShuffle { axis, groups } => *groups == 1 || from.shape[*axis].fixed() == Some(*groups),
@@ -110,6 +130,24 @@ mod tests {
         let back = net.push(Op::Slice { cuts: vec![cut] }, &[wide], "", "back").expect("valid");
         net.output(back);
         assert_eq!(remove(net).expect("valid").graph.nodes.len(), 2);
+    }
+
+    #[test]
+    fn an_expand_before_what_broadcasts_is_dropped() {
+        let mut net = Network::new("n");
+        let x = net.input("x", DType::F32, vec![Dim::BATCH, 4.into(), 3.into()]);
+        let row = net.push(Op::Reduce { function: ReduceFn::Mean, axes: vec![1], keep_dims: true }, &[x], "", "").expect("valid");
+        let wide = net.push(Op::Expand { shape: vec![Dim::BATCH, 4.into(), 3.into()] }, &[row], "", "wide").expect("valid");
+        let y = net.push(Op::Binary { function: BinaryFn::Sub }, &[x, wide], "", "y").expect("valid");
+        // Of two operands, one has to have the extent.
+        let z = net.push(Op::Binary { function: BinaryFn::Mul }, &[wide, row], "", "z").expect("valid");
+        net.output(y);
+        net.output(z);
+        let after = remove(net.clone()).expect("valid");
+        let inputs: Vec<&[ValueId]> = after.graph.nodes.iter().map(|n| &n.inputs[..]).collect();
+        assert_eq!(inputs[2][1], after.graph.nodes[0].outputs[0]);
+        assert_eq!(inputs[3][0], after.graph.nodes[1].outputs[0]);
+        assert_same(&net, &after);
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod common;
 mod constants;
 mod dead_code;
 mod identities;
+mod layer_norm;
 mod layout;
 mod lines;
 mod pads;
@@ -58,6 +59,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "channel_shuffle", what: "Reshape, Transpose, Reshape to ChannelShuffle", apply: channel_shuffle::recognise },
     Pass { name: "activations", what: "recognises activations in their spelled-out forms", apply: activations::recognise },
     Pass { name: "layout", what: "moves Transposes until they cancel", apply: layout::propagate },
+    Pass { name: "layer_norm", what: "recognises layer normalization in its spelled-out forms", apply: layer_norm::recognise },
     Pass { name: "pads", what: "merges Pad into the window behind it", apply: pads::merge },
     Pass { name: "pools", what: "turns a pool of the whole image into ReduceMean", apply: pools::globalise },
     Pass { name: "batch_norm", what: "folds scale and shift of channels into weights and bias", apply: batch_norm::fold },

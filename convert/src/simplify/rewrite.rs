@@ -117,6 +117,11 @@ impl Rewriter {
         Ok(id)
     }
 
+    /// Takes the names of values that are only steps on the way to the one that has it.
+    pub(super) fn unname(&mut self, ids: &[ValueId]) {
+        ids.iter().for_each(|id| self.net.graph.values[id.index()].name.clear());
+    }
+
     fn sync(&mut self) {
         let count = self.net.graph.values.len();
         self.map.extend((self.map.len()..count).map(|i| ValueId(i as u32)));

@@ -91,6 +91,7 @@ pub fn default_dtype(op: &Op, first_input: DType) -> DType {
         Op::Quantize { .. } => DType::U8,
         Op::Dequantize | Op::Compare { .. } => DType::F32,
         Op::Cast { to } => *to,
+        Op::TopK { .. } | Op::NonMaxSuppression { .. } => DType::I64,
         Op::QConv(c) => quantized(c.epilogue.as_ref()),
         Op::QConvTranspose(c) => quantized(c.epilogue.as_ref()),
         Op::QGemm(g) => quantized(g.epilogue.as_ref()),
@@ -243,6 +244,14 @@ fn check_types(op: &Op, inputs: &[&Value], output: &Value) -> Result<(), String>
                 Err(format!("'{}' and '{}' are not of the same type and affine parameters", x.name, output.name))
             }
             _ => Ok(()),
+        },
+        Op::TopK { .. } => match (inputs[0].dtype, output.dtype) {
+            (DType::F32, DType::F32 | DType::I64) => Ok(()),
+            (from, to) => Err(format!("gives f32 or i64 for f32, not {to} for {from}")),
+        },
+        Op::NonMaxSuppression { .. } => match (inputs[0].dtype, inputs[1].dtype, output.dtype) {
+            (DType::F32, DType::F32, DType::I64) => Ok(()),
+            (_, _, to) => Err(format!("gives i64 for f32, not {to}")),
         },
         Op::Cast { to } => match (inputs[0].dtype, output.dtype) {
             (DType::I64, DType::F32) | (DType::F32, DType::I64) if output.dtype == *to => Ok(()),

@@ -81,6 +81,28 @@ pub enum Op {
         axis: usize,
     },
 
+    /// `x f32 → y`: the k largest or smallest elements along `axis`, in that order: their indices, where y is i64, or themselves, where it is
+    /// f32.
+    TopK {
+        /// The dimension along which is ordered.
+        axis: usize,
+        /// The extent of y there, at most that of x.
+        k: Dim,
+        /// Whether the largest are asked for.
+        largest: bool,
+    },
+
+    /// `boxes f32[B,N,4], scores f32[B,C,N] → y i64[B·C·most,3]`: for each class of a sample the boxes of the highest scores that overlap no
+    /// one taken before, as (sample, class, box); behind the last, rows of −1. A box is two opposite corners.
+    NonMaxSuppression {
+        /// Most boxes of a class of a sample.
+        most: usize,
+        /// Intersection over union above which a box is left out.
+        overlap: f32,
+        /// What a score has to be above.
+        score: f32,
+    },
+
     // ---- f32, or u8 → u8 under the operands' affine parameters ----------------------------------------------------
     /// `a, b → y`: element by element with ONNX (numpy) broadcasting. u8: Add, Sub and Mul only.
     Binary {
@@ -133,6 +155,9 @@ pub enum Op {
     LayerNorm {
         /// ε
         epsilon: f32,
+        /// Whether the mean counts as 0 (RMSNormalization).
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        rms: bool,
     },
     /// `x[…,K], w[K,N] (, b[N]) → y[…,N]`.
     Gemm,
@@ -208,9 +233,12 @@ impl Op {
             Op::ChannelShuffle { .. } => "ChannelShuffle",
             Op::Expand { .. } => "Expand",
             Op::Gather { .. } => "Gather",
+            Op::TopK { .. } => "TopK",
+            Op::NonMaxSuppression { .. } => "NonMaxSuppression",
             Op::Cast { .. } => "Cast",
             Op::Compare { function } => function.name(),
             Op::Where => "Where",
+            Op::LayerNorm { rms: true, .. } => "RMSNormalization",
             Op::LayerNorm { .. } => "LayerNormalization",
             Op::Binary { function } => function.name(),
             Op::Pool(Pool { function: PoolFn::Max, .. }) => "MaxPool",
@@ -245,6 +273,7 @@ impl Op {
     pub fn extents(&self) -> Vec<&Dim> {
         match self {
             Op::Reshape { shape } | Op::Expand { shape } | Op::Resize(Resize { shape, .. }) => shape.iter().collect(),
+            Op::TopK { k, .. } => vec![k],
             Op::Slice { cuts } => cuts.iter().flat_map(|cut| [&cut.start, &cut.len]).collect(),
             _ => Vec::new(),
         }
@@ -254,6 +283,7 @@ impl Op {
     pub fn extents_mut(&mut self) -> Vec<&mut Dim> {
         match self {
             Op::Reshape { shape } | Op::Expand { shape } | Op::Resize(Resize { shape, .. }) => shape.iter_mut().collect(),
+            Op::TopK { k, .. } => vec![k],
             Op::Slice { cuts } => cuts.iter_mut().flat_map(|cut| [&mut cut.start, &mut cut.len]).collect(),
             _ => Vec::new(),
         }

@@ -73,10 +73,14 @@ impl Structure for Op {
             "ChannelShuffle" => Op::ChannelShuffle { axis: object.take("axis"), groups: object.take("groups") },
             "Expand" => Op::Expand { shape: object.take("shape") },
             "Gather" => Op::Gather { axis: object.take("axis") },
+            "TopK" => Op::TopK { axis: object.take("axis"), k: object.take("k"), largest: object.take("largest") },
+            "NonMaxSuppression" => {
+                Op::NonMaxSuppression { most: object.take("most"), overlap: object.take("overlap"), score: object.take("score") }
+            }
             "Cast" => Op::Cast { to: object.take("to") },
             "Compare" => Op::Compare { function: object.take("function") },
             "Where" => Op::Where,
-            "LayerNorm" => Op::LayerNorm { epsilon: object.take("epsilon") },
+            "LayerNorm" => Op::LayerNorm { epsilon: object.take("epsilon"), rms: object.take_or("rms", false) },
             "Binary" => Op::Binary { function: object.take("function") },
             "Pool" => Op::Pool(Structure::take(object)),
             "Reduce" => Op::Reduce { function: object.take("function"), axes: object.take("axes"), keep_dims: object.take("keep_dims") },
@@ -266,8 +270,12 @@ mod tests {
             Op::Resize(resize(ResizeMode::Linear, Coordinates::HalfPixel)),
             Op::Conv(Conv { window, groups }),
             Op::ConvTranspose(ConvTranspose { window, groups, output_padding }),
+            Op::TopK { axis: 1, k: Dim::BATCH, largest: true },
+            Op::NonMaxSuppression { most: 3, overlap: 0.5, score: f32::MIN },
             Op::Gemm,
             Op::MatMul,
+            Op::LayerNorm { epsilon: 0.1, rms: false },
+            Op::LayerNorm { epsilon: 0.1, rms: true },
             Op::LogSoftmax { axis: 2 },
             recurrent(Cell::Rnn, vec![UnaryFn::Relu], None),
             recurrent(Cell::Gru, vec![UnaryFn::Sigmoid, UnaryFn::Tanh], None),

@@ -101,12 +101,14 @@ pub fn infer(op: &Op, inputs: &[&[Dim]]) -> Result<Shape> {
         Op::ChannelShuffle { axis, groups } => channel_shuffle(one(inputs)?, *axis, *groups),
         Op::Expand { shape } => broadcast(one(inputs)?, shape),
         Op::Gather { axis } => gather(inputs, *axis),
+        Op::TopK { axis, k, .. } => top_k(one(inputs)?, *axis, k),
+        Op::NonMaxSuppression { most, .. } => suppression(inputs, *most),
         Op::Cast { .. } => Ok(one(inputs)?.to_vec()),
         Op::Where => {
             arity(inputs, 3..=3, "3")?;
             broadcast(inputs[0], &broadcast(inputs[1], inputs[2])?)
         }
-        Op::LayerNorm { epsilon } => layer_norm(inputs, *epsilon),
+        Op::LayerNorm { epsilon, .. } => layer_norm(inputs, *epsilon),
         Op::Binary { .. } | Op::Compare { .. } => {
             arity(inputs, 2..=2, "2")?;
             broadcast(inputs[0], inputs[1])
@@ -359,6 +361,32 @@ fn gather(inputs: &[&[Dim]], axis: usize) -> Result<Shape> {
         return Err(attribute("axis", &axis, x));
     }
     Ok([&x[..axis], indices, &x[axis + 1..]].concat())
+}
+
+fn top_k(x: &[Dim], axis: usize, k: &Dim) -> Result<Shape> {
+    let mut shape = axis_kept(x, axis)?;
+    // Of what is open, the graph of a run is asked.
+    let fits = match (k, &x[axis]) {
+        (Dim::Fixed(k), Dim::Fixed(extent)) => (1..=*extent).contains(k),
+        (Dim::Fixed(1), _) => true,
+        (k, extent) => k == extent || k.is_open() || extent.is_open(),
+    };
+    if !fits {
+        return Err(attribute("k", k, x));
+    }
+    shape[axis] = k.clone();
+    Ok(shape)
+}
+
+fn suppression(inputs: &[&[Dim]], most: usize) -> Result<Shape> {
+    arity(inputs, 2..=2, "2")?;
+    let (boxes, scores) = (inputs[0], inputs[1]);
+    let ([samples, classes, count], [_, _, Dim::Fixed(4)]) = (scores, boxes) else { return Err(mismatch(boxes, scores)) };
+    if (&boxes[0] != samples || &boxes[1] != count) && !open(boxes) && !open(scores) {
+        return Err(mismatch(boxes, scores));
+    }
+    let rows = samples.times(classes).and_then(|n| n.times(&Dim::Fixed(most))).filter(|_| most > 0);
+    Ok(vec![rows.ok_or_else(|| extent_error(scores))?, Dim::Fixed(3)])
 }
 
 fn layer_norm(inputs: &[&[Dim]], epsilon: f32) -> Result<Shape> {

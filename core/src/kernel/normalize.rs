@@ -14,14 +14,15 @@ pub struct LayerNormF32<'a> {
     scale: &'a [f32],
     bias: &'a [f32],
     epsilon: f32,
+    rms: bool,
 }
 
 impl<'a> LayerNormF32<'a> {
     /// `None` where rows are empty.
-    pub fn new(epsilon: f32, inputs: &[Operand<'a>], _: &OutputMut<'_>) -> Option<Self> {
+    pub fn new(epsilon: f32, rms: bool, inputs: &[Operand<'a>], _: &OutputMut<'_>) -> Option<Self> {
         let [x, scale, bias] = inputs else { return None };
         let [x, scale, bias] = [x.view.as_slice()?, scale.view.as_slice()?, bias.view.as_slice()?];
-        (!scale.is_empty()).then_some(Self { x, scale, bias, epsilon })
+        (!scale.is_empty()).then_some(Self { x, scale, bias, epsilon, rms })
     }
 }
 
@@ -40,7 +41,7 @@ impl Split for LayerNormF32<'_> {
         let len = self.scale.len();
         let rows = self.x[units.start * len..units.end * len].chunks_exact(len);
         for (row, to) in rows.zip(to.chunks_exact_mut(len)) {
-            row_norm(row, self.scale, self.bias, self.epsilon, to);
+            row_norm(row, self.scale, self.bias, self.epsilon, self.rms, to);
         }
     }
 }

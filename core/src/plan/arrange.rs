@@ -74,9 +74,11 @@ fn keeps_samples_apart(graph: &Graph, node: &Node) -> bool {
         Op::Concat { axis } => *axis != 0 && !node.inputs.iter().any(is_constant),
         Op::Slice { cuts } => cuts.iter().all(|cut| cut.axis != 0),
         Op::Pad { before, after, .. } => before.first() == Some(&0) && after.first() == Some(&0),
-        Op::ChannelShuffle { axis, .. } | Op::Softmax { axis } | Op::LogSoftmax { axis } => *axis != 0,
+        Op::ChannelShuffle { axis, .. } | Op::TopK { axis, .. } | Op::Softmax { axis } | Op::LogSoftmax { axis } => *axis != 0,
         // Its first dimension is steps, of which each needs those before it, or states.
         Op::Recurrent(_) => false,
+        // Rows say which sample they are of.
+        Op::NonMaxSuppression { .. } => false,
         Op::Reduce { axes, .. } => !axes.contains(&0),
         Op::Binary { .. } | Op::Compare { .. } | Op::Where => aligned(&node.inputs),
         Op::Cast { .. } | Op::LayerNorm { .. } | Op::Embedding => true,

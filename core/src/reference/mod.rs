@@ -53,10 +53,12 @@ impl Reference {
             Op::ConvTranspose(conv) => conv_transpose::conv_transpose_f32(conv, inputs, output),
             Op::Expand { .. } => layout::expand(inputs, output),
             Op::Gather { axis } => select::gather(*axis, inputs, output),
+            Op::TopK { axis, largest, .. } => order::top_k(*axis, *largest, inputs, output),
+            Op::NonMaxSuppression { most, overlap, score } => order::suppress(*most, *overlap, *score, inputs, output),
             Op::Cast { .. } => select::cast(inputs, output),
             Op::Compare { function } => select::compare(*function, inputs, output),
             Op::Where => select::choose(inputs, output),
-            Op::LayerNorm { epsilon } => normalize::layer_norm(*epsilon, inputs, output),
+            Op::LayerNorm { epsilon, rms } => normalize::layer_norm(*epsilon, *rms, inputs, output),
             Op::Gemm => gemm::gemm_f32(inputs, output),
             Op::MatMul if quantized => gemm::mat_mul_u8(inputs, output),
             Op::MatMul => gemm::mat_mul_f32(inputs, output),
@@ -84,6 +86,7 @@ mod elementwise;
 pub(crate) mod gemm;
 mod layout;
 pub(crate) mod normalize;
+mod order;
 mod packed;
 pub(crate) mod pool;
 mod quantize;

@@ -122,8 +122,9 @@ fn layer_normalization() {
         let [rows, len] = [build.rng.between(1, 9), build.rng.between(1, 400)];
         let x = build.floats(&[rows, len]);
         let [scale, bias] = [build.rng.floats(len), build.rng.floats(len)];
+        let rms = build.rng.below(3) == 0;
         let inputs = vec![x, build.net.constant("scale", &[len], &scale), build.net.constant("bias", &[len], &bias)];
-        Node { op: Op::LayerNorm { epsilon: 1e-5 }, inputs, dtype: DType::F32, quant: None }
+        Node { op: Op::LayerNorm { epsilon: 1e-5, rms }, inputs, dtype: DType::F32, quant: None }
     });
 }
 

@@ -1,4 +1,4 @@
-//! ONNX files, opset 7 to 21.
+//! ONNX files, opset 7 to 23.
 //!
 //! Every supported node becomes f32 operations of the core graph, and quantization a Quantize and a Dequantize between
 //! them, with the model's parameters. Windowed operations are wrapped in transposes between
@@ -6,10 +6,13 @@
 //! the value that equals it.
 
 mod attrs;
+mod control;
 mod ops;
 pub mod proto;
 mod shapes;
 mod tensor;
+#[cfg(test)]
+mod testing;
 mod value;
 
 use std::collections::{HashMap, HashSet};
@@ -26,7 +29,7 @@ use proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_proto::Dat
 use value::Val;
 
 /// Operator sets that can be read.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=21;
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=23;
 
 /// Reads an ONNX file.
 ///
@@ -73,14 +76,14 @@ pub fn parse(bytes: &[u8], folder: Option<&Path>, options: &ImportOptions) -> Re
     }
 }
 
-/// Operation types that can be imported, those aside that are only evaluated on shapes and constants.
+/// Operation types that can be imported.
 pub fn supported_operations() -> &'static [&'static str] {
     ops::SUPPORTED
 }
 
 /// Operation types without an importer, all of them at once.
 fn check_types(graph: &GraphProto) -> Result<(), ImportError> {
-    let known = |op: &str| ops::SUPPORTED.contains(&op) || ops::ON_SHAPES.contains(&op) || ops::MICROSOFT.contains(&op);
+    let known = |op: &str| ops::SUPPORTED.contains(&op) || ops::MICROSOFT.contains(&op);
     let foreign = |n: &NodeProto| match n.domain.as_str() {
         "" | "ai.onnx" => false,
         "com.microsoft" => !ops::MICROSOFT.contains(&n.op_type.as_str()),
@@ -124,10 +127,10 @@ fn sort(graph: &GraphProto) -> Result<Vec<usize>, ImportError> {
     let mut waiting = vec![0usize; graph.node.len()];
     let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
     for (i, node) in graph.node.iter().enumerate() {
-        for input in node.input.iter().filter(|n| !n.is_empty() && !defined.contains(n.as_str())) {
-            if !producers.contains_key(input.as_str()) {
+        for input in operands(node).into_iter().filter(|n| !n.is_empty() && !defined.contains(n)) {
+            if !producers.contains_key(input) {
                 let user = format!("node '{}' ({})", node_name(node, i), node.op_type);
-                return Err(ImportError::Missing { name: input.clone(), user });
+                return Err(ImportError::Missing { name: input.to_owned(), user });
             }
             waiting[i] += 1;
             readers.entry(input).or_default().push(i);
@@ -151,6 +154,19 @@ fn sort(graph: &GraphProto) -> Result<Vec<usize>, ImportError> {
         return Err(ImportError::Cycle(stuck.join(", ")));
     }
     Ok(order)
+}
+
+/// The names that a node reads, be it within the graphs that it holds.
+fn operands(node: &NodeProto) -> Vec<&str> {
+    let mut names: Vec<&str> = node.input.iter().map(String::as_str).collect();
+    for graph in node.attribute.iter().filter_map(|a| a.g.as_ref()) {
+        let mut own: HashSet<&str> = graph.input.iter().map(|v| v.name.as_str()).collect();
+        own.extend(graph.initializer.iter().map(|t| t.name.as_str()));
+        own.extend(graph.node.iter().flat_map(|n| &n.output).map(String::as_str));
+        let read = graph.node.iter().flat_map(operands).chain(graph.output.iter().map(|v| v.name.as_str()));
+        names.extend(read.filter(|name| !own.contains(name)));
+    }
+    names
 }
 
 fn real_inputs(graph: &GraphProto) -> impl Iterator<Item = &ValueInfoProto> {
@@ -353,22 +369,7 @@ impl<'a> Importer<'a> {
     fn run(mut self, order: &[usize]) -> Result<Network, ImportError> {
         for &index in order {
             let node = &self.graph.node[index];
-            let name = node_name(node, index);
-            let at = |what: String| ImportError::Node { node: name.clone(), op: node.op_type.clone(), what };
-            let known = node.input.iter().all(|i| !matches!(self.values.get(i.as_str()), Some(Val::Unknown)));
-            let outputs = if known { self.node(node, &name) } else { Ok(vec![Val::Unknown; node.output.len()]) };
-            let outputs = match outputs {
-                Ok(outputs) => outputs,
-                Err(NodeError::Unsupported(what)) => {
-                    self.unsupported.push(Unsupported { node: name.clone(), op: node.op_type.clone(), what });
-                    vec![Val::Unknown; node.output.len()]
-                }
-                Err(NodeError::Invalid(what)) => return Err(at(what)),
-                Err(NodeError::Other(error)) => return Err(error),
-            };
-            for (output, value) in node.output.iter().zip(outputs) {
-                self.values.insert(output, value);
-            }
+            self.step(node, &node_name(node, index))?;
         }
         if !self.unsupported.is_empty() {
             return Err(ImportError::Unsupported(self.unsupported));
@@ -387,6 +388,38 @@ impl<'a> Importer<'a> {
         self.net.compact();
         quaver_core::graph::check::check(&self.net.graph)?;
         Ok(self.net)
+    }
+
+    /// Imports a node; its results are known by their names afterwards.
+    fn step(&mut self, node: &'a NodeProto, name: &str) -> Result<(), ImportError> {
+        let known = node.input.iter().all(|i| !matches!(self.values.get(i.as_str()), Some(Val::Unknown)));
+        let outputs = match node.op_type.as_str() {
+            _ if !known => Ok(vec![Val::Unknown; node.output.len()]),
+            "If" | "Loop" | "Scan" => self.control(node, name),
+            _ => self.node(node, name),
+        };
+        let outputs = match outputs {
+            Ok(outputs) => outputs,
+            Err(NodeError::Unsupported(what)) => {
+                self.unsupported.push(Unsupported { node: name.to_owned(), op: node.op_type.clone(), what });
+                vec![Val::Unknown; node.output.len()]
+            }
+            Err(NodeError::Invalid(what)) => {
+                return Err(ImportError::Node { node: name.to_owned(), op: node.op_type.clone(), what });
+            }
+            Err(NodeError::Other(error)) => return Err(error),
+        };
+        for (output, value) in node.output.iter().zip(outputs) {
+            self.define(output, value);
+        }
+        Ok(())
+    }
+
+    /// What a name stands for from now on; within a loop it may have stood for something else.
+    fn define(&mut self, name: &'a str, value: Val) {
+        if self.values.insert(name, value).is_some() {
+            self.materialised.remove(name);
+        }
     }
 
     /// Makes the tensor `name` an output of that name.

@@ -23,7 +23,9 @@ impl Importer<'_> {
                 Some(Val::Ints { data, .. }) => Ok(Some(scalar(Sym::Num(data.len() as i64)))),
                 _ => Ok(None),
             },
-            "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Min" | "Max" | "Equal" | "Less" | "Greater" if inputs.len() == 2 => {
+            "Add" | "Sub" | "Mul" | "Div" | "Mod" | "Min" | "Max" | "Equal" | "Less" | "Greater"
+                if inputs.len() == 2 && !attrs.flag("fmod", false)? =>
+            {
                 binary(op, get(0), get(1))
             }
             "Where" => Ok(choose(get(0), get(1), get(2))),
@@ -32,7 +34,7 @@ impl Importer<'_> {
             "Transpose" => transpose(get(0), attrs),
             "Gather" => gather(get(0), get(1), attrs),
             "ConstantOfShape" => constant_of_shape(get(0), attrs),
-            "Range" => Ok(range(get(0), get(1), get(2))),
+            "Range" => Ok(range(get(0), get(1), get(2)).or_else(|| real_range(get(0), get(1), get(2)))),
             "ReduceProd" => Ok(match get(0) {
                 Some(Val::Ints { data, shape }) if shape.len() <= 1 => data
                     .iter()
@@ -196,7 +198,7 @@ fn constant_of_shape(shape: Option<&Val>, attrs: &Attrs<'_>) -> Evaluated {
     let shape: Option<Vec<usize>> = data.iter().map(|s| s.num().and_then(|n| usize::try_from(n).ok())).collect();
     let count = shape.as_ref().and_then(|s| quaver_core::tensor::element_count(s)).filter(|&n| n <= LIMIT);
     let (Some(shape), Some(count)) = (shape, count) else {
-        return super::unsupported("the shape of its result depends on the inputs' extents or is too large");
+        return Ok(None);
     };
     let value = attrs.tensor("value")?.map(|t| super::tensor::decode(t, None)).transpose()?;
     Ok(Some(match value {
@@ -204,6 +206,21 @@ fn constant_of_shape(shape: Option<&Val>, attrs: &Attrs<'_>) -> Evaluated {
         Some(Val::Floats { data, .. }) => Val::floats(shape, vec![data.first().copied().unwrap_or(0.0); count]),
         _ => Val::floats(shape, vec![0.0; count]),
     }))
+}
+
+/// Of real numbers: start + i·delta.
+fn real_range(start: Option<&Val>, limit: Option<&Val>, delta: Option<&Val>) -> Option<Val> {
+    let number = |v: Option<&Val>| match v? {
+        Val::Floats { data, .. } => data.first().copied(),
+        Val::Ints { data, .. } => data.first()?.num().map(|n| n as f32),
+        _ => None,
+    };
+    let (start, limit, delta) = (number(start)?, number(limit)?, number(delta)?);
+    let count = ((limit - start) / delta).ceil();
+    if !(0.0..=LIMIT as f32).contains(&count) {
+        return None;
+    }
+    Some(Val::floats(vec![count as usize], (0..count as usize).map(|i| start + i as f32 * delta).collect()))
 }
 
 fn range(start: Option<&Val>, limit: Option<&Val>, delta: Option<&Val>) -> Option<Val> {

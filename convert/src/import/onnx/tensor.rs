@@ -47,6 +47,8 @@ pub(super) fn decode(tensor: &TensorProto, folder: Option<&Path>) -> Result<Val,
         DataType::Int32 if use_raw => ints(chunks(raw, |b| i64::from(i32::from_le_bytes(b)))),
         DataType::Uint8 | DataType::Bool if use_raw => ints(raw.iter().map(|&b| i64::from(b)).collect()),
         DataType::Int8 if use_raw => ints(raw.iter().map(|&b| i64::from(b as i8)).collect()),
+        DataType::Int16 if use_raw => ints(chunks(raw, |b| i64::from(i16::from_le_bytes(b)))),
+        DataType::Uint16 if use_raw => ints(chunks(raw, |b| i64::from(u16::from_le_bytes(b)))),
         DataType::Uint64 if use_raw => ints(chunks(raw, |b| u64::from_le_bytes(b) as i64)),
         DataType::Uint32 if use_raw => ints(chunks(raw, |b| i64::from(u32::from_le_bytes(b)))),
         DataType::Uint64 | DataType::Uint32 => ints(tensor.uint64_data.iter().map(|&x| x as i64).collect()),
@@ -57,10 +59,10 @@ pub(super) fn decode(tensor: &TensorProto, folder: Option<&Path>) -> Result<Val,
 fn width(kind: DataType) -> Option<usize> {
     Some(match kind {
         DataType::Uint8 | DataType::Int8 | DataType::Bool => 1,
-        DataType::Float16 | DataType::Bfloat16 => 2,
+        DataType::Float16 | DataType::Bfloat16 | DataType::Uint16 | DataType::Int16 => 2,
         DataType::Float | DataType::Int32 | DataType::Uint32 => 4,
         DataType::Double | DataType::Int64 | DataType::Uint64 => 8,
-        DataType::Undefined | DataType::Uint16 | DataType::Int16 | DataType::String => return None,
+        DataType::Undefined | DataType::String => return None,
     })
 }
 

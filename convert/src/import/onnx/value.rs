@@ -61,7 +61,11 @@ impl Sym {
         use Sym::{Num, Open};
         Some(match (op, a, b) {
             ("Div", Num(a), Num(b)) => Num(a.checked_div(*b)?),
-            ("Mod", Num(a), Num(b)) => Num(a.checked_rem_euclid(*b)?),
+            ("Mod", Num(a), Num(b)) => {
+                let rest = a.checked_rem(*b)?;
+                // The sign is that of the divisor.
+                Num(if rest != 0 && (rest < 0) != (*b < 0) { rest + b } else { rest })
+            }
             ("Min", Num(a), Num(b)) => Num(*a.min(b)),
             ("Max", Num(a), Num(b)) => Num(*a.max(b)),
             ("Less", Num(a), Num(b)) => Num(i64::from(a < b)),

@@ -174,8 +174,10 @@ impl Walk {
                 inputs[1] = self.new.reorder_rows(inputs[1], &order);
                 Ok(View::plain(self.new.push(node.op.clone(), &inputs, node)?, self.rank(node)))
             }
-            // The last dimension meets the weights; the others only have to come back in their order.
-            Op::Gemm if !is_identity(&perm) && perm.last() == Some(&(perm.len() - 1)) => same_order(self, Op::Gemm),
+            // The last dimension meets the weights, or is a row; the others only have to come back in their order.
+            Op::Gemm | Op::LayerNorm { .. } if !is_identity(&perm) && perm.last() == Some(&(perm.len() - 1)) => {
+                same_order(self, node.op.clone())
+            }
             _ => self.plain(node),
         }
     }

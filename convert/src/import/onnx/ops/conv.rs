@@ -6,18 +6,18 @@ use quaver_core::graph::{Op, ValueId};
 use super::{Ctx, Importer, NodeError, Outputs, invalid, positive, unsupported};
 
 /// Weights with their kernel's extents.
-struct Weights<'c> {
-    shape: &'c [usize],
-    data: &'c [f32],
-    kernel: Vec<usize>,
-    groups: usize,
+pub(super) struct Weights<'c> {
+    pub(super) shape: &'c [usize],
+    pub(super) data: &'c [f32],
+    pub(super) kernel: Vec<usize>,
+    pub(super) groups: usize,
 }
 
 impl Importer<'_> {
     fn weights<'c>(&self, ctx: &'c Ctx<'_>) -> Result<Weights<'c>, NodeError> {
         let (shape, data) = self.floats(ctx, 1)?;
-        if !(3..=4).contains(&shape.len()) {
-            return unsupported(format!("its weights have rank {}; 3 (1-D) and 4 (2-D) are supported", shape.len()));
+        if !(3..=5).contains(&shape.len()) {
+            return unsupported(format!("its weights have rank {}; 3 (1-D) to 5 (3-D) are supported", shape.len()));
         }
         if shape.contains(&0) {
             return invalid(format!("its weights of shape {shape:?} are empty"));
@@ -34,7 +34,7 @@ impl Importer<'_> {
         }
     }
 
-    fn bias(&mut self, ctx: &Ctx<'_>) -> Result<Option<ValueId>, NodeError> {
+    pub(super) fn bias(&mut self, ctx: &Ctx<'_>) -> Result<Option<ValueId>, NodeError> {
         if !ctx.has(2) {
             return Ok(None);
         }
@@ -56,6 +56,9 @@ impl Importer<'_> {
         let w = self.weights(ctx)?;
         self.check_image(ctx, x, &w.kernel)?;
         let rank = self.dims(x).len();
+        if rank == 5 {
+            return self.conv_volume(ctx, x, &w);
+        }
         // OIHW → HWIO.
         let [o, i] = [w.shape[0], w.shape[1]];
         let (kh, kw) = if rank == 3 { (1, w.kernel[0]) } else { (w.kernel[0], w.kernel[1]) };
@@ -80,6 +83,9 @@ impl Importer<'_> {
         let w = self.weights(ctx)?;
         self.check_image(ctx, x, &w.kernel)?;
         let rank = self.dims(x).len();
+        if rank == 5 {
+            return self.conv_transpose_volume(ctx, x, &w);
+        }
         let dims = rank - 2;
         // [I, O/groups, H, W] → HWIO with the groups' outputs one after the other.
         let (i, ocg) = (w.shape[0], w.shape[1]);

@@ -1,9 +1,16 @@
 //! Node → operations of the core graph, one family a file.
 
+pub(super) mod compose;
 mod conv;
+mod einsum;
 mod elementwise;
 mod gemm;
+mod grid_sample;
+mod index;
+mod known;
+mod matrix_resize;
 mod normalize;
+mod order;
 mod pool;
 mod quantized;
 mod recurrent;
@@ -11,6 +18,10 @@ mod reduce;
 mod resize;
 mod select;
 mod shape;
+mod signal;
+#[cfg(test)]
+mod tests;
+mod volume;
 
 pub(super) use quantized::MICROSOFT;
 use quaver_core::graph::op::{UnaryFn, Window};
@@ -24,31 +35,30 @@ use super::{Importer, NodeError, invalid, unsupported};
 /// Operation types that can be imported.
 #[rustfmt::skip]
 pub(super) const SUPPORTED: &[&str] = &[
-    "Abs", "Acos", "Acosh", "Add", "And", "Asin", "Asinh", "Atan", "Atanh", "AveragePool", "BatchNormalization", "Cast",
-    "Ceil", "Celu", "Clip", "Concat", "Constant", "Conv", "ConvInteger", "ConvTranspose", "Cos", "Cosh", "DepthToSpace",
-    "DequantizeLinear", "Div", "Dropout", "DynamicQuantizeLinear", "Elu", "Equal", "Erf", "Exp", "Expand", "Flatten",
-    "Floor", "GRU", "Gather", "Gelu", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "Greater", "GreaterOrEqual",
-    "GroupNormalization", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LSTM", "LayerNormalization",
-    "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax", "MatMul", "MatMulInteger", "Max", "MaxPool", "Mean", "Min",
-    "Mish", "Mul", "Neg", "Not", "Or", "PRelu", "Pad", "Pow", "QLinearConv", "QLinearMatMul", "QuantizeLinear", "RNN",
-    "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
-    "ReduceSumSquare", "Relu", "Reshape", "Resize", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Slice",
+    "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "AveragePool",
+    "BatchNormalization", "BitShift", "BlackmanWindow", "Cast", "CastLike", "Ceil", "Celu", "CenterCropPad", "Clip",
+    "Compress", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvInteger", "ConvTranspose", "Cos", "Cosh", "CumSum",
+    "DFT", "DepthToSpace", "DequantizeLinear", "Div", "Dropout", "DynamicQuantizeLinear", "Einsum", "Elu", "Equal", "Erf",
+    "Exp", "Expand", "EyeLike", "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm",
+    "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "GridSample", "GroupNormalization",
+    "HammingWindow", "HannWindow", "HardSigmoid", "HardSwish", "Hardmax", "Identity", "If", "InstanceNormalization",
+    "IsInf", "IsNaN", "LRN", "LSTM", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax",
+    "Loop", "LpPool", "MatMul", "MatMulInteger", "Max", "MaxPool", "MaxUnpool", "Mean", "MeanVarianceNormalization",
+    "Min", "Mish", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "OneHot", "Or", "PRelu", "Pad", "Pow",
+    "QLinearConv", "QLinearMatMul", "QuantizeLinear", "RMSNormalization", "RNN", "Range", "Reciprocal", "ReduceL1",
+    "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
+    "ReduceSumSquare", "Relu", "Reshape", "Resize", "ReverseSequence", "Round", "STFT", "Scan", "Scatter",
+    "ScatterElements", "ScatterND", "Selu", "Shape", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice",
     "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh",
-    "ThresholdedRelu", "Tile", "Transpose", "Unsqueeze", "Upsample", "Where", "Xor",
-];
-
-/// Operation types that are evaluated at import, on shapes and constants; on activations only in their trivial forms.
-#[rustfmt::skip]
-pub(super) const ON_SHAPES: &[&str] = &[
-    "ConstantOfShape", "Mod", "Range", "Shape", "Size",
+    "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Upsample", "Where", "Xor",
 ];
 
 /// A node under import.
-struct Ctx<'n> {
-    node: &'n NodeProto,
-    name: &'n str,
-    inputs: &'n [Option<Val>],
-    attrs: &'n Attrs<'n>,
+pub(super) struct Ctx<'n> {
+    pub(super) node: &'n NodeProto,
+    pub(super) name: &'n str,
+    pub(super) inputs: &'n [Option<Val>],
+    pub(super) attrs: &'n Attrs<'n>,
 }
 
 impl Ctx<'_> {
@@ -62,7 +72,7 @@ impl Ctx<'_> {
     }
 }
 
-type Outputs = Result<Vec<Val>, NodeError>;
+pub(super) type Outputs = Result<Vec<Val>, NodeError>;
 
 impl Importer<'_> {
     /// Imports one node; its operands are known not to be [`Val::Unknown`].
@@ -72,15 +82,21 @@ impl Importer<'_> {
             inputs.push(if input.is_empty() { None } else { self.values.get(input.as_str()).cloned() });
         }
         let attrs = Attrs::new(node);
-        let ctx = Ctx { node, name, inputs: &inputs, attrs: &attrs };
-        if let Some(value) = self.evaluate(&node.op_type, &inputs, &attrs)? {
+        self.operation(&Ctx { node, name, inputs: &inputs, attrs: &attrs })
+    }
+
+    /// The results of an operation: known ones where its operands are, else values of the network.
+    fn operation(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        if let Some(value) = self.evaluate(&ctx.node.op_type, ctx.inputs, ctx.attrs)? {
             return Ok(vec![value]);
         }
-        let outputs = if self.moves_integers(&ctx) { self.move_integers(&ctx)? } else { self.dispatch(&ctx)? };
-        match attrs.unknown() {
-            Some(attribute) => unsupported(format!("attribute '{attribute}' is not supported")),
-            None => Ok(outputs),
+        let before = self.net.graph.nodes.len();
+        let outputs = if self.moves_integers(ctx) { self.move_integers(ctx)? } else { self.dispatch(ctx)? };
+        if let Some(attribute) = ctx.attrs.unknown() {
+            return unsupported(format!("attribute '{attribute}' is not supported"));
         }
+        let known = !ctx.inputs.iter().flatten().any(|value| matches!(value, Val::Tensor(_)));
+        Ok(if known { self.known(before, &outputs).unwrap_or(outputs) } else { outputs })
     }
 
     fn dispatch(&mut self, ctx: &Ctx<'_>) -> Outputs {
@@ -116,7 +132,7 @@ impl Importer<'_> {
             "Where" => self.choose(ctx),
             "And" | "Or" | "Xor" | "Not" => self.logic(ctx),
             "PRelu" => self.p_relu(ctx),
-            "LayerNormalization" => self.layer_norm(ctx),
+            "LayerNormalization" | "RMSNormalization" => self.layer_norm(ctx),
             "InstanceNormalization" => self.instance_norm(ctx),
             "GroupNormalization" => self.group_norm(ctx),
             "Tile" => self.tile(ctx),
@@ -127,9 +143,41 @@ impl Importer<'_> {
             "DynamicQuantizeLinear" => self.dynamic_quantize(ctx),
             "ConvInteger" | "MatMulInteger" => self.integer_product(ctx),
             op if op.starts_with("QLinear") || op == "QGemm" => self.qlinear(ctx),
-            "Shape" | "Size" | "ConstantOfShape" | "Range" | "Mod" => {
-                unsupported("it is only supported on shapes and constants, and an operand of this one is an activation")
-            }
+            "ReduceLogSum"
+            | "ReduceLogSumExp"
+            | "CumSum"
+            | "Trilu"
+            | "Mod"
+            | "BitShift"
+            | "IsNaN"
+            | "IsInf"
+            | "CastLike"
+            | "EyeLike"
+            | "LRN"
+            | "MeanVarianceNormalization"
+            | "LpPool"
+            | "GlobalLpPool"
+            | "Hardmax"
+            | "CenterCropPad" => self.compose(ctx),
+            "Einsum" => self.einsum(ctx),
+            "NonMaxSuppression" => self.suppression(ctx),
+            "GridSample" => self.grid_sample(ctx),
+            "HannWindow" | "HammingWindow" | "BlackmanWindow" => self.signal_window(ctx),
+            "DFT" => self.dft(ctx),
+            "STFT" => self.stft(ctx),
+            "TopK" => self.top_k(ctx),
+            "ArgMax" | "ArgMin" => self.arg_extreme(ctx),
+            "OneHot" => self.one_hot(ctx),
+            "GatherElements" => self.gather_elements(ctx),
+            "GatherND" => self.gather_nd(ctx),
+            "Scatter" | "ScatterElements" | "ScatterND" => self.scatter(ctx),
+            "Compress" => self.compress(ctx),
+            "NonZero" => self.non_zero(ctx),
+            "ReverseSequence" => self.reverse_sequence(ctx),
+            "MaxUnpool" => self.max_unpool(ctx),
+            "Range" => self.range(ctx),
+            "ConstantOfShape" => self.constant_of_shape(ctx),
+            "Shape" | "Size" => unsupported("its operand is of a kind that has no extents"),
             _ => self.unary(ctx),
         }
     }

@@ -1,4 +1,4 @@
-//! LayerNormalization, InstanceNormalization and GroupNormalization.
+//! LayerNormalization, RMSNormalization, InstanceNormalization and GroupNormalization.
 
 use quaver_core::graph::op::{BinaryFn, ReduceFn, UnaryFn};
 use quaver_core::graph::{Dim, Op, ValueId};
@@ -16,7 +16,8 @@ impl Importer<'_> {
             return unsupported("it normalizes over extents that are open");
         };
         let scale = self.row(ctx, 1, len)?;
-        let bias = if ctx.has(2) { self.row(ctx, 2, len)? } else { self.net.constant("", &[len], &vec![0.0f32; len]) };
+        let rms = ctx.node.op_type == "RMSNormalization";
+        let bias = if ctx.has(2) && !rms { self.row(ctx, 2, len)? } else { self.net.constant("", &[len], &vec![0.0f32; len]) };
         let mut more = Vec::new();
         if ctx.node.output.iter().skip(1).any(|name| !name.is_empty()) {
             let (mean, deviation) = self.moments(ctx, x, (at..dims.len()).collect())?;
@@ -24,7 +25,7 @@ impl Importer<'_> {
             let inverse = self.helper(ctx, "inverse", Op::Binary { function: BinaryFn::Div }, &[one, deviation])?;
             more = vec![Val::Tensor(mean), Val::Tensor(inverse)];
         }
-        let op = Op::LayerNorm { epsilon };
+        let op = Op::LayerNorm { epsilon, rms };
         if at + 1 == dims.len() {
             let y = self.push(ctx, op, &[x, scale, bias])?;
             return Ok([y, more].concat());

@@ -14,8 +14,8 @@ impl Importer<'_> {
         ctx.attrs.ignore("storage_order");
         let x = self.real(ctx, 0)?;
         let rank = self.dims(x).len();
-        if !(3..=4).contains(&rank) {
-            return unsupported(format!("its input has rank {rank}; 3 (1-D) and 4 (2-D) are supported"));
+        if !(3..=5).contains(&rank) {
+            return unsupported(format!("its input has rank {rank}; 3 (1-D) to 5 (3-D) are supported"));
         }
         if ctx.attrs.ints("kernel_shape")?.is_none() {
             return invalid("kernel_shape is missing");
@@ -23,6 +23,9 @@ impl Importer<'_> {
         let kernel = positive(ctx, "kernel_shape", rank - 2, 1)?;
         let ceil_mode = ctx.attrs.flag("ceil_mode", false)?;
         let count_include_pad = function == PoolFn::Average && ctx.attrs.flag("count_include_pad", false)?;
+        if rank == 5 {
+            return self.pool_volume(ctx, x, function, ceil_mode, count_include_pad);
+        }
         let image = self.nhwc(ctx, x)?;
         let window = self.window(ctx, &kernel, &self.dims(image))?;
         let y = self.net.push(Op::Pool(Pool { function, window, ceil_mode, count_include_pad }), &[image], ctx.name, "")?;

@@ -2,8 +2,9 @@
 
 use quaver_core::graph::extent::Extent;
 use quaver_core::graph::op::{Coordinates, Resize, ResizeMode};
-use quaver_core::graph::{Dim, Op};
+use quaver_core::graph::{Dim, Op, ValueId};
 
+use super::matrix_resize::{Along, Filter};
 use super::{Ctx, Importer, NodeError, Outputs, Val, axis, invalid, unsupported};
 
 impl Importer<'_> {
@@ -12,11 +13,17 @@ impl Importer<'_> {
         let dims = self.dims(x);
         // Upsample and Resize of opset 10 have no coordinate mode.
         let old = ctx.node.op_type == "Upsample" || self.opset < 11;
-        for name in ["cubic_coeff_a", "extrapolation_value", "exclude_outside"] {
-            ctx.attrs.ignore(name);
-        }
-        if ctx.attrs.flag("antialias", false)? {
-            return unsupported("antialias is not supported");
+        let filter = Filter {
+            coordinates: ctx.attrs.string("coordinate_transformation_mode", "half_pixel")?,
+            nearest: ctx.attrs.string("nearest_mode", "round_prefer_floor")?,
+            mode: ctx.attrs.string("mode", "nearest")?,
+            cubic: f64::from(ctx.attrs.float("cubic_coeff_a", -0.75)?),
+            exclude_outside: ctx.attrs.flag("exclude_outside", false)?,
+            antialias: ctx.attrs.flag("antialias", false)?,
+            extrapolation: f64::from(ctx.attrs.float("extrapolation_value", 0.0)?),
+        };
+        if !old && filter.needs_matrices() {
+            return self.resize_filtered(ctx, x, &filter);
         }
         if !matches!(ctx.attrs.string("keep_aspect_ratio_policy", "stretch")?.as_str(), "stretch") {
             return unsupported("only the 'stretch' aspect ratio policy is supported");
@@ -85,6 +92,42 @@ impl Importer<'_> {
             _ => return invalid("neither scales nor sizes are given"),
         }
         self.push(ctx, Op::Resize(Resize { mode, coordinates, shape, scales }), &[x])
+    }
+
+    /// By matrices, which have to be known.
+    fn resize_filtered(&mut self, ctx: &Ctx<'_>, x: ValueId, filter: &Filter) -> Outputs {
+        let dims = self.dims(x);
+        let axes = match ctx.attrs.ints("axes")? {
+            Some(axes) => axes.iter().map(|&a| axis(a, dims.len())).collect::<Result<Vec<_>, _>>()?,
+            None => (0..dims.len()).collect(),
+        };
+        let (scales, sizes) = (self.scales(ctx, 2)?.unwrap_or_default(), self.ints(ctx, 3)?.unwrap_or_default());
+        let crop = if filter.coordinates == "tf_crop_and_resize" { self.floats(ctx, 1)?.1.to_vec() } else { Vec::new() };
+        let crops = crop.is_empty() || crop.len() == 2 * axes.len();
+        if !crops || [scales.len(), sizes.len()].iter().all(|&n| n != axes.len()) {
+            return invalid("its scales, sizes or regions are not as many as its axes");
+        }
+        let mut all = Vec::new();
+        for (i, &a) in axes.iter().enumerate() {
+            let same = scales.get(i).is_some_and(|&s| s == 1.0) || sizes.get(i).is_some_and(|&n| self.promote && a == 0 && n == 1);
+            if same && crop.is_empty() {
+                continue;
+            }
+            let Some(n) = dims[a].fixed() else {
+                return unsupported("such a mode is not supported on extents that are open; fix them with --input-shape");
+            };
+            let (to, scale) = match (sizes.get(i), scales.get(i)) {
+                (Some(&to), _) => (to, to as f64 / n as f64),
+                (None, Some(&scale)) => ((n as f64 * f64::from(scale)).floor() as i64, f64::from(scale)),
+                _ => return invalid("neither scales nor sizes are given"),
+            };
+            let Some(to) = usize::try_from(to).ok().filter(|to| (1..1 << 20).contains(to)) else {
+                return invalid(format!("extent {to} is no extent"));
+            };
+            let crop = if crop.is_empty() { [0.0, 1.0] } else { [crop[i], crop[axes.len() + i]].map(f64::from) };
+            all.push(Along { axis: a, to, scale, crop });
+        }
+        self.resize_by_matrices(ctx, &Val::Tensor(x), &dims, &all, filter)
     }
 
     fn scales(&self, ctx: &Ctx<'_>, i: usize) -> Result<Option<Vec<f32>>, NodeError> {

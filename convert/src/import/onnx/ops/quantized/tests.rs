@@ -3,47 +3,10 @@
 use quaver_core::graph::{Network, Op};
 use quaver_core::quant::Affine;
 
-use crate::import::onnx::parse;
+use crate::import::onnx::proto::attribute_proto::AttributeType;
 use crate::import::onnx::proto::tensor_proto::DataType;
-use crate::import::onnx::proto::tensor_shape_proto::{Dimension, dimension};
-use crate::import::onnx::proto::{
-    AttributeProto, GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, TensorShapeProto, TypeProto, ValueInfoProto,
-    attribute_proto::AttributeType, type_proto,
-};
-use crate::import::{ImportError, ImportOptions};
-
-fn value(name: &str, kind: DataType, dims: &[i64]) -> ValueInfoProto {
-    let dim = dims.iter().map(|&d| Dimension { value: Some(dimension::Value::DimValue(d)), ..Dimension::default() }).collect();
-    let tensor = type_proto::Tensor { elem_type: kind as i32, shape: Some(TensorShapeProto { dim }) };
-    ValueInfoProto {
-        name: name.into(),
-        r#type: Some(TypeProto { value: Some(type_proto::Value::TensorType(tensor)), ..TypeProto::default() }),
-    }
-}
-
-fn floats(name: &str, dims: &[i64], data: &[f32]) -> TensorProto {
-    let name = name.into();
-    TensorProto { name, dims: dims.to_vec(), data_type: DataType::Float as i32, float_data: data.to_vec(), ..TensorProto::default() }
-}
-
-fn ints(name: &str, kind: DataType, dims: &[i64], data: &[i32]) -> TensorProto {
-    let name = name.into();
-    TensorProto { name, dims: dims.to_vec(), data_type: kind as i32, int32_data: data.to_vec(), ..TensorProto::default() }
-}
-
-fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
-    let input = inputs.iter().map(|&i| i.to_owned()).collect();
-    NodeProto { op_type: op.into(), name: format!("the_{op}"), input, output: vec![output.into()], ..NodeProto::default() }
-}
-
-fn import(input: ValueInfoProto, nodes: Vec<NodeProto>, initializer: Vec<TensorProto>) -> Result<Network, ImportError> {
-    use prost::Message;
-    let output = nodes.last().map(|n| ValueInfoProto { name: n.output[0].clone(), r#type: None }).into_iter().collect();
-    let graph = GraphProto { node: nodes, name: "g".into(), initializer, input: vec![input], output };
-    let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
-    let model = ModelProto { ir_version: 8, graph: Some(graph), opset_import, ..ModelProto::default() };
-    parse(&model.encode_to_vec(), None, &ImportOptions { fixed_batch: true, ..ImportOptions::default() })
-}
+use crate::import::onnx::proto::{AttributeProto, TensorProto};
+use crate::import::onnx::testing::{floats, import, ints, node, value};
 
 fn affines(network: &Network) -> Vec<Affine> {
     network.graph.values.iter().filter(|v| v.constant.is_none()).filter_map(|v| v.quant).collect()
