@@ -342,3 +342,28 @@ fn integers(network: &Network, shape: &[usize], x: &[f32]) -> Vec<f32> {
     executor.run(&network.graph, network, &Reference, &[input], None).expect("runs");
     executor.output(&network.graph, 0).and_then(|y| y.as_slice::<f32>().map(<[f32]>::to_vec)).expect("f32")
 }
+
+/// Between two convolutions and a pool over volumes, nothing is moved that the taps don't need.
+#[test]
+fn volumes_stay_channels_last() {
+    let conv = |x: &str, w: &str, y: &str| with(node("Conv", &[x, w], y), ints("pads", [1; 6]));
+    let mut pool = with(node("MaxPool", &["c"], "d"), ints("kernel_shape", [2, 2, 2]));
+    pool.attribute.push(ints("strides", [2, 2, 2]));
+    let nodes = vec![conv("x", "w", "a"), node("Relu", &["a"], "b"), conv("b", "v", "c"), pool, node("GlobalAveragePool", &["d"], "y")];
+    let constants = vec![floats("w", &[4, 2, 3, 3, 3], &ramp(216)), floats("v", &[3, 4, 3, 3, 3], &ramp(324))];
+    let network = import(open("x", &["N", "2", "4", "6", "8"]), nodes, constants).expect("valid");
+    let short = simplify(network.clone()).expect("valid");
+    let moves = short.graph.nodes.iter().filter(|n| matches!(n.op, Op::Transpose { .. })).count();
+    assert_eq!(moves, 1, "{:?}", short.graph.nodes.iter().map(|n| n.op.name()).collect::<Vec<_>>());
+    let (shape, x) = ([2, 2, 4, 6, 8], ramp(768));
+    let (before, after) = (run(&network, &[(&shape, &x)]), run(&short, &[(&shape, &x)]));
+    assert_eq!(before.shape, [2, 3, 1, 1, 1]);
+    assert_close(&after.data, &before.data);
+    let sample = vec![HostTensor { shape: shape.to_vec(), data: x.clone() }];
+    let converted = pipeline::convert(&short, std::iter::once(Ok(sample)), &QConfigMapping::default(), &mut |_| {}).expect("quantizes");
+    let float: Vec<&str> = converted.decisions.iter().filter(|d| d.scheme == Scheme::Float).map(|d| d.op.as_str()).collect();
+    assert!(!float.iter().any(|op| ["Conv", "MaxPool", "ReduceMean", "Relu", "Concat"].contains(op)), "{float:?}");
+    let got = integers(&converted.network, &shape, &x);
+    let scale = before.data.iter().fold(0f32, |m, x| m.max(x.abs()));
+    assert!(got.iter().zip(&before.data).all(|(a, b)| (a - b).abs() < 0.02 * scale), "{got:?} {:?}", before.data);
+}
