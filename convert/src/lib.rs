@@ -8,6 +8,8 @@
 //! | [`simplify`] | constants, BatchNorm, activations, layout |
 //! | [`calibrate`] | the float graph on burn; observers watch its edges |
 //! | [`quantize`] | ranges and the qconfig mapping to integers |
+//! | [`equalize`] | scales of channels moved between layers, before calibration |
+//! | [`refine`] | weights and biases made better by what the quantized layers read |
 //! | [`report`] | what was quantized, what was not and why, and what it cost |
 //! | [`pipeline`] | the stages in one call |
 //! | [`agreement`] | SQNR, cosine, top-1 of two tensors |
@@ -16,9 +18,11 @@
 
 pub mod agreement;
 pub mod calibrate;
+pub mod equalize;
 pub mod import;
 pub mod pipeline;
 pub mod quantize;
+pub mod refine;
 pub mod report;
 pub mod simplify;
 

@@ -7,7 +7,7 @@ use quaver_convert::calibrate::burn_exec::FloatRunner;
 use quaver_convert::calibrate::observer::ObserverKind;
 use quaver_convert::calibrate::{CalibrateError, Sample};
 use quaver_convert::import::ImportOptions;
-use quaver_convert::quantize::qconfig::{QConfigMapping, Scheme};
+use quaver_convert::quantize::qconfig::{QConfigMapping, Rounding, Scheme};
 use quaver_convert::report::{self, Report};
 use quaver_core::format::Metadata;
 
@@ -30,6 +30,9 @@ A qconfig mapping (TOML) says what holds globally, by operation type, by regular
   [global]
   observer = \"histogram\"       # minmax, moving_average, histogram, percentile, entropy
   weights = \"per_channel\"      # per_tensor
+  rounding = \"feedback\"        # nearest
+  bias_correction = true
+  equalization = true
   [types.Add]
   scheme = \"float\"             # static
   [[regex]]
@@ -56,6 +59,15 @@ pub struct Args {
     /// How ranges are found, where the mapping doesn't say: minmax, moving_average, histogram, percentile, entropy
     #[arg(long, value_name = "NAME")]
     observer: Option<ObserverKind>,
+    /// How weights are rounded, where the mapping doesn't say: feedback (errors cancel on the calibration samples), nearest
+    #[arg(long, value_name = "NAME")]
+    rounding: Option<Rounding>,
+    /// Leave biases as they are, instead of letting them take up mean errors
+    #[arg(long)]
+    no_bias_correction: bool,
+    /// Leave scales of channels where they are, instead of moving them between layers
+    #[arg(long)]
+    no_equalization: bool,
     /// 7-bit activations, for machines without VNNI instructions
     #[arg(long)]
     reduce_range: bool,
@@ -102,6 +114,11 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(observer) = args.observer {
         mapping.global.observer = observer;
     }
+    if let Some(rounding) = args.rounding {
+        mapping.global.rounding = rounding;
+    }
+    mapping.global.bias_correction &= !args.no_bias_correction;
+    mapping.global.equalization &= !args.no_equalization;
     mapping.global.reduce_range |= args.reduce_range;
     data::check_writable(&args.output)?;
 
