@@ -7,7 +7,8 @@ use quaver_core::format::{self, METADATA_DECISIONS, Metadata};
 use quaver_core::graph::{Network, ValueId};
 use thiserror::Error;
 
-use crate::calibrate::{self, CalibrateError, Sample};
+use crate::calibrate::data::Samples;
+use crate::calibrate::{self, CalibrateError};
 use crate::equalize::{self, Equalized};
 use crate::import::{self, ImportError, ImportOptions};
 pub use crate::quantize::given::brings_parameters;
@@ -77,7 +78,7 @@ pub fn convert_as_given(float: &Network, mapping: &QConfigMapping) -> Result<Con
 /// [`ConvertError`] of calibration or quantization.
 pub fn convert(
     float: &Network,
-    samples: impl Iterator<Item = Result<Sample, CalibrateError>>,
+    samples: &Samples,
     mapping: &QConfigMapping,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Converted, ConvertError> {
@@ -85,8 +86,7 @@ pub fn convert(
         return convert_as_given(float, mapping);
     }
     mapping.check(&float.graph).map_err(QuantizeError::from)?;
-    let mut samples = samples;
-    let kept = samples.by_ref().take(LOOKED_AT).collect::<Result<Vec<Sample>, _>>()?;
+    let kept = samples.spread(LOOKED_AT).map_err(CalibrateError::from)?;
     let configs: Vec<NodeConfig> = float.graph.nodes.iter().map(|n| mapping.of(n)).collect();
     let (float, equalized) = equalize::equalize(float, &configs, &kept).map_err(CalibrateError::from)?;
     let float = &float;
@@ -96,8 +96,7 @@ pub fn convert(
         None => mapping.global.observer,
     };
     let q_max = if mapping.global.reduce_range { 127 } else { 255 };
-    let all = kept.iter().cloned().map(Ok).chain(samples);
-    let calibration = calibrate::calibrate(float, all, &observer, q_max, progress)?;
+    let calibration = calibrate::calibrate(float, samples.iter(), &observer, q_max, progress)?;
     let range = |value: usize| calibration.range(ValueId(value as u32));
     let mut quantized = quantize::quantize(float, mapping, &range)?;
     refine::refine(float, &mut quantized.network, &quantized.products, &kept, &mut |_| {}).map_err(CalibrateError::from)?;

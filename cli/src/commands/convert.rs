@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use quaver_convert::calibrate::burn_exec::FloatRunner;
 use quaver_convert::calibrate::observer::ObserverKind;
-use quaver_convert::calibrate::{CalibrateError, Sample};
+use quaver_convert::calibrate::Sample;
 use quaver_convert::import::ImportOptions;
 use quaver_convert::quantize::qconfig::{QConfigMapping, Rounding, Scheme};
 use quaver_convert::report::{self, Report};
@@ -139,20 +139,11 @@ pub fn run(args: &Args) -> Result<()> {
             args.calibrate_limit,
         )?;
         let keep = if args.report.is_some() { MEASURED } else { 1 };
-        if quaver_convert::brings_parameters(&float) {
-            for sample in samples.iter().take(keep) {
-                kept.push(sample?);
-            }
+        for i in 0..keep.min(samples.len()) {
+            kept.push(samples.get(i)?);
         }
         let bar = ui::progress("calibrate", samples.len());
-        let watched = samples.iter().inspect(|sample: &Result<Sample, CalibrateError>| {
-            if let Ok(sample) = sample
-                && kept.len() < keep
-            {
-                kept.push(sample.clone());
-            }
-        });
-        let converted = quaver_convert::convert(&float, watched, &mapping, &mut |done| bar.set_position(done as u64))?;
+        let converted = quaver_convert::convert(&float, &samples, &mapping, &mut |done| bar.set_position(done as u64))?;
         bar.finish_and_clear();
         converted
     } else {

@@ -8,7 +8,11 @@ use quaver_core::graph::Network;
 
 use super::rows::Rows;
 use super::walk::Walk;
-use super::{Means, Product, replace};
+use super::{Reals, Product, replace};
+
+/// Least share of the error's power that its mean has to be. Where a few positions are far off, as those of a transformer's massive
+/// activations are when a range cuts them off, a shift of all others would do harm.
+const LEAST_SHARE: f64 = 0.03;
 
 /// Sets the bias such that the mean of each channel, before clamp and table, is the float network's. A channel whose bias would not fit is left as it is.
 pub(super) fn correct(
@@ -17,16 +21,16 @@ pub(super) fn correct(
     node: usize,
     product: &Product,
     rows: &Rows,
-    means: &Means,
+    reals: &Reals,
 ) {
     let entry = &network.graph.nodes[node];
     let shape = product.shape;
     let channels = shape.groups * shape.output_channels;
-    let Some(wanted) = means.get(&product.output).filter(|m| m.len() == channels) else { return };
+    let Some(real) = reals.get(&product.output).filter(|r| r.mean.len() == channels) else { return };
     let Some(integers) = network.elements::<i8>(entry.inputs[1]).and_then(|packed| shape.unpack(packed)) else { return };
     let Some(bias) = network.elements::<i32>(entry.inputs[2]) else { return };
     let mut bias = bias.to_vec();
-    let drift = product.residual.map(|id| residual_drift(network, walk, node, means.get(&id)));
+    let drift = product.residual.map(|id| residual_drift(network, walk, node, reals.get(&id).map(|r| &r.mean)));
     let room = i64::from(i32::MAX) - (shape.k_blocks() * 4) as i64 * 255 * 128;
     let group_channels = channels / rows.groups;
     for n in 0..channels {
@@ -40,9 +44,21 @@ pub(super) fn correct(
         let products: f64 = mean.iter().zip(column()).map(|(m, &q)| m * f64::from(q)).sum();
         let sum: i64 = column().map(|&q| i64::from(q)).sum();
         let drift = drift.as_ref().and_then(|d| d.get(n)).copied().unwrap_or(0.0);
-        let own = libm::rint((wanted[n] - drift) / scale - products);
-        let folded = own as i64 - i64::from(product.from.zero_point) * sum;
-        if own.is_finite() && folded.abs() <= room {
+        let zero = i64::from(product.from.zero_point) * sum;
+        let before = (i64::from(bias[at]) + zero) as f64;
+        let error = (before + products) * scale - real.mean[n] + drift;
+        let column: Vec<f32> = column().map(|&q| f32::from(q)).collect();
+        let group = n / group_channels;
+        let errors = rows.checked.chunks_exact(rows.groups * rows.k).zip(real.rows.chunks_exact(channels)).map(|(x, real)| {
+            let sum: f32 = x[group * rows.k..][..rows.k].iter().zip(&column).map(|(x, w)| x * w).sum();
+            (f64::from(sum) + before) * scale - f64::from(real[n])
+        });
+        let (count, power) = errors.fold((0, 0.0), |(count, power), e| (count + 1, power + e * e));
+        if count == 0 || error * error < LEAST_SHARE * (power / f64::from(count)) {
+            continue;
+        }
+        let folded = libm::rint(before - error / scale) as i64 - zero;
+        if folded.abs() <= room {
             bias[at] = folded as i32;
         }
     }

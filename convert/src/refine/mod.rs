@@ -66,8 +66,11 @@ impl Passes {
     }
 }
 
-/// Means of float values by channel.
-type Means = BTreeMap<ValueId, Vec<f64>>;
+/// What the float network gives, by value.
+type Reals = BTreeMap<ValueId, Real>;
+
+/// Rows of results on which errors are looked at one by one.
+const CHECKED: usize = 512;
 
 /// Rows of operands from which weights are rounded, of all samples together.
 const ROWS: usize = 3072;
@@ -86,7 +89,7 @@ pub fn refine(
     if samples.is_empty() || products.iter().all(|p| p.passes.is_none()) {
         return Ok(());
     }
-    let means = if products.iter().any(|p| p.passes.bias_correction) { means(float, products, samples)? } else { BTreeMap::new() };
+    let reals = if products.iter().any(|p| p.passes.bias_correction) { reals(float, products, samples)? } else { Reals::new() };
     let by_node: BTreeMap<&str, &Product> = products.iter().map(|p| (p.node.as_str(), p)).collect();
     let mut walk = Walk::new(quantized, samples)?;
     let mut done = 0;
@@ -94,12 +97,13 @@ pub fn refine(
         let product = by_node.get(quantized.graph.nodes[node].name.as_str()).filter(|_| is_product(&quantized.graph, node));
         if let Some(product) = product {
             if !product.passes.is_none() {
-                let rows = Rows::gather(quantized, &walk, node, product, ROWS);
+                let step = reals.get(&product.output).map_or(usize::MAX, |r| r.step);
+                let rows = Rows::gather(quantized, &walk, node, product, (ROWS, step));
                 if product.passes.rounding == Rounding::Feedback {
                     rounding::round(float, quantized, node, product, &rows);
                 }
                 if product.passes.bias_correction {
-                    bias::correct(quantized, &walk, node, product, &rows, &means);
+                    bias::correct(quantized, &walk, node, product, &rows, &reals);
                 }
             }
             done += 1;
@@ -123,21 +127,41 @@ fn is_product(graph: &Graph, node: usize) -> bool {
     matches!(graph.nodes[node].op, Op::QConv(_) | Op::QConvTranspose(_) | Op::QGemm(_))
 }
 
-/// Means by channel, the last dimension, of the float values that corrections compare with.
-fn means(float: &Network, products: &[Product], samples: &[Sample]) -> Result<Means, RunError> {
+/// What the float network gives.
+#[derive(Debug, Default)]
+struct Real {
+    /// The mean of each channel, the last dimension.
+    mean: Vec<f64>,
+    /// Every `step`th row, of all samples one after the other.
+    rows: Vec<f32>,
+    step: usize,
+    seen: usize,
+}
+
+/// What the float network gives for the values that corrections compare with.
+fn reals(float: &Network, products: &[Product], samples: &[Sample]) -> Result<Reals, RunError> {
     let wanted = products.iter().flat_map(|p| p.residual.into_iter().chain([p.output]));
-    let mut sums: BTreeMap<ValueId, (Vec<f64>, usize)> = wanted.map(|id| (id, (Vec::new(), 0))).collect();
+    let mut reals: Reals = wanted.map(|id| (id, Real::default())).collect();
     let runner = FloatRunner::new(float)?;
     for sample in samples {
         runner.run(sample, &mut |id, data, shape| {
-            let Some((sum, rows)) = sums.get_mut(&id) else { return };
+            let Some(real) = reals.get_mut(&id) else { return };
             let channels = shape.last().copied().unwrap_or(1).max(1);
-            sum.resize(channels, 0.0);
-            for row in data.chunks_exact(channels) {
-                sum.iter_mut().zip(row).for_each(|(s, &x)| *s += f64::from(x));
+            if real.seen == 0 {
+                real.step = (data.len() / channels * samples.len()).div_ceil(CHECKED).max(1);
             }
-            *rows += data.len() / channels;
+            real.mean.resize(channels, 0.0);
+            for row in data.chunks_exact(channels) {
+                real.mean.iter_mut().zip(row).for_each(|(s, &x)| *s += f64::from(x));
+                if real.seen.is_multiple_of(real.step) {
+                    real.rows.extend_from_slice(row);
+                }
+                real.seen += 1;
+            }
         })?;
     }
-    Ok(sums.into_iter().map(|(id, (sum, rows))| (id, sum.into_iter().map(|s| s / rows.max(1) as f64).collect())).collect())
+    for real in reals.values_mut() {
+        real.mean.iter_mut().for_each(|m| *m /= real.seen.max(1) as f64);
+    }
+    Ok(reals)
 }

@@ -18,19 +18,21 @@ pub(super) struct Rows {
     pub(super) k: usize,
     /// Some rows, evenly chosen: `[rows][groups][k]`.
     pub(super) data: Vec<f32>,
+    /// Every so many rows, to be compared with what the float network gives there: `[rows][groups][k]`.
+    pub(super) checked: Vec<f32>,
     /// The mean of all rows: `[groups][k]`.
     pub(super) mean: Vec<f64>,
 }
 
 impl Rows {
-    /// Gathers at most `most` rows of the operand that `node` has in `walk`.
-    pub(super) fn gather(network: &Network, walk: &Walk, node: usize, product: &Product, most: usize) -> Self {
+    /// Gathers at most `most` rows of the operand that `node` has in `walk`, and, to be checked, each `check`th.
+    pub(super) fn gather(network: &Network, walk: &Walk, node: usize, product: &Product, (most, check): (usize, usize)) -> Self {
         let entry = &network.graph.nodes[node];
         let shape = product.shape;
         let groups = if shape.depthwise { shape.output_channels } else { shape.groups };
         let k = shape.taps * shape.input_channels;
         let width = groups * k;
-        let mut rows = Self { groups, k, data: Vec::new(), mean: vec![0.0; width] };
+        let mut rows = Self { groups, k, data: Vec::new(), checked: Vec::new(), mean: vec![0.0; width] };
         let shapes: Vec<Vec<usize>> = (0..walk.samples()).map(|s| walk.shape(s, entry.outputs[0])).collect();
         let count = |s: &[usize]| s[..s.len().saturating_sub(1)].iter().product::<usize>();
         let total: usize = shapes.iter().map(|s| count(s)).sum();
@@ -38,17 +40,13 @@ impl Rows {
         let mut at = 0;
         let zero = i32::from(product.from.zero_point);
         let mut sums = vec![0i64; width];
+        let mut seen = vec![0f32; width];
         for (sample, to) in shapes.iter().enumerate() {
             let Some((from, bytes)) = walk.bytes(sample, entry.inputs[0]) else { continue };
             let channels = from.last().copied().unwrap_or(1);
             let see = Taps { op: &entry.op, from, to };
             for row in 0..count(to) {
-                let keep = at % step == 0;
-                at += 1;
-                let start = rows.data.len();
-                if keep {
-                    rows.data.resize(start + width, 0.0);
-                }
+                seen.fill(0.0);
                 for tap in 0..shape.taps {
                     // Padding is zero.
                     let Some(position) = see.position(row, tap) else { continue };
@@ -58,12 +56,17 @@ impl Rows {
                         for (c, &q) in x.iter().enumerate() {
                             let q = i32::from(q) - zero;
                             sums[first + c] += i64::from(q);
-                            if keep {
-                                rows.data[start + first + c] = q as f32;
-                            }
+                            seen[first + c] = q as f32;
                         }
                     }
                 }
+                if at % step == 0 {
+                    rows.data.extend_from_slice(&seen);
+                }
+                if at % check == 0 {
+                    rows.checked.extend_from_slice(&seen);
+                }
+                at += 1;
             }
         }
         rows.mean.iter_mut().zip(&sums).for_each(|(mean, &sum)| *mean = sum as f64 / total.max(1) as f64);
