@@ -10,6 +10,7 @@
 //! | [`quantize`] | ranges and the qconfig mapping to integers |
 //! | [`equalize`] | scales of channels moved between layers, before calibration |
 //! | [`refine`] | weights and biases made better by what the quantized layers read |
+//! | [`layers`] | how well each layer agrees by itself |
 //! | [`report`] | what was quantized, what was not and why, and what it cost |
 //! | [`pipeline`] | the stages in one call |
 //! | [`agreement`] | SQNR, cosine, top-1 of two tensors |
@@ -17,9 +18,11 @@
 #![forbid(unsafe_code)]
 
 pub mod agreement;
+mod by_node;
 pub mod calibrate;
 pub mod equalize;
 pub mod import;
+pub mod layers;
 pub mod pipeline;
 pub mod quantize;
 pub mod refine;
