@@ -13,6 +13,7 @@
 //! | [`layers`] | how well each layer agrees by itself |
 //! | [`report`] | what was quantized, what was not and why, and what it cost |
 //! | [`pipeline`] | the stages in one call |
+//! | [`search`] | conversions until a target is met |
 //! | [`agreement`] | SQNR, cosine, top-1 of two tensors |
 
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod pipeline;
 pub mod quantize;
 pub mod refine;
 pub mod report;
+pub mod search;
 pub mod simplify;
 
 pub use pipeline::{ConvertError, Converted, brings_parameters, convert, convert_as_given, load, load_bytes};

@@ -1,5 +1,7 @@
 //! `quaver convert`: a float ONNX network becomes a `.qvr` file.
 
+mod target;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -24,6 +26,7 @@ Examples:
   quaver convert net.onnx -o net.qvr --calibrate samples.npz
   quaver convert net.onnx -o net.qvr --calibrate-images photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
   quaver convert net.onnx -o net.qvr --calibrate samples.npz --qconfig mapping.toml --report report.json
+  quaver convert net.onnx -o net.qvr --calibrate samples.npz --target-drop 0.5% --eval labelled.npz
   quaver convert quantized.onnx -o net.qvr
 
 A qconfig mapping (TOML) says what holds globally, by operation type, by regular expression, by name:
@@ -68,6 +71,15 @@ pub struct Args {
     /// Leave scales of channels where they are, instead of moving them between layers
     #[arg(long)]
     no_equalization: bool,
+    /// Find observers, passes and layers to keep in float by trying, until accuracy drops by no more, e.g. 0.5%; needs --eval
+    #[arg(long, value_name = "DROP", requires = "eval", value_parser = target::percent)]
+    target_drop: Option<f64>,
+    /// Labelled data: an array for each input, and `labels`, the class of each sample
+    #[arg(long, value_name = "FILE.npz", requires = "target_drop")]
+    eval: Option<PathBuf>,
+    /// The same without labels: until the outputs' SQNR on the calibration samples is as many decibels
+    #[arg(long, value_name = "DB", conflicts_with = "target_drop")]
+    target_sqnr: Option<f64>,
     /// 7-bit activations, for machines without VNNI instructions
     #[arg(long)]
     reduce_range: bool,
@@ -142,10 +154,17 @@ pub fn run(args: &Args) -> Result<()> {
         for i in 0..keep.min(samples.len()) {
             kept.push(samples.get(i)?);
         }
-        let bar = ui::progress("calibrate", samples.len());
-        let converted = quaver_convert::convert(&float, &samples, &mapping, &mut |done| bar.set_position(done as u64))?;
-        bar.finish_and_clear();
-        converted
+        let goal = target::Goal::new(&float, &samples, args.target_drop.zip(args.eval.as_deref()), args.target_sqnr)?;
+        match goal {
+            Some(goal) if !quaver_convert::brings_parameters(&float) => goal.search(&float, &samples, &mapping)?,
+            Some(_) => bail!("the network keeps its own parameters, so there is nothing to search; leave --target-drop and --target-sqnr out"),
+            None => {
+                let bar = ui::progress("calibrate", samples.len());
+                let converted = quaver_convert::convert(&float, &samples, &mapping, &mut |done| bar.set_position(done as u64))?;
+                bar.finish_and_clear();
+                converted
+            }
+        }
     } else {
         if !quaver_convert::brings_parameters(&float) && mapping.global.scheme == Scheme::Static {
             bail!(

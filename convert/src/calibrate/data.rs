@@ -322,6 +322,19 @@ pub fn read_npz(path: &Path, graph: &Graph) -> Result<Vec<(String, Vec<usize>, A
     Ok(arrays)
 }
 
+/// The elements of one array of an archive.
+///
+/// # Errors
+/// [`DataError`] where it is missing or cannot be read.
+pub fn read_npz_array(path: &Path, name: &str) -> Result<Vec<f32>, DataError> {
+    let io = |source| DataError::Io { path: path.display().to_string(), source };
+    let mut archive = npyz::npz::NpzArchive::open(path).map_err(io)?;
+    let found = archive.array_names().map(str::to_owned).collect::<Vec<_>>().join(", ");
+    let missing = || DataError::Missing { path: path.display().to_string(), input: name.to_owned(), found };
+    let file = archive.by_name(name).map_err(io)?.ok_or_else(missing)?;
+    Ok(read_array(file, name)?.1.into_f32())
+}
+
 /// One image as the input of `graph`, batch 1.
 ///
 /// # Errors
