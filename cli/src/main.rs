@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chart;
 mod commands;
 mod data;
 mod ui;

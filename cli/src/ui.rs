@@ -53,6 +53,17 @@ pub fn progress(what: &str, len: usize) -> ProgressBar {
     bar
 }
 
+/// A bar for trials of unknown number: how many, how long, and which was the last.
+pub fn trials(what: &str) -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{prefix:24} {spinner} {pos} tried, {elapsed}, last: {msg}") {
+        bar.set_style(style);
+    }
+    bar.set_prefix(what.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
 /// A spinner for a step of unknown length.
 pub fn spinner(what: &str) -> ProgressBar {
     let bar = ProgressBar::new_spinner();

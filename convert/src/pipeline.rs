@@ -7,11 +7,14 @@ use quaver_core::format::{self, METADATA_DECISIONS, Metadata};
 use quaver_core::graph::{Network, ValueId};
 use thiserror::Error;
 
-use crate::calibrate::{self, CalibrateError, Sample};
+use crate::calibrate::data::Samples;
+use crate::calibrate::{self, CalibrateError};
+use crate::equalize::{self, Equalized};
 use crate::import::{self, ImportError, ImportOptions};
 pub use crate::quantize::given::{brings_parameters, is_dynamic};
-use crate::quantize::qconfig::{QConfigMapping, Scheme};
+use crate::quantize::qconfig::{NodeConfig, QConfigMapping, Scheme};
 use crate::quantize::{self, Decision, QuantizeError};
+use crate::refine;
 use crate::simplify::{self, SimplifyError};
 
 /// Why a conversion failed.
@@ -52,7 +55,12 @@ pub struct Converted {
     pub decisions: Vec<Decision>,
     /// Samples that calibration saw.
     pub samples: usize,
+    /// Values whose channels were scaled.
+    pub equalized: Vec<Equalized>,
 }
+
+/// Samples that equalization and refinement look at: they need less than ranges do, and cost more.
+const LOOKED_AT: usize = 32;
 
 /// Quantizes a network that brings its own parameters ([`brings_parameters`]), or of which the mapping leaves everything float.
 ///
@@ -60,7 +68,7 @@ pub struct Converted {
 /// [`ConvertError::Quantize`], where calibration would be needed among others.
 pub fn convert_as_given(float: &Network, mapping: &QConfigMapping) -> Result<Converted, ConvertError> {
     let quantized = quantize::quantize(float, mapping, &|_| None)?;
-    Ok(Converted { network: quantized.network, decisions: quantized.decisions, samples: 0 })
+    Ok(Converted { network: quantized.network, decisions: quantized.decisions, samples: 0, equalized: Vec::new() })
 }
 
 /// Calibrates and quantizes a float network. `progress` is called with the number of samples done. Parameters that the
@@ -70,7 +78,7 @@ pub fn convert_as_given(float: &Network, mapping: &QConfigMapping) -> Result<Con
 /// [`ConvertError`] of calibration or quantization.
 pub fn convert(
     float: &Network,
-    samples: impl Iterator<Item = Result<Sample, CalibrateError>>,
+    samples: &Samples,
     mapping: &QConfigMapping,
     progress: &mut dyn FnMut(usize),
 ) -> Result<Converted, ConvertError> {
@@ -78,16 +86,21 @@ pub fn convert(
         return convert_as_given(float, mapping);
     }
     mapping.check(&float.graph).map_err(QuantizeError::from)?;
+    let kept = samples.spread(LOOKED_AT).map_err(CalibrateError::from)?;
+    let configs: Vec<NodeConfig> = float.graph.nodes.iter().map(|n| mapping.of(n)).collect();
+    let (float, equalized) = equalize::equalize(float, &configs, &kept).map_err(CalibrateError::from)?;
+    let float = &float;
     let producers = float.graph.producers();
     let observer = |id: ValueId| match producers[id.index()] {
         Some(node) => mapping.of(&float.graph.nodes[node]).observer,
         None => mapping.global.observer,
     };
     let q_max = if mapping.global.reduce_range { 127 } else { 255 };
-    let calibration = calibrate::calibrate(float, samples, &observer, q_max, progress)?;
+    let calibration = calibrate::calibrate(float, samples.iter(), &observer, q_max, progress)?;
     let range = |value: usize| calibration.range(ValueId(value as u32));
-    let quantized = quantize::quantize(float, mapping, &range)?;
-    Ok(Converted { network: quantized.network, decisions: quantized.decisions, samples: calibration.samples })
+    let mut quantized = quantize::quantize(float, mapping, &range)?;
+    refine::refine(float, &mut quantized.network, &quantized.products, &kept, &mut |_| {}).map_err(CalibrateError::from)?;
+    Ok(Converted { network: quantized.network, decisions: quantized.decisions, samples: calibration.samples, equalized })
 }
 
 impl Converted {

@@ -68,7 +68,7 @@ fn write(folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
 fn classifier(folder: &Path, name: &str, options: &ImageOptions, sizes: &[(u32, u32)]) -> Result<Value, Box<dyn std::error::Error>> {
     let float = demo();
     let samples = Samples::random(2, &float.graph);
-    let converted = quaver_convert::convert(&float, samples.iter(), &QConfigMapping::default(), &mut |_| {})?;
+    let converted = quaver_convert::convert(&float, &samples, &QConfigMapping::default(), &mut |_| {})?;
     let mut metadata = Metadata::new();
     metadata.insert(METADATA_PREPROCESSING.to_owned(), serde_json::to_string(options)?);
     let file = converted.to_qvr(&metadata)?;

@@ -70,7 +70,7 @@ fn open(path: &Path) -> Result<Network, ConvertError> {
 /// A network's file, calibrated with random samples.
 pub fn quantize(float: &Network, mapping: &QConfigMapping) -> Vec<u8> {
     let samples = Samples::random(2, &float.graph);
-    let converted = quaver_convert::convert(float, samples.iter(), mapping, &mut |_| {}).expect("it converts");
+    let converted = quaver_convert::convert(float, &samples, mapping, &mut |_| {}).expect("it converts");
     converted.to_qvr(&Metadata::new()).expect("it can be written")
 }
 

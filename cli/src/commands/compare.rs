@@ -8,19 +8,21 @@ use quaver::{Model, Session, SessionOptions};
 use quaver_convert::agreement::{Agreement, Figures, top1};
 use quaver_convert::calibrate::burn_exec::FloatRunner;
 use quaver_convert::import::ImportOptions;
+use quaver_convert::layers;
 use serde::Serialize;
 
-use crate::{data, ui};
+use crate::{chart, data, ui};
 
 /// Measure how well a .qvr file agrees with its float network
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   quaver compare net.onnx net.qvr --data samples.npz
-  quaver compare net.onnx net.qvr --images photos/ --layers
+  quaver compare net.onnx net.qvr --images photos/ --layers --chart sqnr.svg
 
-SQNR is the signal to quantization noise ratio: above 20 dB a classifier hardly changes its mind; a layer far below its
-neighbours is where to look (a qconfig entry can keep it in float).")]
+SQNR is the signal to quantization noise ratio: above 20 dB a classifier hardly changes its mind. A layer's SQNR alone is what it
+has where its operands are those of the float network, rounded: the layer with the least is where the error comes from (a qconfig
+entry can keep it in float). Values whose channels were scaled by equalization have no counterpart, and are left out.")]
 pub struct Args {
     /// The float network
     float: PathBuf,
@@ -33,9 +35,12 @@ pub struct Args {
     /// Use at most this many samples
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
-    /// Also compare every layer
+    /// Also compare every layer, in the whole and alone, the worst first
     #[arg(long)]
     layers: bool,
+    /// Draw the SQNR along the network
+    #[arg(long, value_name = "FILE.svg")]
+    chart: Option<PathBuf>,
     /// Shape of an input whose extents the network leaves open (may be repeated); the .qvr file's where not given
     #[arg(long, value_name = "NAME=DIMS")]
     input_shape: Vec<String>,
@@ -80,7 +85,13 @@ struct LayerRow {
     op: &'static str,
     #[serde(flatten)]
     figures: Figures,
+    /// SQNR where operands are the float network's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alone_db: Option<f64>,
 }
+
+/// Samples on which layers are looked at alone, which takes much longer.
+const ALONE: usize = 4;
 
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
@@ -113,14 +124,20 @@ pub fn run(args: &Args) -> Result<()> {
         .collect();
     let mut agreements: BTreeMap<String, Agreement> = BTreeMap::new();
     let mut same: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    if let Some(path) = &args.chart {
+        data::check_writable(path)?;
+    }
+    let by_layer = args.layers || args.chart.is_some();
+    let mut alone: BTreeMap<String, Agreement> = BTreeMap::new();
     let bar = ui::progress("compare", samples.len());
-    for sample in &samples {
-        let values = data::native_values(&model, &mut session, sample, args.layers)?;
+    for (i, sample) in samples.iter().enumerate() {
+        if by_layer && i < ALONE {
+            layers::alone(&float, &runner, (model.graph(), model.constants()), sample, &mut alone)?;
+        }
+        let values = data::native_values(&model, &mut session, sample, by_layer)?;
         let results = runner.run(sample, &mut |id, data, _| {
             let name = &float.graph.value(id).name;
-            if args.layers
-                && let Some(other) = values.get(name)
-            {
+            if by_layer && let Some(other) = values.get(name) {
                 agreements.entry(name.clone()).or_default().add(data, other);
             }
         })?;
@@ -128,7 +145,7 @@ pub fn run(args: &Args) -> Result<()> {
             let Some(other) = values.get(name) else {
                 bail!("'{}' has no output '{name}'; was it converted from '{}'?", args.quantized.display(), args.float.display())
             };
-            if !args.layers {
+            if !by_layer {
                 agreements.entry(name.clone()).or_default().add(&result.data, other);
             }
             let (s, n) = top1(&result.data, other, *columns);
@@ -143,11 +160,22 @@ pub fn run(args: &Args) -> Result<()> {
         let (s, n) = same.get(name)?;
         Some(OutputRow { name: name.clone(), top1_agreement: *s as f64 / (*n).max(1) as f64, figures: agreements.get(name)?.figures() })
     });
-    let layers = float.graph.nodes.iter().filter(|_| args.layers).filter_map(|node| {
-        let figures = agreements.get(&float.graph.value(node.outputs[0]).name)?.figures();
-        Some(LayerRow { node: node.name.clone(), op: node.op.name(), figures })
+    let layers = float.graph.nodes.iter().filter(|_| by_layer).filter_map(|node| {
+        let name = &float.graph.value(node.outputs[0]).name;
+        let figures = agreements.get(name).filter(|_| !name.is_empty())?.figures();
+        let alone_db = alone.get(name).map(|a| a.figures().sqnr_db);
+        Some(LayerRow { node: node.name.clone(), op: node.op.name(), figures, alone_db })
     });
-    let comparison = Comparison { samples: samples.len(), outputs: rows.collect(), layers: layers.collect() };
+    let mut comparison = Comparison { samples: samples.len(), outputs: rows.collect(), layers: layers.collect() };
+    if let Some(path) = &args.chart {
+        let points: Vec<chart::Point<'_>> =
+            comparison.layers.iter().map(|l| chart::Point { name: &l.node, db: l.figures.sqnr_db, alone_db: l.alone_db }).collect();
+        ui::write_file(path, chart::sqnr(&float.graph.name, &points)?.as_bytes())?;
+    }
+    if !args.layers {
+        comparison.layers.clear();
+    }
+    comparison.layers.sort_by(|a, b| a.alone_db.unwrap_or(f64::MAX).total_cmp(&b.alone_db.unwrap_or(f64::MAX)));
     if args.json {
         println!("{}", serde_json::to_string_pretty(&comparison)?);
     } else {
@@ -159,9 +187,10 @@ pub fn run(args: &Args) -> Result<()> {
 fn print(c: &Comparison) {
     let figures = |f: &Figures| [format!("{:.2}", f.sqnr_db), format!("{:.6}", f.cosine), format!("{:.4}", f.largest_difference)];
     if !c.layers.is_empty() {
-        let mut table = ui::table(&["layer", "operation", "SQNR dB", "cosine", "largest difference"]);
+        let mut table = ui::table(&["layer", "operation", "SQNR dB alone", "SQNR dB", "cosine", "largest difference"]);
         for row in &c.layers {
-            table.add_row([row.node.clone(), row.op.to_owned()].into_iter().chain(figures(&row.figures)));
+            let alone = row.alone_db.map_or("".to_owned(), |db| format!("{db:.2}"));
+            table.add_row([row.node.clone(), row.op.to_owned(), alone].into_iter().chain(figures(&row.figures)));
         }
         println!("{table}");
     }

@@ -1,13 +1,15 @@
 //! `quaver convert`: a float ONNX network becomes a `.qvr` file.
 
+mod target;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
+use quaver_convert::calibrate::Sample;
 use quaver_convert::calibrate::burn_exec::FloatRunner;
 use quaver_convert::calibrate::observer::ObserverKind;
-use quaver_convert::calibrate::{CalibrateError, Sample};
 use quaver_convert::import::ImportOptions;
-use quaver_convert::quantize::qconfig::{ActivationScheme, QConfigMapping, Scheme};
+use quaver_convert::quantize::qconfig::{ActivationScheme, QConfigMapping, Rounding, Scheme};
 use quaver_convert::report::{self, Report};
 use quaver_core::format::Metadata;
 
@@ -25,6 +27,7 @@ Examples:
   quaver convert net.onnx -o net.qvr --calibrate samples.npz
   quaver convert net.onnx -o net.qvr --calibrate-images photos/ --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
   quaver convert net.onnx -o net.qvr --calibrate samples.npz --qconfig mapping.toml --report report.json
+  quaver convert net.onnx -o net.qvr --calibrate samples.npz --target-drop 0.5% --eval labelled.npz
   quaver convert quantized.onnx -o net.qvr
   quaver convert transformer.onnx -o net.qvr --scheme dynamic
 
@@ -33,6 +36,9 @@ A qconfig mapping (TOML) says what holds globally, by operation type, by regular
   scheme = \"static\"            # dynamic, weight_only, float
   observer = \"histogram\"       # minmax, moving_average, histogram, percentile, entropy
   weights = \"per_channel\"      # per_tensor
+  rounding = \"feedback\"        # nearest
+  bias_correction = true
+  equalization = true
   [types.Add]
   scheme = \"float\"             # static
   [[regex]]
@@ -62,6 +68,24 @@ pub struct Args {
     /// How arithmetic is done, where the mapping doesn't say: static, dynamic, weight_only, float
     #[arg(long, value_name = "NAME")]
     scheme: Option<Scheme>,
+    /// How weights are rounded, where the mapping doesn't say: feedback (errors cancel on the calibration samples), nearest
+    #[arg(long, value_name = "NAME")]
+    rounding: Option<Rounding>,
+    /// Leave biases as they are, instead of letting them take up mean errors
+    #[arg(long)]
+    no_bias_correction: bool,
+    /// Leave scales of channels where they are, instead of moving them between layers
+    #[arg(long)]
+    no_equalization: bool,
+    /// Find observers, passes and layers to keep in float by trying, until accuracy drops by no more, e.g. 0.5%; needs --eval
+    #[arg(long, value_name = "DROP", requires = "eval", value_parser = target::percent)]
+    target_drop: Option<f64>,
+    /// Labelled data: an array for each input, and `labels`, the class of each sample
+    #[arg(long, value_name = "FILE.npz", requires = "target_drop")]
+    eval: Option<PathBuf>,
+    /// The same without labels: until the outputs' SQNR on the calibration samples is as many decibels
+    #[arg(long, value_name = "DB", conflicts_with = "target_drop")]
+    target_sqnr: Option<f64>,
     /// 7-bit activations, for machines without VNNI instructions
     #[arg(long)]
     reduce_range: bool,
@@ -111,6 +135,11 @@ pub fn run(args: &Args) -> Result<()> {
     if let Some(scheme) = args.scheme {
         mapping.global.scheme = scheme;
     }
+    if let Some(rounding) = args.rounding {
+        mapping.global.rounding = rounding;
+    }
+    mapping.global.bias_correction &= !args.no_bias_correction;
+    mapping.global.equalization &= !args.no_equalization;
     mapping.global.reduce_range |= args.reduce_range;
     data::check_writable(&args.output)?;
 
@@ -137,22 +166,22 @@ pub fn run(args: &Args) -> Result<()> {
             args.calibrate_limit,
         )?;
         let keep = if args.report.is_some() { MEASURED } else { 1 };
-        if quaver_convert::brings_parameters(&float) {
-            for sample in samples.iter().take(keep) {
-                kept.push(sample?);
+        for i in 0..keep.min(samples.len()) {
+            kept.push(samples.get(i)?);
+        }
+        let goal = target::Goal::new(&float, &samples, args.target_drop.zip(args.eval.as_deref()), args.target_sqnr)?;
+        match goal {
+            Some(goal) if !quaver_convert::brings_parameters(&float) => goal.search(&float, &samples, &mapping)?,
+            Some(_) => {
+                bail!("the network keeps its own parameters, so there is nothing to search; leave --target-drop and --target-sqnr out")
+            }
+            None => {
+                let bar = ui::progress("calibrate", samples.len());
+                let converted = quaver_convert::convert(&float, &samples, &mapping, &mut |done| bar.set_position(done as u64))?;
+                bar.finish_and_clear();
+                converted
             }
         }
-        let bar = ui::progress("calibrate", samples.len());
-        let watched = samples.iter().inspect(|sample: &Result<Sample, CalibrateError>| {
-            if let Ok(sample) = sample
-                && kept.len() < keep
-            {
-                kept.push(sample.clone());
-            }
-        });
-        let converted = quaver_convert::convert(&float, watched, &mapping, &mut |done| bar.set_position(done as u64))?;
-        bar.finish_and_clear();
-        converted
     } else {
         if !quaver_convert::brings_parameters(&float) && mapping.global.scheme == Scheme::Static {
             bail!(

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use quaver::{Model, Session, SessionOptions, Tensor};
 use quaver_convert::agreement::arg_max;
 use quaver_convert::calibrate::burn_exec::FloatRunner;
+use quaver_convert::calibrate::data::Samples;
 use quaver_convert::calibrate::{HostTensor, Sample};
 use quaver_convert::import::ImportOptions;
 use quaver_convert::quantize::qconfig::QConfigMapping;
@@ -46,9 +47,8 @@ pub fn run(args: &Args) -> Result<()> {
     let float = quaver_convert::load_bytes(NETWORK, &ImportOptions::default())?;
     let bar = ui::progress("calibrate", calibration.len());
     let samples: Vec<Sample> = (0..calibration.len()).map(|i| vec![host(&calibration, i..i + 1)]).collect();
-    let converted = quaver_convert::convert(&float, samples.into_iter().map(Ok), &QConfigMapping::default(), &mut |done| {
-        bar.set_position(done as u64)
-    })?;
+    let converted =
+        quaver_convert::convert(&float, &Samples::given(samples), &QConfigMapping::default(), &mut |done| bar.set_position(done as u64))?;
     bar.finish_and_clear();
     let bytes = converted.to_qvr(&Metadata::new())?;
     let model = Model::from_bytes(&bytes)?;

@@ -182,6 +182,7 @@ enum Source {
     Arrays(Vec<HostTensor>),
     Images { files: Vec<PathBuf>, layout: ImageLayout, options: ImageOptions },
     Random { inputs: Vec<(Vec<usize>, DType)> },
+    Given(Vec<Sample>),
 }
 
 impl Samples {
@@ -240,6 +241,20 @@ impl Samples {
         Self { len: count, source: Source::Random { inputs: graph.inputs.iter().map(of).collect() } }
     }
 
+    /// Samples that are in memory already.
+    pub fn given(samples: Vec<Sample>) -> Self {
+        Self { len: samples.len(), source: Source::Given(samples) }
+    }
+
+    /// At most `count` of them, evenly spread, in memory.
+    ///
+    /// # Errors
+    /// [`DataError`] where an image can't be read.
+    pub fn spread(&self, count: usize) -> Result<Vec<Sample>, DataError> {
+        let count = count.min(self.len);
+        (0..count).map(|i| self.get(i * self.len / count)).collect()
+    }
+
     /// At most the first `count`.
     pub fn limit(mut self, count: usize) -> Self {
         self.len = self.len.min(count);
@@ -264,6 +279,7 @@ impl Samples {
         match &self.source {
             Source::Arrays(tensors) => Ok(tensors.iter().map(|t| row(t, i)).collect()),
             Source::Images { files, layout, options } => Ok(vec![image_tensor(&files[i], *layout, options)?]),
+            Source::Given(samples) => Ok(samples[i].clone()),
             Source::Random { inputs } => {
                 let mut rng = Normal(0x5EED ^ ((i as u64 + 1) << 20));
                 let tensor = |(shape, dtype): &(Vec<usize>, DType)| {
@@ -304,6 +320,19 @@ pub fn read_npz(path: &Path, graph: &Graph) -> Result<Vec<(String, Vec<usize>, A
         arrays.push((name.clone(), shape, array));
     }
     Ok(arrays)
+}
+
+/// The elements of one array of an archive.
+///
+/// # Errors
+/// [`DataError`] where it is missing or cannot be read.
+pub fn read_npz_array(path: &Path, name: &str) -> Result<Vec<f32>, DataError> {
+    let io = |source| DataError::Io { path: path.display().to_string(), source };
+    let mut archive = npyz::npz::NpzArchive::open(path).map_err(io)?;
+    let found = archive.array_names().map(str::to_owned).collect::<Vec<_>>().join(", ");
+    let missing = || DataError::Missing { path: path.display().to_string(), input: name.to_owned(), found };
+    let file = archive.by_name(name).map_err(io)?.ok_or_else(missing)?;
+    Ok(read_array(file, name)?.1.into_f32())
 }
 
 /// One image as the input of `graph`, batch 1.

@@ -1,8 +1,9 @@
 //! Calibration: the float graph runs on samples, observers watch its edges and choose a range for each.
 //!
-//! * [`burn_exec`] the float run · [`observer`] the observers · [`data`] where samples come from
+//! * [`burn_exec`] the float run · [`channels`] extents of channels · [`observer`] the observers · [`data`] where samples come from
 
 pub mod burn_exec;
+pub mod channels;
 pub mod data;
 pub mod observer;
 

@@ -38,7 +38,7 @@ impl Classes {
             classes.range[input.index()] = range(input.index());
         }
         for (i, node) in graph.nodes.iter().enumerate() {
-            let Some(group) = groups.groups[i] else { continue };
+            let Some(group) = &groups.groups[i] else { continue };
             let output = group.output.index();
             let moves = regions.quantized[i] && regions.kinds[i] == Kind::Move;
             match &node.op {

@@ -5,18 +5,19 @@ use std::collections::HashMap;
 
 use quaver_core::arith::{exp, table};
 use quaver_core::format::weights::PackedShape;
-use quaver_core::graph::op::{BinaryFn, Epilogue, QConv, QConvTranspose, QGemm, Residual, UnaryFn, Window};
+use quaver_core::graph::op::{BinaryFn, Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
 use quaver_core::graph::{Graph, Network, Node, Op, ValueId};
 use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
 
 use super::QuantizeError;
 use super::affine::Classes;
-use super::fusion::{Group, Groups};
+use super::fusion::{Group, Groups, Step, apply_all};
 use super::given::Given;
 use super::qconfig::{ActivationScheme, NodeConfig, Scheme};
 use super::regions::{Kind, Regions};
 use super::weights::{self, QuantizedWeights};
+use crate::refine::{Passes, Product};
 
 /// Everything that was decided about a float network.
 pub(super) struct Plan<'a> {
@@ -45,13 +46,15 @@ pub(super) struct Emitter<'a> {
     forms: Vec<Forms>,
     /// The parameters that a run chooses for a value, and the value as u8 under them: of rows, and of the whole.
     pub(super) chosen: HashMap<(ValueId, ActivationScheme), [ValueId; 2]>,
+    products: Vec<Product>,
 }
 
-/// Emits the quantized network.
-pub(super) fn emit(plan: &Plan<'_>) -> Result<Network, QuantizeError> {
+/// Emits the quantized network, and what its products came from.
+pub(super) fn emit(plan: &Plan<'_>) -> Result<(Network, Vec<Product>), QuantizeError> {
     let graph = &plan.network.graph;
-    let mut emitter =
-        Emitter { plan, out: Network::new(graph.name.clone()), forms: vec![Forms::default(); graph.values.len()], chosen: HashMap::new() };
+    let forms = vec![Forms::default(); graph.values.len()];
+    let out = Network::new(graph.name.clone());
+    let mut emitter = Emitter { plan, out, forms, chosen: HashMap::new(), products: Vec::new() };
     for &id in &graph.inputs {
         let value = graph.value(id);
         let integer = emitter.is_integer(id);
@@ -65,7 +68,7 @@ pub(super) fn emit(plan: &Plan<'_>) -> Result<Network, QuantizeError> {
         }
     }
     for (i, node) in graph.nodes.iter().enumerate() {
-        let Some(group) = plan.groups.groups[i] else { continue };
+        let Some(group) = &plan.groups.groups[i] else { continue };
         if plan.regions.quantized[i] {
             emitter.quantized(i, node, group)?;
         } else {
@@ -78,7 +81,7 @@ pub(super) fn emit(plan: &Plan<'_>) -> Result<Network, QuantizeError> {
         emitter.out.output(new);
     }
     emitter.out.compact();
-    Ok(emitter.out)
+    Ok((emitter.out, emitter.products))
 }
 
 impl<'a> Emitter<'a> {
@@ -182,7 +185,7 @@ impl<'a> Emitter<'a> {
         self.round(output)
     }
 
-    fn quantized(&mut self, i: usize, node: &Node, group: Group) -> Result<(), QuantizeError> {
+    fn quantized(&mut self, i: usize, node: &Node, group: &Group) -> Result<(), QuantizeError> {
         match self.plan.regions.kinds[i] {
             Kind::Heavy => self.heavy(i, node, group),
             Kind::Product => self.product(node, group),
@@ -192,11 +195,8 @@ impl<'a> Emitter<'a> {
                 _ => self.move_bytes(node, group),
             },
             Kind::Light | Kind::Never(_) => match &node.op {
-                Op::Unary { function } => {
-                    let function = *function;
-                    self.table(node, group, node.inputs[0], &|x| table::unary_f64(function, x))
-                }
                 Op::Softmax { .. } => self.softmax(node, group),
+                _ if group.table.is_some() => self.table(node, group),
                 Op::Binary { function } => self.binary(node, group, *function),
                 _ => self.keep(node, group, true),
             },
@@ -217,7 +217,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// A product of two activations, of which one may be constant.
-    fn product(&mut self, node: &Node, group: Group) -> Result<(), QuantizeError> {
+    fn product(&mut self, node: &Node, group: &Group) -> Result<(), QuantizeError> {
         let mut inputs = Vec::with_capacity(2);
         for (side, &id) in node.inputs.iter().enumerate() {
             inputs.push(match self.plan.network.elements::<f32>(id) {
@@ -233,14 +233,14 @@ impl<'a> Emitter<'a> {
     }
 
     /// The operation as it is, on u8; its output u8 or (means) f32.
-    fn keep(&mut self, node: &Node, group: Group, to_u8: bool) -> Result<(), QuantizeError> {
+    fn keep(&mut self, node: &Node, group: &Group, to_u8: bool) -> Result<(), QuantizeError> {
         let x = self.integer(node.inputs[0])?;
         let affine = if to_u8 { Some(self.affine(group.output)?) } else { None };
         self.finish(node.op.clone(), &[x], node, group.output, affine)
     }
 
     /// Bytes as they are. Only the model itself can ask for other parameters behind than before; they are changed first.
-    fn move_bytes(&mut self, node: &Node, group: Group) -> Result<(), QuantizeError> {
+    fn move_bytes(&mut self, node: &Node, group: &Group) -> Result<(), QuantizeError> {
         let (own, affine) = (self.affine(node.inputs[0])?, self.affine(group.output)?);
         let mut x = self.integer(node.inputs[0])?;
         if own != affine {
@@ -249,7 +249,7 @@ impl<'a> Emitter<'a> {
         self.finish(node.op.clone(), &[x], node, group.output, Some(affine))
     }
 
-    fn concat(&mut self, node: &Node, group: Group) -> Result<(), QuantizeError> {
+    fn concat(&mut self, node: &Node, group: &Group) -> Result<(), QuantizeError> {
         let affine = self.affine(group.output)?;
         let mut inputs = Vec::with_capacity(node.inputs.len());
         for &id in &node.inputs {
@@ -269,36 +269,29 @@ impl<'a> Emitter<'a> {
         Ok(self.out.push_typed(Op::Table, &[x, table], &format!("{name}/requantize"), "", DType::U8, Some(to))?)
     }
 
-    fn table(&mut self, node: &Node, group: Group, x: ValueId, f: &dyn Fn(f64) -> f64) -> Result<(), QuantizeError> {
-        let (from, to) = (self.affine(x)?, self.affine(group.output)?);
-        let (lo, hi) = group.clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
-        let clamped = |x: f64| f(x).max(f64::from(lo)).min(f64::from(hi));
-        let bytes = table::build(clamped, from, to);
-        let x = self.integer(x)?;
+    /// A function of one value, with all that follows it.
+    fn table(&mut self, node: &Node, group: &Group) -> Result<(), QuantizeError> {
+        let Some((steps, x)) = &group.table else { return Ok(()) };
+        let (from, to) = (self.affine(*x)?, self.affine(group.output)?);
+        let bytes = table::build(|x| apply_all(steps, x), from, to);
+        let x = self.integer(*x)?;
         let table = self.out.constant(format!("{}.table", node.name), &[256], &bytes);
         self.finish(Op::Table, &[x, table], node, group.output, Some(to))
     }
 
-    fn softmax(&mut self, node: &Node, group: Group) -> Result<(), QuantizeError> {
+    fn softmax(&mut self, node: &Node, group: &Group) -> Result<(), QuantizeError> {
         let (from, to) = (self.affine(node.inputs[0])?, self.affine(group.output)?);
         let x = self.integer(node.inputs[0])?;
         let exponentials = self.out.constant(format!("{}.exponentials", node.name), &[256], &exp::build(from.scale));
         self.finish(node.op.clone(), &[x, exponentials], node, group.output, Some(to))
     }
 
-    fn binary(&mut self, node: &Node, group: Group, function: BinaryFn) -> Result<(), QuantizeError> {
+    fn binary(&mut self, node: &Node, group: &Group, function: BinaryFn) -> Result<(), QuantizeError> {
         let graph = self.graph();
         let constant = node.inputs.iter().position(|&id| graph.value(id).constant.is_some());
         if let Some(side) = constant {
             let data = self.plan.network.elements::<f32>(node.inputs[side]).unwrap_or_default();
             let x = node.inputs[1 - side];
-            if let [c] = *data
-                && graph.value(node.inputs[side]).shape.len() <= graph.value(x).shape.len()
-            {
-                let c = f64::from(c);
-                let f = move |x: f64| if side == 0 { apply(function, c, x) } else { apply(function, x, c) };
-                return self.table(node, group, x, &f);
-            }
             if let Some((scale, shift)) = self.per_channel(node, function, side, data) {
                 return self.depthwise(node, group, x, &scale, &shift);
             }
@@ -341,7 +334,7 @@ impl<'a> Emitter<'a> {
 
     /// A per-channel scale and shift as a depthwise 1×1 convolution: one scale a channel makes it exact to the last bit
     /// of the output's rounding, which a u8 constant would not be.
-    fn depthwise(&mut self, node: &Node, group: Group, x: ValueId, scale: &[f32], shift: &[f32]) -> Result<(), QuantizeError> {
+    fn depthwise(&mut self, node: &Node, group: &Group, x: ValueId, scale: &[f32], shift: &[f32]) -> Result<(), QuantizeError> {
         let channels = scale.len();
         let from = self.affine(x)?;
         let to = self.affine(group.output)?;
@@ -361,7 +354,7 @@ impl<'a> Emitter<'a> {
         QuantizeError::TooLong { node: node.name.clone(), k }
     }
 
-    fn heavy(&mut self, i: usize, node: &Node, group: Group) -> Result<(), QuantizeError> {
+    fn heavy(&mut self, i: usize, node: &Node, group: &Group) -> Result<(), QuantizeError> {
         let graph = self.graph();
         let network = self.plan.network;
         let x = node.inputs[0];
@@ -387,12 +380,12 @@ impl<'a> Emitter<'a> {
 
         let output_affine = if self.plan.regions.is_u8[node.outputs[0].index()] { Some(self.affine(group.output)?) } else { None };
         // What the accumulator is requantized to: the output, or what the fused table is applied to.
-        let target = match (group.table, output_affine) {
-            (Some((_, before)), Some(_)) if self.plan.given.is_some() => Some(self.affine(before)?),
-            (Some((function, before)), Some(after)) => {
+        let target = match (&group.table, output_affine) {
+            (Some((_, before)), Some(_)) if self.plan.given.is_some() => Some(self.affine(*before)?),
+            (Some((steps, before)), Some(after)) => {
                 let (min, max) =
-                    (self.plan.range)(before.index()).ok_or_else(|| QuantizeError::NoRange { value: self.name(before).to_owned() })?;
-                let (min, max) = trim(function, min, max, after.scale);
+                    (self.plan.range)(before.index()).ok_or_else(|| QuantizeError::NoRange { value: self.name(*before).to_owned() })?;
+                let (min, max) = trim(steps, min, max, after.scale);
                 Some(Affine::from_range(min, max, self.plan.q_max))
             }
             (_, affine) => affine,
@@ -425,10 +418,21 @@ impl<'a> Emitter<'a> {
         let mut inputs = vec![self.integer(x)?];
         inputs.extend(self.weight_constants(node, &shape, &w, target.map_or(1.0, |t| f64::from(t.scale))));
         inputs.extend(residual.map(|(r, _)| r));
-        if let (Some((function, _)), Some(before), Some(after)) = (group.table, target, output_affine) {
-            let bytes = table::build_unary(function, before, after);
+        if let (Some((steps, _)), Some(before), Some(after)) = (&group.table, target, output_affine) {
+            let bytes = table::build(|x| apply_all(steps, x), before, after);
             inputs.push(self.out.constant(format!("{}.table", node.name), &[256], &bytes));
         }
+        let config = &self.plan.configs[i];
+        self.products.push(Product {
+            node: node.name.clone(),
+            shape,
+            weights: node.inputs[1],
+            output: node.outputs[0],
+            residual: group.residual,
+            from,
+            scales: w.scales.iter().map(|s| s / f64::from(from.scale)).collect(),
+            passes: Passes { rounding: config.rounding, bias_correction: config.bias_correction },
+        });
         self.finish(op, &inputs, node, group.output, output_affine)
     }
 
@@ -457,45 +461,35 @@ impl<'a> Emitter<'a> {
 }
 
 /// Lower and upper clamp of a group in the integers of `target`.
-fn limits(group: Group, target: Affine) -> (u8, u8) {
+fn limits(group: &Group, target: Affine) -> (u8, u8) {
     let (lo, hi) = group.clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
     (target.quantize(lo), target.quantize(hi))
 }
 
-/// Cuts off the ends of a range on which `function` stays within a quarter of a step of its value at the end: those inputs
+/// Cuts off the ends of a range on which what follows stays within a quarter of a step of its value at the end: those inputs
 /// clamp to the same output, and the integers are spent on inputs that matter (hard-swish below −3, sigmoid beyond ±6).
-fn trim(function: UnaryFn, min: f32, max: f32, step: f32) -> (f32, f32) {
+fn trim(steps: &[Step], min: f32, max: f32, step: f32) -> (f32, f32) {
     const POINTS: usize = 1024;
     let (lo, hi) = (f64::from(min), f64::from(max));
     let at = |i: usize| lo + (hi - lo) * i as f64 / POINTS as f64;
-    let flat = |a: f64, b: f64| (table::unary_f64(function, a) - table::unary_f64(function, b)).abs() <= f64::from(step) / 4.0;
+    let flat = |a: f64, b: f64| (apply_all(steps, a) - apply_all(steps, b)).abs() <= f64::from(step) / 4.0;
     let first = (0..POINTS).take_while(|&i| flat(lo, at(i + 1))).count();
     let last = (first..POINTS).rev().take_while(|&i| flat(hi, at(i))).count();
     (at(first) as f32, at(POINTS - last) as f32)
 }
 
-fn apply(function: BinaryFn, a: f64, b: f64) -> f64 {
-    match function {
-        BinaryFn::Add => a + b,
-        BinaryFn::Sub => a - b,
-        BinaryFn::Mul => a * b,
-        BinaryFn::Div => a / b,
-        BinaryFn::Min => a.min(b),
-        BinaryFn::Max => a.max(b),
-        BinaryFn::Pow => libm::pow(a, b),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use quaver_core::graph::op::UnaryFn;
+
     use super::*;
 
     #[test]
     fn flat_ends_are_cut_off() {
-        let (lo, hi) = trim(UnaryFn::HardSwish, -20.0, 5.0, 0.02);
+        let (lo, hi) = trim(&[Step::Unary(UnaryFn::HardSwish)], -20.0, 5.0, 0.02);
         assert!((-3.1..-2.9).contains(&lo) && hi == 5.0, "{lo} {hi}");
-        let (lo, hi) = trim(UnaryFn::Sigmoid, -30.0, 30.0, 1.0 / 255.0);
+        let (lo, hi) = trim(&[Step::Unary(UnaryFn::Sigmoid)], -30.0, 30.0, 1.0 / 255.0);
         assert!((-7.5..-6.0).contains(&lo) && (6.0..7.5).contains(&hi), "{lo} {hi}");
-        assert_eq!(trim(UnaryFn::Tanh, -0.5, 0.25, 0.001), (-0.5, 0.25));
+        assert_eq!(trim(&[Step::Unary(UnaryFn::Tanh)], -0.5, 0.25, 0.001), (-0.5, 0.25));
     }
 }

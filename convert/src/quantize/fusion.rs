@@ -1,20 +1,81 @@
-//! Which nodes go into the epilogue of a heavy node: a residual addition, an activation.
+//! Which nodes go into the epilogue of a heavy node, or into one table: a residual addition, an activation, arithmetic with numbers.
 
+use quaver_core::arith::table::unary_f64;
 use quaver_core::graph::op::{BinaryFn, UnaryFn};
-use quaver_core::graph::{Graph, Op, ValueId};
+use quaver_core::graph::{Graph, Network, Op, ValueId};
 
 use super::given::Given;
 use super::regions::{Kind, Regions};
 
-/// A node together with what was fused behind it.
+/// A function of one value, as part of a table.
 #[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Step {
+    /// One of the functions of the graph.
+    Unary(UnaryFn),
+    /// A number `c` and the value x: f(c, x) where `first`, else f(x, c).
+    Number {
+        /// f.
+        function: BinaryFn,
+        /// c.
+        number: f32,
+        /// Whether the number is the first operand.
+        first: bool,
+    },
+}
+
+impl Step {
+    /// What `node` does to its activation, if it has one only; the number of a `Binary` is a constant of one element.
+    pub fn of(network: &Network, node: usize) -> Option<(Self, ValueId)> {
+        let graph = &network.graph;
+        let node = &graph.nodes[node];
+        match (&node.op, &node.inputs[..]) {
+            (Op::Unary { function }, &[x]) => Some((Self::Unary(*function), x)),
+            (Op::Binary { function }, &[a, b]) => [(a, b, true), (b, a, false)].into_iter().find_map(|(constant, x, first)| {
+                let [number] = *network.elements::<f32>(constant)? else { return None };
+                let same_rank = graph.value(constant).shape.len() <= graph.value(x).shape.len();
+                let alone = same_rank && graph.value(x).constant.is_none();
+                alone.then_some((Self::Number { function: *function, number, first }, x))
+            }),
+            _ => None,
+        }
+    }
+
+    /// f(x).
+    pub fn apply(&self, x: f64) -> f64 {
+        match *self {
+            Self::Unary(function) => unary_f64(function, x),
+            Self::Number { function, number, first: true } => binary(function, f64::from(number), x),
+            Self::Number { function, number, first: false } => binary(function, x, f64::from(number)),
+        }
+    }
+}
+
+/// The value of all steps, one after the other.
+pub fn apply_all(steps: &[Step], x: f64) -> f64 {
+    steps.iter().fold(x, |x, step| step.apply(x))
+}
+
+fn binary(function: BinaryFn, a: f64, b: f64) -> f64 {
+    match function {
+        BinaryFn::Add => a + b,
+        BinaryFn::Sub => a - b,
+        BinaryFn::Mul => a * b,
+        BinaryFn::Div => a / b,
+        BinaryFn::Min => a.min(b),
+        BinaryFn::Max => a.max(b),
+        BinaryFn::Pow => libm::pow(a, b),
+    }
+}
+
+/// A node together with what was fused behind it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Group {
     /// The value added before rounding.
     pub residual: Option<ValueId>,
     /// Limits of a fused Relu or Clip; they hold before the table, where there is one.
     pub clamp: Option<(f32, f32)>,
-    /// A function applied by table, and the value it is applied to (whose range it needs).
-    pub table: Option<(UnaryFn, ValueId)>,
+    /// What is applied by table, without roundings in between, and the value it is applied to (whose range it needs).
+    pub table: Option<(Vec<Step>, ValueId)>,
     /// The value that the group computes.
     pub output: ValueId,
 }
@@ -28,7 +89,8 @@ pub struct Groups {
 
 /// Fuses, in order of execution, what only the node itself feeds. Where the model brings parameters (`given`), no rounding that
 /// it asks for is left out.
-pub fn fuse(graph: &Graph, regions: &Regions, given: Option<&Given>) -> Groups {
+pub fn fuse(network: &Network, regions: &Regions, given: Option<&Given>) -> Groups {
+    let graph = &network.graph;
     let unrounded = |v: ValueId| given.is_none_or(|g| g.unrounded[v.index()]);
     let as_one = |a: ValueId, b: ValueId| given.is_none_or(|g| g.affine[a.index()] == g.affine[b.index()]);
     let consumers = graph.consumers();
@@ -61,25 +123,28 @@ pub fn fuse(graph: &Graph, regions: &Regions, given: Option<&Given>) -> Groups {
             group.residual = Some(residual);
             group.output = graph.nodes[c].outputs[0];
         }
-        if regions.quantized[i]
-            && matches!(regions.kinds[i], Kind::Heavy | Kind::Light)
-            && !matches!(node.op, Op::Unary { .. } | Op::Softmax { .. })
-        {
+        let own = Step::of(network, i).filter(|_| regions.quantized[i] && regions.kinds[i] == Kind::Light);
+        if let Some((step, x)) = own {
+            group.table = Some((vec![step], x));
+        }
+        if regions.quantized[i] && matches!(regions.kinds[i], Kind::Heavy | Kind::Light) && !matches!(node.op, Op::Softmax { .. }) {
             while let Some(c) = only_consumer(group.output) {
-                let Op::Unary { function } = graph.nodes[c].op else { break };
-                let limits = match function {
-                    UnaryFn::Relu => Some((0.0, f32::INFINITY)),
-                    UnaryFn::Clip { lo, hi } => Some((lo, hi)),
+                let Some((step, _)) = Step::of(network, c) else { break };
+                let limits = match step {
+                    Step::Unary(UnaryFn::Relu) => Some((0.0, f32::INFINITY)),
+                    Step::Unary(UnaryFn::Clip { lo, hi }) => Some((lo, hi)),
                     _ => None,
                 };
-                match limits {
-                    _ if group.table.is_some() => break,
-                    Some((lo, hi)) if as_one(group.output, graph.nodes[c].outputs[0]) => {
+                match (limits, &mut group.table) {
+                    // Of a model with parameters of its own no rounding is left out.
+                    (_, Some((steps, _))) if given.is_none() => steps.push(step),
+                    (_, Some(_)) => break,
+                    (Some((lo, hi)), None) if as_one(group.output, graph.nodes[c].outputs[0]) => {
                         let (a, b) = group.clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
                         group.clamp = Some((a.max(lo).min(hi), b.max(lo).min(hi)));
                     }
-                    _ if heavy => group.table = Some((function, group.output)),
-                    _ => break,
+                    (_, None) if heavy => group.table = Some((vec![step], group.output)),
+                    (_, None) => break,
                 }
                 absorbed[c] = true;
                 group.output = graph.nodes[c].outputs[0];

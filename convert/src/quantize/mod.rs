@@ -33,6 +33,8 @@ use given::Given;
 use qconfig::{QConfigError, QConfigMapping, Scheme, WeightScheme};
 use regions::Kind;
 
+use crate::refine::Product;
+
 /// Why a network cannot be quantized.
 #[derive(Debug, Clone, PartialEq, Error)]
 #[non_exhaustive]
@@ -101,6 +103,8 @@ pub struct Quantized {
     pub network: Network,
     /// One entry a node of the float network, in its order.
     pub decisions: Vec<Decision>,
+    /// What can be refined: the products, where their parameters are not the model's own.
+    pub products: Vec<Product>,
 }
 
 /// Quantizes `network`. `range` gives the calibrated (min, max) of a value, by its index; it is not asked where the model
@@ -122,7 +126,7 @@ pub fn quantize(
     }
     let configs: Vec<_> = graph.nodes.iter().map(|n| mapping.of(n)).collect();
     let regions = given.as_ref().map_or_else(|| regions::decide(graph, &configs, range), |given| given.regions(&configs));
-    let groups = fusion::fuse(graph, &regions, given.as_ref());
+    let groups = fusion::fuse(network, &regions, given.as_ref());
     let classes = match &given {
         Some(given) => affine::Classes::given(&given.affine),
         None => affine::Classes::new(graph, &regions, &groups, range),
@@ -138,7 +142,7 @@ pub fn quantize(
         given: given.as_ref(),
         q_max,
     };
-    let mut quantized = emit::emit(&plan)?;
+    let (mut quantized, products) = emit::emit(&plan)?;
     entry::merge_transposes(&mut quantized);
     quaver_core::graph::check::check(&quantized.graph)?;
 
@@ -161,7 +165,8 @@ pub fn quantize(
             output: graph.value(node.outputs[0]).name.clone(),
         });
     }
-    Ok(Quantized { network: quantized, decisions })
+    let products = if given.is_some() { Vec::new() } else { products };
+    Ok(Quantized { network: quantized, decisions, products })
 }
 
 /// The node whose group holds node `i`: the first ahead of it, along its operands, that starts a group.

@@ -6,6 +6,9 @@
 //! observer = "histogram"     # minmax, moving_average, histogram, percentile, entropy
 //! weights = "per_channel"    # or "per_tensor"
 //! activations = "per_row"    # of dynamic products: parameters for each row, or per_tensor
+//! rounding = "feedback"      # or "nearest": how weights are rounded
+//! bias_correction = true     # biases take up mean errors
+//! equalization = true        # scales of channels move between layers; of a node: in what it reads
 //! reduce_range = false       # true: activations use 7 bits (whole model)
 //!
 //! [types.Gemm]               # by operation type
@@ -90,6 +93,29 @@ pub enum WeightScheme {
     PerTensor,
 }
 
+/// How weights become integers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rounding {
+    /// Each to the nearest.
+    Nearest,
+    /// Such that errors cancel on the calibration data ([`crate::refine::rounding`]).
+    #[default]
+    Feedback,
+}
+
+impl std::str::FromStr for Rounding {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "nearest" => Ok(Self::Nearest),
+            "feedback" => Ok(Self::Feedback),
+            _ => Err(format!("unknown rounding '{name}'; there are nearest, feedback")),
+        }
+    }
+}
+
 /// The settings of one entry; what is absent comes from a less specific entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +132,15 @@ pub struct Settings {
     /// Parameters of the activations, where each run chooses them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activations: Option<ActivationScheme>,
+    /// How the node's weights are rounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rounding: Option<Rounding>,
+    /// Whether the node's bias takes up mean errors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bias_correction: Option<bool>,
+    /// Whether channels of what the node reads are scaled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equalization: Option<bool>,
 }
 
 /// The `[global]` entry.
@@ -120,6 +155,12 @@ pub struct Global {
     pub weights: WeightScheme,
     /// Parameters of the activations, where each run chooses them.
     pub activations: ActivationScheme,
+    /// How weights are rounded.
+    pub rounding: Rounding,
+    /// Whether biases take up mean errors.
+    pub bias_correction: bool,
+    /// Whether scales of channels move between layers.
+    pub equalization: bool,
     /// 7-bit activations, for machines whose fast path is `vpmaddubsw`.
     pub reduce_range: bool,
 }
@@ -131,6 +172,9 @@ impl Default for Global {
             observer: ObserverKind::default(),
             weights: WeightScheme::PerChannel,
             activations: ActivationScheme::PerRow,
+            rounding: Rounding::default(),
+            bias_correction: true,
+            equalization: true,
             reduce_range: false,
         }
     }
@@ -146,6 +190,9 @@ struct Pattern {
     observer: Option<ObserverKind>,
     weights: Option<WeightScheme>,
     activations: Option<ActivationScheme>,
+    rounding: Option<Rounding>,
+    bias_correction: Option<bool>,
+    equalization: Option<bool>,
 }
 
 mod pattern_text {
@@ -208,6 +255,12 @@ pub struct NodeConfig {
     pub weights: WeightScheme,
     /// Parameters of its activations, where each run chooses them.
     pub activations: ActivationScheme,
+    /// How its weights are rounded.
+    pub rounding: Rounding,
+    /// Whether its bias takes up mean errors.
+    pub bias_correction: bool,
+    /// Whether channels of what it reads are scaled.
+    pub equalization: bool,
     /// Whether `scheme` was said of this node, its type or a pattern, rather than of everything.
     pub explicit: bool,
 }
@@ -240,12 +293,24 @@ impl QConfigMapping {
         Ok(())
     }
 
+    /// Keeps a node in float, whatever was said of it before.
+    pub fn keep_float(&mut self, name: &str) {
+        self.names.entry(name.to_owned()).or_default().scheme = Some(Scheme::Float);
+    }
+
     /// What holds for `node`.
     pub fn of(&self, node: &Node) -> NodeConfig {
         let by_type = self.types.get(node.op.name()).copied();
         let by_regex = self.regex.iter().find(|e| e.pattern.is_match(&node.name));
-        let by_regex =
-            by_regex.map(|e| Settings { scheme: e.scheme, observer: e.observer, weights: e.weights, activations: e.activations });
+        let by_regex = by_regex.map(|e| Settings {
+            scheme: e.scheme,
+            observer: e.observer,
+            weights: e.weights,
+            rounding: e.rounding,
+            bias_correction: e.bias_correction,
+            equalization: e.equalization,
+            activations: e.activations,
+        });
         let by_name = self.names.get(&node.name).copied();
         let entries = [by_name, by_regex, by_type].map(Option::unwrap_or_default);
         let scheme = entries.iter().find_map(|e| e.scheme);
@@ -254,6 +319,9 @@ impl QConfigMapping {
             observer: entries.iter().find_map(|e| e.observer).unwrap_or(self.global.observer),
             weights: entries.iter().find_map(|e| e.weights).unwrap_or(self.global.weights),
             activations: entries.iter().find_map(|e| e.activations).unwrap_or(self.global.activations),
+            rounding: entries.iter().find_map(|e| e.rounding).unwrap_or(self.global.rounding),
+            bias_correction: entries.iter().find_map(|e| e.bias_correction).unwrap_or(self.global.bias_correction),
+            equalization: entries.iter().find_map(|e| e.equalization).unwrap_or(self.global.equalization),
             explicit: scheme.is_some(),
         }
     }

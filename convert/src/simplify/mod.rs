@@ -21,6 +21,7 @@ mod layout;
 mod lines;
 mod pads;
 mod pools;
+mod reshapes;
 mod rewrite;
 mod spelling;
 #[cfg(test)]
@@ -68,6 +69,7 @@ pub const PASSES: &[Pass] = &[
         what: "turns scale and shift that have no weights beside them into a depthwise convolution",
         apply: lines::gather,
     },
+    Pass { name: "reshapes", what: "moves activations to the products that they belong to", apply: reshapes::pass_by },
     Pass { name: "common", what: "merges equal constants and equal nodes", apply: common::merge },
     Pass { name: "dead_code", what: "drops what no output needs", apply: dead_code::remove },
 ];

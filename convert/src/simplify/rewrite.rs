@@ -122,6 +122,17 @@ impl Rewriter {
         ids.iter().for_each(|id| self.net.graph.values[id.index()].name.clear());
     }
 
+    /// Adds a node of that name whose result is no tensor of the model.
+    pub(super) fn push_between(&mut self, op: Op, inputs: &[ValueId], name: &str) -> Result<ValueId, GraphError> {
+        let id = self.net.push(op, inputs, name, "")?;
+        for input in inputs {
+            self.uses[input.index()] += 1;
+        }
+        self.sync();
+        self.producer[id.index()] = Some(self.net.graph.nodes.len() - 1);
+        Ok(id)
+    }
+
     fn sync(&mut self) {
         let count = self.net.graph.values.len();
         self.map.extend((self.map.len()..count).map(|i| ValueId(i as u32)));

@@ -1,0 +1,203 @@
+//! A conversion that meets a target: observers, passes, and the few layers that stay float are found by trying.
+//!
+//! It goes from what costs nothing to what costs speed, and stops as soon as the target is met: the mapping as it is; each observer;
+//! each pass left out; then the layers of least SQNR alone ([`crate::layers`]) kept in float, twice as many each time, until the
+//! target is met; and at last fewer of them again, down to the least number that meets it. A step that gains nothing is taken back.
+
+use std::collections::BTreeMap;
+
+use quaver_core::graph::Network;
+
+use crate::agreement::Agreement;
+use crate::calibrate::burn_exec::FloatRunner;
+use crate::calibrate::data::Samples;
+use crate::calibrate::observer::ObserverKind;
+use crate::layers;
+use crate::pipeline::{ConvertError, Converted, convert};
+use crate::quantize::qconfig::{QConfigMapping, Rounding, Scheme};
+
+/// Samples on which layers are looked at alone.
+const LOOKED_AT: usize = 2;
+
+/// How far a conversion is from float: less is better.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Loss {
+    /// What the target bounds: a drop of accuracy, or a noise in decibels below the signal, negated.
+    pub value: f64,
+    /// What decides where the first says nothing, such as the noise of the outputs.
+    pub tie: f64,
+}
+
+impl Loss {
+    fn is_less(&self, other: &Self) -> bool {
+        (self.value, self.tie) < (other.value, other.tie)
+    }
+}
+
+/// One conversion of the search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial {
+    /// What was changed.
+    pub what: String,
+    /// What came of it.
+    pub loss: Loss,
+    /// Nodes in integers, of all.
+    pub integers: (usize, usize),
+    /// Whether it is kept: the best so far.
+    pub kept: bool,
+}
+
+/// The end of a search.
+#[derive(Debug)]
+pub struct Found {
+    /// The best conversion.
+    pub converted: Converted,
+    /// The mapping that it was made by.
+    pub mapping: QConfigMapping,
+    /// Whether it meets the target.
+    pub met: bool,
+}
+
+/// Searches for a conversion whose loss is at most `target`. `measure` finds the loss of one, `observe` sees each trial.
+///
+/// # Errors
+/// Of conversion, or of `measure`.
+pub fn search<E: From<ConvertError>>(
+    float: &Network,
+    samples: &Samples,
+    mapping: &QConfigMapping,
+    target: f64,
+    measure: &mut dyn FnMut(&Converted) -> Result<Loss, E>,
+    observe: &mut dyn FnMut(&Trial),
+) -> Result<Found, E> {
+    let mut search = Search { float, samples, target, measure, observe, best: None };
+    if search.attempt("as given", mapping.clone())? {
+        return Ok(search.end());
+    }
+    for observer in ObserverKind::ALL.into_iter().filter(|&o| o != mapping.global.observer) {
+        let mut other = mapping.clone();
+        other.global.observer = observer;
+        if search.attempt(&format!("observer {}", observer.name()), other)? {
+            return Ok(search.end());
+        }
+    }
+    type Change = (&'static str, fn(&mut QConfigMapping));
+    const PASSES: [Change; 3] = [
+        ("without rounding by feedback", |m| m.global.rounding = Rounding::Nearest),
+        ("without bias correction", |m| m.global.bias_correction = false),
+        ("without equalization", |m| m.global.equalization = false),
+    ];
+    for (what, change) in PASSES {
+        let before = search.mapping(mapping);
+        let mut other = before.clone();
+        change(&mut other);
+        let same = (other.global.rounding, other.global.bias_correction, other.global.equalization)
+            == (before.global.rounding, before.global.bias_correction, before.global.equalization);
+        if !same && search.attempt(what, other)? {
+            return Ok(search.end());
+        }
+    }
+    search.layers(mapping)?;
+    Ok(search.end())
+}
+
+struct Search<'a, E> {
+    float: &'a Network,
+    samples: &'a Samples,
+    target: f64,
+    measure: &'a mut dyn FnMut(&Converted) -> Result<Loss, E>,
+    observe: &'a mut dyn FnMut(&Trial),
+    best: Option<(Converted, QConfigMapping, Loss)>,
+}
+
+impl<E: From<ConvertError>> Search<'_, E> {
+    /// Converts by `mapping`; keeps the result where it is better. Whether the target is met by it.
+    fn attempt(&mut self, what: &str, mapping: QConfigMapping) -> Result<bool, E> {
+        let converted = convert(self.float, self.samples, &mapping, &mut |_| {})?;
+        let loss = (self.measure)(&converted)?;
+        let met = loss.value <= self.target;
+        let kept = self.best.as_ref().is_none_or(|(.., best)| loss.is_less(best));
+        let integers = converted.decisions.iter().filter(|d| d.scheme != Scheme::Float).count();
+        (self.observe)(&Trial { what: what.to_owned(), loss, integers: (integers, converted.decisions.len()), kept });
+        if kept {
+            self.best = Some((converted, mapping, loss));
+        }
+        Ok(met)
+    }
+
+    fn mapping(&self, otherwise: &QConfigMapping) -> QConfigMapping {
+        self.best.as_ref().map_or_else(|| otherwise.clone(), |(_, mapping, _)| mapping.clone())
+    }
+
+    /// Keeps the least number of layers in float, the worst first, with which the target is met.
+    fn layers(&mut self, given: &QConfigMapping) -> Result<(), E> {
+        let base = self.mapping(given);
+        let order = self.worst_first()?;
+        let float = |count: usize| {
+            let mut mapping = base.clone();
+            order[..count].iter().for_each(|name| mapping.keep_float(name));
+            mapping
+        };
+        let what = |count: usize| match count {
+            1 => format!("'{}' in float", order[0]),
+            _ => format!("{count} layers in float"),
+        };
+        let (mut too_few, mut enough) = (0, None);
+        let mut count = 1;
+        while enough.is_none() && too_few < order.len() {
+            count = count.min(order.len());
+            if self.attempt(&what(count), float(count))? {
+                enough = Some(count);
+            } else {
+                too_few = count;
+            }
+            count *= 2;
+        }
+        let Some(mut enough) = enough else { return Ok(()) };
+        while enough - too_few > 1 {
+            let middle = usize::midpoint(enough, too_few);
+            // Fewer layers in float are better than less loss, once the target is met.
+            let before = self.best.take();
+            if self.attempt(&what(middle), float(middle))? {
+                enough = middle;
+            } else {
+                self.best = before;
+                too_few = middle;
+            }
+        }
+        Ok(())
+    }
+
+    /// The layers with weights, by their SQNR alone.
+    fn worst_first(&self) -> Result<Vec<String>, E> {
+        let Some((converted, ..)) = &self.best else { return Ok(Vec::new()) };
+        let runner = FloatRunner::new(self.float).map_err(wrap)?;
+        let mut agreements: BTreeMap<String, Agreement> = BTreeMap::new();
+        let network = &converted.network;
+        for sample in self.samples.spread(LOOKED_AT).map_err(|e| ConvertError::from(crate::calibrate::CalibrateError::from(e)))? {
+            layers::alone(self.float, &runner, (&network.graph, network), &sample, &mut agreements).map_err(wrap)?;
+        }
+        // What was fused behind a layer is part of it.
+        let mut noise: BTreeMap<&str, f64> = BTreeMap::new();
+        for decision in &converted.decisions {
+            let node = decision.fused_into.as_ref().unwrap_or(&decision.node);
+            if let Some(agreement) = agreements.get(&decision.output) {
+                let slot = noise.entry(node).or_default();
+                *slot = slot.max(agreement.noise_to_signal());
+            }
+        }
+        let weighted = converted.decisions.iter().filter(|d| d.weights.is_some());
+        let mut order: Vec<(&str, f64)> = weighted.map(|d| (d.node.as_str(), noise.get(d.node.as_str()).copied().unwrap_or(0.0))).collect();
+        order.sort_by(|a, b| b.1.total_cmp(&a.1));
+        Ok(order.into_iter().map(|(name, _)| name.to_owned()).collect())
+    }
+
+    fn end(self) -> Found {
+        let (converted, mapping, loss) = self.best.expect("the first attempt is kept");
+        Found { converted, mapping, met: loss.value <= self.target }
+    }
+}
+
+fn wrap<E: From<ConvertError>>(error: crate::calibrate::burn_exec::RunError) -> E {
+    E::from(ConvertError::from(crate::calibrate::CalibrateError::from(error)))
+}
