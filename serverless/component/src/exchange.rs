@@ -77,7 +77,7 @@ impl Request {
 /// Sends an answer. Where the client is gone, nobody is left to tell.
 pub fn send(answer: Answer, out: ResponseOutparam) {
     let headers = Fields::new();
-    let mut header = |name: &str, value: &str| {
+    let header = |name: &str, value: &str| {
         // Names and values are ours, and fields are new, so they can be set.
         let _ = headers.set(name, &[value.as_bytes().to_vec()]);
     };

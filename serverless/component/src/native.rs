@@ -74,21 +74,21 @@ fn answer(refusal: Refusal) -> Answer {
 
 fn output(tensor: TensorResult) -> Output {
     let dtype = match tensor.element {
-        ElementType::F32 => DType::F32,
-        ElementType::U8 => DType::U8,
-        ElementType::I8 => DType::I8,
-        ElementType::I32 => DType::I32,
-        ElementType::I64 => DType::I64,
+        ElementType::Fp32 => DType::F32,
+        ElementType::Uint8 => DType::U8,
+        ElementType::Int8 => DType::I8,
+        ElementType::Int32 => DType::I32,
+        ElementType::Int64 => DType::I64,
     };
     Output { dtype, shape: tensor.shape.into_iter().map(|extent| extent as usize).collect(), data: tensor.data }
 }
 
 fn element(dtype: DType) -> ElementType {
     match dtype {
-        DType::F32 => ElementType::F32,
-        DType::U8 => ElementType::U8,
-        DType::I8 => ElementType::I8,
-        DType::I32 => ElementType::I32,
-        DType::I64 => ElementType::I64,
+        DType::F32 => ElementType::Fp32,
+        DType::U8 => ElementType::Uint8,
+        DType::I8 => ElementType::Int8,
+        DType::I32 => ElementType::Int32,
+        DType::I64 => ElementType::Int64,
     }
 }
