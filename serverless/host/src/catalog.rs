@@ -49,7 +49,7 @@ impl<T> Clone for Entry<T> {
 pub struct Catalog {
     served: ArcSwap<Served>,
     /// What was last seen of each file; locked while files are looked at, so that only one does.
-    seen: Mutex<BTreeMap<PathBuf, Stamp>>,
+    seen: Mutex<BTreeMap<PathBuf, Option<Stamp>>>,
     options: Options,
     guests: Arc<Guests>,
     pool: Arc<Pool>,
@@ -108,11 +108,10 @@ impl Catalog {
         let (mut models, mut apps, mut changed) = (BTreeMap::new(), BTreeMap::new(), false);
         for ((kind, name), path) in &files {
             let stamp = Stamp::of(path);
-            let known = stamp.is_some() && seen.get(path).copied() == stamp;
-            let loaded = if known { Ok(None) } else { self.load(*kind, name, path, &before) };
-            if let Some(stamp) = stamp {
-                seen.insert(path.clone(), stamp);
-            }
+            let loaded = match seen.insert(path.clone(), stamp) {
+                Some(known) if known == stamp => Ok(None),
+                _ => self.load(*kind, name, path, &before),
+            };
             changed |= matches!(loaded, Ok(Some(_)));
             let loaded = loaded.or_else(|error| {
                 self.metrics.loaded(Outcome::Failed);

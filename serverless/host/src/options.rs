@@ -53,6 +53,8 @@ pub struct Limits {
     pub body_time: Duration,
     /// Bytes of a body.
     pub body: usize,
+    /// Bytes of the bodies of all requests at once.
+    pub bodies: usize,
     /// Bytes of a guest's answer.
     pub answer: usize,
     /// Requests at once, for each model and component.
@@ -98,6 +100,7 @@ impl Default for Limits {
             head_time: Duration::from_secs(10),
             body_time: Duration::from_secs(30),
             body: 32 << 20,
+            bodies: 1 << 30,
             answer: 64 << 20,
             concurrent: 16,
             queue: 256,

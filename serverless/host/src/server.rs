@@ -20,7 +20,7 @@ use crate::catalog::Catalog;
 use crate::guest::Guests;
 use crate::metrics::Metrics;
 use crate::native::Pool;
-use crate::service::{Service, idle};
+use crate::service::{Service, UNIT, idle};
 use crate::{Options, ServeError};
 
 /// A server that has its address and its files.
@@ -51,6 +51,8 @@ impl Server {
             catalog,
             pool,
             metrics,
+            // At least one body of the largest size, or none could come.
+            bodies: Semaphore::new((options.limits.bodies.max(options.limits.body) / UNIT + 1).min(Semaphore::MAX_PERMITS)),
             limits: options.limits.clone(),
             draining: AtomicBool::new(false),
             running: AtomicUsize::new(0),

@@ -6,6 +6,7 @@
 //! | `/apps/NAME/…` | the component NAME, which sees what follows its name |
 //! | `/metrics` | numbers for Prometheus |
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use quaver_protocol::answer::HEADER_LENGTH;
 use quaver_protocol::{Answer, Description, Head, Inference, ProtocolError, Route, route};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::Limits;
@@ -34,6 +35,8 @@ pub struct Service {
     pub(crate) pool: Arc<Pool>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
+    /// Room for bodies, in units of [`UNIT`] bytes.
+    pub(crate) bodies: Semaphore,
     /// Whether the server is ending: it takes no more requests then.
     pub(crate) draining: AtomicBool,
     /// Requests that are being answered.
@@ -51,7 +54,10 @@ struct Answered {
     response: Whole,
 }
 
-/// The header names of the host and of the protocol.
+/// Bytes that room for bodies is counted in.
+pub const UNIT: usize = 1 << 10;
+
+/// The protocol's header.
 const HEADER: HeaderName = HeaderName::from_static(HEADER_LENGTH);
 
 /// One that is being answered, until this is dropped: also where its client goes away.
@@ -132,8 +138,8 @@ impl Service {
             Route::Classify(_) => true,
             _ => return sent(Answer::state("ready", !self.is_draining())),
         };
-        let request = match self.read(request).await {
-            Ok(request) => request,
+        let (request, _room) = match self.read(request).await {
+            Ok(read) => read,
             Err(refused) => return refused,
         };
         let Some(_pass) = entry.gate.enter().await else { return busy() };
@@ -151,8 +157,9 @@ impl Service {
         let description = &model.description;
         let read = if is_photo { Inference::photo(description, head, body) } else { Inference::read(description, head, body) };
         let Inference { inputs, reply } = read.map_err(refuse)?;
-        let tensor = |(port, input): (&quaver_protocol::description::Port, quaver_protocol::Input<'_>)| {
-            Tensor::copy_of(port.dtype, input.shape, &input.bytes)
+        let tensor = |(port, input): (&quaver_protocol::description::Port, quaver_protocol::Input<'_>)| match input.bytes {
+            Cow::Borrowed(bytes) => Tensor::copy_of(port.dtype, input.shape, bytes),
+            Cow::Owned(bytes) => Tensor::from_vec(port.dtype, input.shape, bytes),
         };
         let inputs = description.inputs.iter().zip(inputs).map(tensor).collect::<Option<Vec<_>>>();
         let inputs = inputs.ok_or_else(|| Answer::refusal(503, "there is no memory for the inputs"))?;
@@ -162,8 +169,8 @@ impl Service {
     }
 
     async fn app(&self, name: &str, entry: &Entry<App>, served: &Served, request: Request<Incoming>) -> Whole {
-        let request = match self.read(request).await {
-            Ok(request) => request,
+        let (request, _room) = match self.read(request).await {
+            Ok(read) => read,
             Err(refused) => return refused,
         };
         let Some(request) = inner(name, request) else { return refusal(400, "the request has no host, or its path is none") };
@@ -178,8 +185,8 @@ impl Service {
         }
     }
 
-    /// Reads a request to its end, or says why not.
-    async fn read(&self, request: Request<Incoming>) -> Result<Request<Bytes>, Whole> {
+    /// Reads a request to its end, or says why not. Its room is taken until the permit is dropped.
+    async fn read(&self, request: Request<Incoming>) -> Result<(Request<Bytes>, SemaphorePermit<'_>), Whole> {
         if self.is_draining() {
             return Err(closing(refusal(503, "the server is ending")));
         }
@@ -189,11 +196,18 @@ impl Service {
         if body.size_hint().lower() > most as u64 {
             return Err(long());
         }
+        // As long as it says to be; else as long as it may be.
+        let length = body.size_hint().exact().map_or(most, |length| length as usize);
+        let units = u32::try_from(length.div_ceil(UNIT)).unwrap_or(u32::MAX);
+        let room = match timeout(self.limits.queue_time, self.bodies.acquire_many(units)).await {
+            Ok(Ok(room)) => room,
+            Ok(Err(_)) | Err(_) => return Err(closing(busy())),
+        };
         match timeout(self.limits.body_time, Limited::new(body, most).collect()).await {
             Err(_) => Err(closing(refusal(408, "the body took too long to arrive"))),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(long()),
             Ok(Err(_)) => Err(closing(refusal(400, "the body ended early"))),
-            Ok(Ok(body)) => Ok(Request::from_parts(parts, body.to_bytes())),
+            Ok(Ok(body)) => Ok((Request::from_parts(parts, body.to_bytes()), room)),
         }
     }
 }

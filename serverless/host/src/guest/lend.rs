@@ -136,20 +136,20 @@ pub(super) fn taken(model: &Model, inputs: Vec<native::Tensor>) -> Result<Vec<Te
     }
     let take = |(port, input): (&Port, native::Tensor)| {
         let shape: Vec<usize> = input.shape.iter().map(|&extent| extent as usize).collect();
-        tensor(port, dtype(input.element), shape, &input.data).map_err(Refusal::Invalid)
+        tensor(port, dtype(input.element), shape, input.data).map_err(Refusal::Invalid)
     };
     ports.iter().zip(inputs).map(take).collect()
 }
 
 /// A tensor for `port`, or what is wrong with it.
-pub(super) fn tensor(port: &Port, dtype: DType, shape: Vec<usize>, bytes: &[u8]) -> Result<Tensor, String> {
+pub(super) fn tensor(port: &Port, dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Result<Tensor, String> {
     if dtype != port.dtype || !Sizes::default().learn(&port.shape, &shape) {
         return Err(format!("input '{}' should be {}, but is {}{shape:?}", port.name, port.expected(), datatype(dtype)));
     }
-    let tensor = Tensor::copy_of(dtype, shape, bytes).ok_or_else(|| format!("there is no memory for input '{}'", port.name))?;
+    let tensor = Tensor::from_vec(dtype, shape, bytes).ok_or_else(|| format!("there is no memory for input '{}'", port.name))?;
     match tensor.view() {
         Some(_) => Ok(tensor),
-        None => Err(format!("input '{}' of shape {:?} has {} bytes", port.name, tensor.shape, bytes.len())),
+        None => Err(format!("input '{}' of shape {:?} has {} bytes", port.name, tensor.shape, tensor.bytes.len())),
     }
 }
 

@@ -114,7 +114,7 @@ impl BackendExecutionContext for Context {
             other => return Err(BackendError::UnsupportedTensorType(format!("{other:?}"))),
         };
         let shape = given.dimensions.iter().map(|&extent| extent as usize).collect();
-        let input = tensor(&self.model.description.inputs[at], dtype, shape, &given.data);
+        let input = tensor(&self.model.description.inputs[at], dtype, shape, given.data.clone());
         self.inputs[at] = Some(input.map_err(|why| format_err!("{why}"))?);
         Ok(())
     }

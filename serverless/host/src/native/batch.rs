@@ -3,7 +3,7 @@
 use quaver::Session;
 use quaver_core::tensor::{AlignedBytes, TensorView};
 
-use super::model::{Model, Tensor};
+use super::model::{Elements, Model, Tensor};
 use super::pool::RunError;
 
 /// Runs requests together; all are for `model`, and where they are several, it shares runs, and their shapes are equal but for the
@@ -56,7 +56,7 @@ fn joined(requests: &[Vec<Tensor>], at: usize, total: usize) -> Option<Tensor> {
     }
     let mut shape = first.shape.clone();
     *shape.first_mut()? = total;
-    Some(Tensor { dtype: first.dtype, shape, bytes })
+    Some(Tensor { dtype: first.dtype, shape, bytes: Elements::Aligned(bytes) })
 }
 
 /// An output, cut into those of requests with so many samples each.

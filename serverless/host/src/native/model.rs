@@ -20,13 +20,51 @@ pub struct Tensor {
     /// The extents.
     pub shape: Vec<usize>,
     /// The elements.
-    pub bytes: AlignedBytes,
+    pub bytes: Elements,
+}
+
+/// Bytes of elements, at an address that is good for every type.
+#[derive(Debug)]
+pub enum Elements {
+    /// By construction.
+    Aligned(AlignedBytes),
+    /// By luck, which is the rule.
+    Plain(Vec<u8>),
+}
+
+/// The largest alignment of an element, that of i64.
+const ALIGNMENT: usize = 8;
+
+impl Elements {
+    /// Takes bytes over where they lie well, and copies them otherwise; `None` where there is no memory for that.
+    fn from_vec(bytes: Vec<u8>) -> Option<Self> {
+        match bytes.as_ptr().align_offset(ALIGNMENT) {
+            0 => Some(Self::Plain(bytes)),
+            _ => AlignedBytes::copy_of(&bytes).map(Self::Aligned),
+        }
+    }
+}
+
+impl std::ops::Deref for Elements {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Aligned(bytes) => bytes,
+            Self::Plain(bytes) => bytes,
+        }
+    }
 }
 
 impl Tensor {
+    /// Of elements that are taken over where that can be; `None` where there is no memory for a copy.
+    pub fn from_vec(dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Option<Self> {
+        Some(Self { dtype, shape, bytes: Elements::from_vec(bytes)? })
+    }
+
     /// A copy of elements at any address; `None` where there is no memory for it.
     pub fn copy_of(dtype: DType, shape: Vec<usize>, bytes: &[u8]) -> Option<Self> {
-        Some(Self { dtype, shape, bytes: AlignedBytes::copy_of(bytes)? })
+        Some(Self { dtype, shape, bytes: Elements::Aligned(AlignedBytes::copy_of(bytes)?) })
     }
 
     /// The elements; `None` where they don't fit the extents.

@@ -79,6 +79,23 @@ fn large_bodies_are_refused_before_they_are_read() {
 }
 
 #[test]
+fn bodies_share_room() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("add.qvr");
+    std::fs::write(&path, adder(1.0)).expect("writable");
+    let mut options = options();
+    options.sources = vec![source("add", &path)];
+    (options.limits.body, options.limits.bodies, options.limits.queue_time) = (1 << 20, 1 << 20, Duration::from_millis(50));
+    let server = Running::start(options);
+    // It takes all the room, and stalls.
+    let mut slow = Client::connect(server.address);
+    slow.write(b"POST /v2/models/add/infer HTTP/1.1\r\nhost: x\r\ncontent-length: 1048576\r\n\r\n").expect("a socket");
+    crate::running::until("there is no room", || post(server.address, PATH, &good()).status == 503);
+    drop(slow);
+    crate::running::until("there is room again", || post(server.address, PATH, &good()).status == 200);
+}
+
+#[test]
 fn wrong_requests_are_refused_with_the_reason() {
     let (server, _folder) = serve();
     let cases: [(&str, &[u8], u16, &str); 7] = [

@@ -15,7 +15,8 @@ fn serve(change: impl FnOnce(&mut quaver_serverless::Options)) -> Option<(Runnin
     write(&path, &guest);
     let mut options = options();
     options.sources = vec![source("bad", &path), source("good", &path)];
-    options.limits.guest_time = Duration::from_millis(500);
+    options.limits.guest_time = Duration::from_secs(2);
+    options.limits.answer = 1 << 20;
     change(&mut options);
     Some((Running::start(options), folder))
 }
