@@ -48,8 +48,8 @@ impl<T> Clone for Entry<T> {
 #[derive(Debug)]
 pub struct Catalog {
     served: ArcSwap<Served>,
-    /// What was last seen of each file; locked while files are looked at, so that only one does.
-    seen: Mutex<BTreeMap<PathBuf, Option<Stamp>>>,
+    /// What was last seen of each name's file; locked while files are looked at, so that only one does.
+    seen: Mutex<BTreeMap<(Kind, String), (PathBuf, Option<Stamp>)>>,
     options: Options,
     guests: Arc<Guests>,
     pool: Arc<Pool>,
@@ -108,8 +108,9 @@ impl Catalog {
         let (mut models, mut apps, mut changed) = (BTreeMap::new(), BTreeMap::new(), false);
         for ((kind, name), path) in &files {
             let stamp = Stamp::of(path);
-            let loaded = match seen.insert(path.clone(), stamp) {
-                Some(known) if known == stamp => Ok(None),
+            let now = (path.clone(), stamp);
+            let loaded = match seen.insert((*kind, name.clone()), now.clone()) {
+                Some(known) if known == now => Ok(None),
                 _ => self.load(*kind, name, path, &before),
             };
             changed |= matches!(loaded, Ok(Some(_)));
@@ -124,7 +125,7 @@ impl Catalog {
                 (None, Kind::Component) => apps.extend(before.apps.get(name).map(|entry| (name.clone(), entry.clone()))),
             }
         }
-        seen.retain(|path, _| files.values().any(|file| file == path));
+        seen.retain(|key, _| files.contains_key(key));
         let gone = before.models.keys().filter(|name| !models.contains_key(*name));
         for name in gone.chain(before.apps.keys().filter(|name| !apps.contains_key(*name))) {
             tracing::info!(name, "no longer served, as its file is gone");

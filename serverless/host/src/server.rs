@@ -52,7 +52,7 @@ impl Server {
             pool,
             metrics,
             // At least one body of the largest size, or none could come.
-            bodies: Semaphore::new((options.limits.bodies.max(options.limits.body) / UNIT + 1).min(Semaphore::MAX_PERMITS)),
+            bodies: Semaphore::new(options.limits.bodies.max(options.limits.body).div_ceil(UNIT).min(Semaphore::MAX_PERMITS)),
             limits: options.limits.clone(),
             draining: AtomicBool::new(false),
             running: AtomicUsize::new(0),
