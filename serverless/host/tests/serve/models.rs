@@ -28,7 +28,7 @@ pub fn fashion(reduce_range: bool) -> Vec<u8> {
     let mut mapping = QConfigMapping::default();
     mapping.global.reduce_range = reduce_range;
     let samples = Samples::random(2, &float.graph);
-    let converted = quaver_convert::convert(&float, samples.iter(), &mapping, &mut |_| {}).expect("it converts");
+    let converted = quaver_convert::convert(&float, &samples, &mapping, &mut |_| {}).expect("it converts");
     let labels = serde_json::to_string(&["top", "trouser"]).expect("writes");
     converted.to_qvr(&Metadata::from([(METADATA_LABELS.to_owned(), labels)])).expect("it can be written")
 }
