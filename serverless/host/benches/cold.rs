@@ -130,7 +130,7 @@ impl Served {
     fn new(component: &[u8], lend: bool) -> Self {
         let limits = Limits { instances: IDLE + 8, ..Limits::default() };
         let options = Options { lend, limits, ..Options::default() };
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::default());
         let pool = Arc::new(Pool::new(1, 1, Duration::ZERO, Arc::clone(&metrics)).expect("a thread"));
         let guests = Arc::new(Guests::new(&options, &pool, &metrics).expect("an engine"));
         let named = Arc::new(named([].into_iter(), &pool));

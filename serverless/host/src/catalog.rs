@@ -44,12 +44,15 @@ impl<T> Clone for Entry<T> {
     }
 }
 
+/// Of each name, its file, and what that was when it was last looked at.
+type Seen = BTreeMap<(Kind, String), (PathBuf, Option<Stamp>)>;
+
 /// The files, and what is served of them.
 #[derive(Debug)]
 pub struct Catalog {
     served: ArcSwap<Served>,
     /// What was last seen of each name's file; locked while files are looked at, so that only one does.
-    seen: Mutex<BTreeMap<(Kind, String), (PathBuf, Option<Stamp>)>>,
+    seen: Mutex<Seen>,
     options: Options,
     guests: Arc<Guests>,
     pool: Arc<Pool>,
@@ -77,7 +80,7 @@ impl Catalog {
         let empty = Served { models: BTreeMap::new(), apps: BTreeMap::new(), named: Arc::new(named([].into_iter(), &pool)) };
         let served = ArcSwap::from_pointee(empty);
         let catalog = Self { served, seen: Mutex::default(), options: options.clone(), guests, pool, metrics };
-        catalog.look(|error| Err(error))?;
+        catalog.look(Err)?;
         Ok(catalog)
     }
 
@@ -145,7 +148,8 @@ impl Catalog {
         let new = || Arc::new(Gate::new(limits));
         let loaded = match kind {
             Kind::Model => {
-                let model = Model::new(name, &bytes).map_err(|source| ServeError::Model { path: path.to_owned(), source })?;
+                let model =
+                    Model::new(name, &bytes).map_err(|source| ServeError::Model { path: path.to_owned(), source: Box::new(source) })?;
                 let gate = before.models.get(name).map_or_else(new, |entry| Arc::clone(&entry.gate));
                 Loaded::Model(Entry { what: Arc::new(model), gate })
             }

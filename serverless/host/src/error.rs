@@ -31,7 +31,7 @@ pub enum ServeError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        source: quaver::Error,
+        source: Box<quaver::Error>,
     },
     /// A component.
     #[error("cannot serve '{}': {why}", path.display())]

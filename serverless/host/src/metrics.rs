@@ -67,9 +67,9 @@ fn seconds() -> Histogram {
     Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(50e-6, 2.0, 19))
 }
 
-impl Metrics {
+impl Default for Metrics {
     /// All at 0.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let mut this = Self {
             registry: Registry::with_prefix("quaver"),
             requests: Family::default(),
@@ -94,7 +94,9 @@ impl Metrics {
         registry.register("connections", "Connections that are open", this.connections.clone());
         this
     }
+}
 
+impl Metrics {
     /// A request was answered.
     pub fn answered(&self, target: &str, status: u16, time: Duration) {
         self.requests.get_or_create(&Answered { target: target.to_owned(), status }).inc();

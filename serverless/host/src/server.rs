@@ -40,7 +40,7 @@ impl Server {
     /// # Errors
     /// [`ServeError`].
     pub async fn bind(options: Options) -> Result<Self, ServeError> {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::default());
         let pool = Pool::new(options.threads, options.max_batch, options.batch_delay, Arc::clone(&metrics)).map_err(ServeError::Thread)?;
         let pool = Arc::new(pool);
         let guests = Arc::new(Guests::new(&options, &pool, &metrics)?);

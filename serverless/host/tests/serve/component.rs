@@ -65,7 +65,8 @@ fn a_component_answers_as_the_server_does() {
         request["inputs"][0]["name"] = name;
         request.to_string()
     };
-    let cases: [(&str, &str, &[(&str, &str)], &[u8]); 9] = [
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
+    let cases: [Case<'_>; 9] = [
         ("GET", "/v2/models/m0", &[], b""),
         ("GET", "/v2/models", &[], b""),
         ("GET", "/v1/health/ready", &[], b""),
