@@ -11,6 +11,7 @@ use crate::agreement::Agreement;
 use crate::by_node::{Held, compute};
 use crate::calibrate::burn_exec::{FloatRunner, RunError};
 use crate::calibrate::{HostTensor, Sample};
+use crate::equalize::scaled::Scaled;
 
 /// Adds one sample's agreements, by the name of the value, of each node of `graph` whose result the float network has too.
 ///
@@ -19,7 +20,7 @@ use crate::calibrate::{HostTensor, Sample};
 pub fn alone(
     float: &Network,
     runner: &FloatRunner,
-    (graph, constants): (&Graph, &dyn Constants),
+    (graph, constants, scaled): (&Graph, &dyn Constants, &Scaled),
     sample: &Sample,
     agreements: &mut BTreeMap<String, Agreement>,
 ) -> Result<(), RunError> {
@@ -38,10 +39,11 @@ pub fn alone(
         sizes.learn(&graph.value(id).shape, &tensor.shape);
     }
     let sized = graph.fixed(&sizes).map_err(|source| RunError::Sizes { sizes: sizes.to_string(), source })?;
-    let of = |index: usize| {
+    let name_of = |index: usize| {
         let name = graph.values[index].name.as_str();
-        real.get(name.strip_suffix(":u8").unwrap_or(name))
+        name.strip_suffix(":u8").unwrap_or(name)
     };
+    let of = |index: usize| real.get(scaled.original(name_of(index)));
     // What the float network doesn't have (a change of parameters, say) is computed from what it has.
     let mut between: HashMap<usize, Held> = HashMap::new();
     for (node, entry) in graph.nodes.iter().enumerate() {
@@ -50,14 +52,19 @@ pub fn alone(
             .iter()
             .map(|id| id.index())
             .filter(|&v| graph.values[v].constant.is_none())
-            .filter_map(|v| Some((v, Held::new(&graph.values[v], of(v)?)?)))
+            .filter_map(|v| {
+                let mut tensor = of(v)?.clone();
+                scaled.divide(name_of(v), &mut tensor.data);
+                Some((v, Held::new(&graph.values[v], &tensor)?))
+            })
             .collect();
         let output = entry.outputs[0];
         let Some(result) = compute((graph, constants), &sized, node, &|v| known.get(&v).or_else(|| between.get(&v))) else { continue };
         match (of(output.index()), result.real(graph.value(output))) {
-            (Some(float), Some(quantized)) => {
-                let name = graph.value(output).name.as_str();
-                agreements.entry(name.strip_suffix(":u8").unwrap_or(name).to_owned()).or_default().add(&float.data, &quantized);
+            (Some(float), Some(mut quantized)) => {
+                let name = name_of(output.index());
+                scaled.restore(name, &mut quantized);
+                agreements.entry(scaled.original(name).to_owned()).or_default().add(&float.data, &quantized);
             }
             _ => {
                 between.insert(output.index(), result);

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::calibrate::data::Samples;
 use crate::calibrate::{self, CalibrateError};
+use crate::equalize::scaled::Scaled;
 use crate::equalize::{self, Equalized};
 use crate::import::{self, ImportError, ImportOptions};
 pub use crate::quantize::given::{brings_parameters, is_dynamic};
@@ -100,10 +101,20 @@ pub fn convert(
     let range = |value: usize| calibration.range(ValueId(value as u32));
     let mut quantized = quantize::quantize(float, mapping, &range)?;
     refine::refine(float, &mut quantized.network, &quantized.products, &kept, &mut |_| {}).map_err(CalibrateError::from)?;
+    // Agreements are known by the float network's names.
+    let scaled = Scaled::of(&equalized);
+    for decision in &mut quantized.decisions {
+        decision.output = scaled.original(&decision.output).to_owned();
+    }
     Ok(Converted { network: quantized.network, decisions: quantized.decisions, samples: calibration.samples, equalized })
 }
 
 impl Converted {
+    /// Which values of the network hold their channels divided.
+    pub fn scaled(&self) -> Scaled {
+        Scaled::of(&self.equalized)
+    }
+
     /// The `.qvr` file's bytes. `extra` is metadata to keep beside the converter's own.
     ///
     /// # Errors
@@ -119,6 +130,7 @@ impl Converted {
         if let Ok(json) = serde_json::to_string(&float) {
             metadata.insert(METADATA_DECISIONS.to_owned(), json);
         }
+        self.scaled().write(&mut metadata);
         Ok(format::write(&self.network, &metadata)?)
     }
 }

@@ -175,7 +175,7 @@ impl<E: From<ConvertError>> Search<'_, E> {
         let mut agreements: BTreeMap<String, Agreement> = BTreeMap::new();
         let network = &converted.network;
         for sample in self.samples.spread(LOOKED_AT).map_err(|e| ConvertError::from(crate::calibrate::CalibrateError::from(e)))? {
-            layers::alone(self.float, &runner, (&network.graph, network), &sample, &mut agreements).map_err(wrap)?;
+            layers::alone(self.float, &runner, (&network.graph, network, &converted.scaled()), &sample, &mut agreements).map_err(wrap)?;
         }
         // What was fused behind a layer is part of it.
         let mut noise: BTreeMap<&str, f64> = BTreeMap::new();

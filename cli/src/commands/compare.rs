@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use quaver::{Model, Session, SessionOptions};
 use quaver_convert::agreement::{Agreement, Figures, top1};
 use quaver_convert::calibrate::burn_exec::FloatRunner;
+use quaver_convert::equalize::scaled::Scaled;
 use quaver_convert::import::ImportOptions;
 use quaver_convert::layers;
 use serde::Serialize;
@@ -102,6 +103,7 @@ pub fn run(args: &Args) -> Result<()> {
     }
     let float = quaver_convert::load(&args.float, &ImportOptions { input_shapes: shapes, ..ImportOptions::default() })?;
     let runner = FloatRunner::new(&float)?;
+    let scaled = Scaled::read(model.metadata());
     let mut session = Session::new(&model, SessionOptions::default())?;
 
     let samples = data::samples(
@@ -132,9 +134,10 @@ pub fn run(args: &Args) -> Result<()> {
     let bar = ui::progress("compare", samples.len());
     for (i, sample) in samples.iter().enumerate() {
         if by_layer && i < ALONE {
-            layers::alone(&float, &runner, (model.graph(), model.constants()), sample, &mut alone)?;
+            layers::alone(&float, &runner, (model.graph(), model.constants(), &scaled), sample, &mut alone)?;
         }
-        let values = data::native_values(&model, &mut session, sample, by_layer)?;
+        let mut values = data::native_values(&model, &mut session, sample, by_layer)?;
+        scaled.restore_all(&mut values);
         let results = runner.run(sample, &mut |id, data, _| {
             let name = &float.graph.value(id).name;
             if by_layer && let Some(other) = values.get(name) {

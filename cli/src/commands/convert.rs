@@ -198,7 +198,12 @@ pub fn run(args: &Args) -> Result<()> {
 
     let spinner = ui::spinner("measure agreement");
     let runner = FloatRunner::new(&float)?;
-    let agreements = report::compare(&float, &runner, &kept, &mut data::reference_values(&converted.network))?;
+    let (scaled, mut run) = (converted.scaled(), data::reference_values(&converted.network));
+    let agreements = report::compare(&float, &runner, &kept, &mut |sample| {
+        let mut values = run(sample)?;
+        scaled.restore_all(&mut values);
+        anyhow::Ok(values)
+    })?;
     let report = Report::new(&float, &converted.decisions, &agreements, converted.samples, kept.len());
     spinner.finish_and_clear();
 

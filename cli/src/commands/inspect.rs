@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 use quaver::Model;
 use quaver_convert::import::ImportOptions;
-use quaver_core::format::METADATA_DECISIONS;
+use quaver_core::format::{METADATA_DECISIONS, METADATA_EQUALIZED};
 use quaver_core::graph::dim::display;
 use quaver_core::graph::{Graph, Op, ValueId};
 use quaver_core::tensor::DType;
@@ -70,7 +70,11 @@ pub fn run(args: &Args) -> Result<()> {
         crate::data::Kind::Qvr => {
             let model = Model::open(&args.file)?;
             let reasons = decisions(model.metadata());
-            let metadata = model.metadata().iter().filter(|(k, _)| *k != METADATA_DECISIONS).map(|(k, v)| (k.clone(), v.clone()));
+            let metadata = model
+                .metadata()
+                .iter()
+                .filter(|(k, _)| ![METADATA_DECISIONS, METADATA_EQUALIZED].contains(&k.as_str()))
+                .map(|(k, v)| (k.clone(), v.clone()));
             summarise(&args.file, "qvr", bytes, model.graph(), &reasons, metadata.collect())
         }
         crate::data::Kind::Onnx => {

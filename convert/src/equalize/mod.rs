@@ -13,6 +13,7 @@
 //! The network's results are the same up to float rounding. Values that are divided get other names, since they are other values.
 
 mod factors;
+pub mod scaled;
 
 use quaver_core::graph::op::{BinaryFn, PadMode, ReduceFn, UnaryFn};
 use quaver_core::graph::{Graph, Network, Node, Op, ValueId};
@@ -39,7 +40,14 @@ pub struct Equalized {
     pub in_front: bool,
     /// By how many decibels the noise of its readers should get less.
     pub gain_db: f64,
+    /// Values that hold their channels divided, by their names in the network that is quantized.
+    pub divided: Vec<String>,
+    /// What each channel was divided by.
+    pub factors: Vec<f32>,
 }
+
+/// What is put behind the name of a value whose channels are divided.
+const SUFFIX: &str = ":equalized";
 
 /// Equalizes `network` by what its channels look like on `samples`.
 ///
@@ -64,8 +72,9 @@ pub fn equalize(network: &Network, configs: &[NodeConfig], samples: &[Sample]) -
             continue;
         }
         let name = network.graph.value(place.value).name.clone();
-        apply(&mut out, place, &factors);
-        done.push(Equalized { value: name, in_front: place.producer.is_none(), gain_db: factors.gain_db });
+        let divided = apply(&mut out, place, &factors);
+        let Factors { divide, gain_db } = factors;
+        done.push(Equalized { value: name, in_front: place.producer.is_none(), gain_db, divided, factors: divide });
     }
     sort(&mut out, network.graph.nodes.len());
     out.compact();
@@ -187,7 +196,8 @@ fn reader(network: &Network, node: usize) -> Option<Reader<'_>> {
     }
 }
 
-fn apply(network: &mut Network, place: &Place, factors: &Factors) {
+/// Gives the names that values with divided channels have from now on.
+fn apply(network: &mut Network, place: &Place, factors: &Factors) -> Vec<String> {
     let inverse: Vec<f32> = factors.divide.iter().map(|s| 1.0 / s).collect();
     for &reader in &place.readers {
         let node = &network.graph.nodes[reader];
@@ -202,14 +212,20 @@ fn apply(network: &mut Network, place: &Place, factors: &Factors) {
             for operand in 1..network.graph.nodes[producer].inputs.len() {
                 scale(network, producer, operand, 1, &inverse);
             }
+            let mut named = Vec::new();
             for &id in &place.divided {
                 let name = &mut network.graph.values[id.index()].name;
                 if !name.is_empty() {
-                    name.push_str(":equalized");
+                    name.push_str(SUFFIX);
+                    named.push(name.clone());
                 }
             }
+            named
         }
-        None => in_front(network, place, &inverse),
+        None => {
+            in_front(network, place, &inverse);
+            Vec::new()
+        }
     }
 }
 
@@ -228,7 +244,7 @@ fn in_front(network: &mut Network, place: &Place, inverse: &[f32]) {
     let name = network.graph.nodes[place.readers[0]].name.clone();
     let constant = network.constant(format!("{name}.equalization"), &[inverse.len()], inverse);
     let node_name = format!("{name}/equalize");
-    let output = format!("{name}:equalized");
+    let output = format!("{name}{SUFFIX}");
     let Ok(divided) = network.push(Op::Binary { function: BinaryFn::Mul }, &[place.value, constant], &node_name, &output) else { return };
     for &reader in &place.readers {
         network.graph.nodes[reader].inputs[0] = divided;

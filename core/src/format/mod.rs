@@ -46,8 +46,11 @@ pub const METADATA_CALIBRATION: &str = "quaver.calibration";
 pub const METADATA_LABELS: &str = "quaver.labels";
 /// Metadata: JSON, how an image becomes the input.
 pub const METADATA_PREPROCESSING: &str = "quaver.preprocessing";
+/// Metadata: JSON, an object from the name of each value whose channels the converter divided to the numbers that it divided by.
+pub const METADATA_EQUALIZED: &str = "quaver.equalized";
 /// Every key under `quaver.` that a caller may write.
-pub const METADATA_KEYS: [&str; 4] = [METADATA_DECISIONS, METADATA_CALIBRATION, METADATA_LABELS, METADATA_PREPROCESSING];
+pub const METADATA_KEYS: [&str; 5] =
+    [METADATA_DECISIONS, METADATA_CALIBRATION, METADATA_LABELS, METADATA_PREPROCESSING, METADATA_EQUALIZED];
 
 /// Free strings that a file carries: those of [`METADATA_KEYS`], and any key that doesn't begin with `quaver.`.
 pub type Metadata = BTreeMap<String, String>;

@@ -30,31 +30,29 @@ fn float_weights(weights: &[Dim]) -> Result<[usize; 4]> {
 }
 
 pub(super) fn conv(inputs: &[&[Dim]], conv: &Conv) -> Result<Shape> {
-    arity(inputs, 2..=3, "2 or 3")?;
-    let (n, extents, c) = image(inputs[0], "Conv")?;
-    check_window(&conv.window, inputs[0])?;
-    let [kh, kw, c_group, channels] = float_weights(inputs[1])?;
-    check_groups(conv.groups, c, channels, inputs[0])?;
-    if [kh, kw] != conv.window.kernel || c_group != c / conv.groups {
-        return Err(mismatch(inputs[0], inputs[1]));
-    }
-    check_bias(inputs.get(2), channels)?;
+    let (n, extents, channels) = float_window(inputs, "Conv", &conv.window, conv.groups)?;
     let out = |d: usize| window_dim(&conv.window, d, extents[d], false).ok_or_else(|| extent_error(inputs[0]));
     Ok(vec![n.clone(), out(0)?, out(1)?, channels.into()])
 }
 
 pub(super) fn conv_transpose(inputs: &[&[Dim]], conv: &ConvTranspose) -> Result<Shape> {
+    let (n, extents, channels) = float_window(inputs, "ConvTranspose", &conv.window, conv.groups)?;
+    let [h, w] = transposed_extents(&conv.window, extents, conv.output_padding, inputs[0])?;
+    Ok(vec![n.clone(), h, w, channels.into()])
+}
+
+/// Checks the operands of a convolution of either direction; gives the image's number and extents, and the output channels.
+fn float_window<'a>(inputs: &[&'a [Dim]], what: &'static str, window: &Window, groups: usize) -> Result<(&'a Dim, [&'a Dim; 2], usize)> {
     arity(inputs, 2..=3, "2 or 3")?;
-    let (n, extents, c) = image(inputs[0], "ConvTranspose")?;
-    check_window(&conv.window, inputs[0])?;
+    let (n, extents, c) = image(inputs[0], what)?;
+    check_window(window, inputs[0])?;
     let [kh, kw, c_group, channels] = float_weights(inputs[1])?;
-    check_groups(conv.groups, c, channels, inputs[0])?;
-    if [kh, kw] != conv.window.kernel || c_group != c / conv.groups {
+    check_groups(groups, c, channels, inputs[0])?;
+    if [kh, kw] != window.kernel || c_group != c / groups {
         return Err(mismatch(inputs[0], inputs[1]));
     }
     check_bias(inputs.get(2), channels)?;
-    let [h, w] = transposed_extents(&conv.window, extents, conv.output_padding, inputs[0])?;
-    Ok(vec![n.clone(), h, w, channels.into()])
+    Ok((n, extents, channels))
 }
 
 fn transposed_extents(window: &Window, extents: [&Dim; 2], output_padding: [usize; 2], shape: &[Dim]) -> Result<[Dim; 2]> {
