@@ -130,7 +130,7 @@ impl Converted {
         if let Ok(json) = serde_json::to_string(&float) {
             metadata.insert(METADATA_DECISIONS.to_owned(), json);
         }
-        self.scaled().write(&mut metadata);
+        self.scaled().write(&self.network.graph, &mut metadata);
         Ok(format::write(&self.network, &metadata)?)
     }
 }

@@ -1,8 +1,9 @@
 //! Which values of a quantized network hold their channels divided, and by what: without it, they can't be compared with float.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use quaver_core::format::{METADATA_EQUALIZED, Metadata};
+use quaver_core::graph::Graph;
 use serde::{Deserialize, Serialize};
 
 use super::{Equalized, SUFFIX};
@@ -24,10 +25,12 @@ impl Scaled {
         metadata.get(METADATA_EQUALIZED).and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
     }
 
-    /// Writes them into a file's metadata, to five digits: agreements are coarser.
-    pub fn write(&self, metadata: &mut Metadata) {
+    /// Writes those of `graph`'s values into a file's metadata, to five digits: agreements are coarser.
+    pub fn write(&self, graph: &Graph, metadata: &mut Metadata) {
+        let names: HashSet<&str> = graph.values.iter().map(|v| v.name.strip_suffix(":u8").unwrap_or(&v.name)).collect();
         let digits = |factor: &f32| format!("{factor:.4e}").parse::<f32>().unwrap_or(*factor);
-        let short = Self(self.0.iter().map(|(name, factors)| (name.clone(), factors.iter().map(digits).collect())).collect());
+        let present = self.0.iter().filter(|(name, _)| names.contains(name.as_str()));
+        let short = Self(present.map(|(name, factors)| (name.clone(), factors.iter().map(digits).collect())).collect());
         if let (false, Ok(json)) = (short.0.is_empty(), serde_json::to_string(&short)) {
             metadata.insert(METADATA_EQUALIZED.to_owned(), json);
         }
@@ -68,6 +71,9 @@ impl Scaled {
 
 #[cfg(test)]
 mod tests {
+    use quaver_core::graph::{Dim, Network};
+    use quaver_core::tensor::DType;
+
     use super::*;
 
     #[test]
@@ -80,7 +86,11 @@ mod tests {
             factors: vec![2.0, 1.0 / 3.0],
         };
         let mut metadata = Metadata::new();
-        Scaled::of(&[e]).write(&mut metadata);
+        let mut net = Network::new("n");
+        net.input("x:equalized:u8", DType::U8, vec![Dim::BATCH, 2.into()]);
+        let gone = Equalized { divided: vec!["fused:equalized".into()], ..e.clone() };
+        Scaled::of(&[e, gone]).write(&net.graph, &mut metadata);
+        assert!(!metadata[METADATA_EQUALIZED].contains("fused"), "{metadata:?}");
         let read = Scaled::read(&metadata);
         let mut values = NamedValues::from([("x:equalized".into(), vec![1.0, 3.0, 5.0, 6.0]), ("y".into(), vec![1.0])]);
         read.restore_all(&mut values);
@@ -92,7 +102,7 @@ mod tests {
         read.divide("x:equalized", &mut data);
         assert!((data[0] - 1.0).abs() < 1e-6 && read.original("x:equalized") == "x" && read.original("z:equalized") == "z:equalized");
         let mut none = Metadata::new();
-        Scaled::default().write(&mut none);
+        Scaled::default().write(&net.graph, &mut none);
         assert!(none.is_empty() && Scaled::read(&none) == Scaled::default());
     }
 }
