@@ -4,6 +4,7 @@ use quaver_core::graph::{Network, Op};
 
 use super::compose::{int, ints};
 use crate::calibrate::HostTensor;
+use crate::calibrate::data::Samples;
 use crate::import::onnx::proto::tensor_proto::DataType;
 use crate::import::onnx::proto::{AttributeProto, GraphProto, ValueInfoProto};
 use crate::import::onnx::testing::{assert_close, floats, import, import_all, ints as constant, node, open, ramp, run, value, with};
@@ -319,7 +320,8 @@ fn convolutions_of_volumes_are_quantized() {
         let float = simplify(volume.network()).expect("valid");
         let (shape, x) = volume.input();
         let sample = vec![HostTensor { shape: shape.clone(), data: x.clone() }];
-        let converted = pipeline::convert(&float, &crate::calibrate::data::Samples::given(vec![sample]), &QConfigMapping::default(), &mut |_| {}).expect("quantizes");
+        let converted =
+            pipeline::convert(&float, &Samples::given(vec![sample]), &QConfigMapping::default(), &mut |_| {}).expect("quantizes");
         let heavy = |op: &Op| matches!(op, Op::QConv(_) | Op::QConvTranspose(_));
         assert_eq!(converted.network.graph.nodes.iter().filter(|n| heavy(&n.op)).count(), 1);
         assert!(converted.decisions.iter().all(|d| d.scheme == Scheme::Static || !d.op.starts_with("Conv")));
@@ -360,7 +362,7 @@ fn volumes_stay_channels_last() {
     assert_eq!(before.shape, [2, 3, 1, 1, 1]);
     assert_close(&after.data, &before.data);
     let sample = vec![HostTensor { shape: shape.to_vec(), data: x.clone() }];
-    let converted = pipeline::convert(&short, &crate::calibrate::data::Samples::given(vec![sample]), &QConfigMapping::default(), &mut |_| {}).expect("quantizes");
+    let converted = pipeline::convert(&short, &Samples::given(vec![sample]), &QConfigMapping::default(), &mut |_| {}).expect("quantizes");
     let float: Vec<&str> = converted.decisions.iter().filter(|d| d.scheme == Scheme::Float).map(|d| d.op.as_str()).collect();
     assert!(!float.iter().any(|op| ["Conv", "MaxPool", "ReduceMean", "Relu", "Concat"].contains(op)), "{float:?}");
     let got = integers(&converted.network, &shape, &x);
