@@ -10,7 +10,6 @@ mod machine;
 mod process;
 mod setup;
 mod site;
-mod stock;
 mod table;
 mod test;
 mod tidy;
@@ -41,8 +40,6 @@ enum Command {
     Wasm,
     /// Measure Quaver beside other engines, which it installs for itself.
     Bench(bench::Args),
-    /// Build wasmtime's own server and test that a component runs on it.
-    Stock,
     /// Build the showcase, models included, and serve it.
     Demo(demo::Args),
 }
@@ -54,7 +51,6 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Wasm => wasm::run(),
         Command::Bench(args) => bench::run(&args),
-        Command::Stock => stock::run(),
         Command::Demo(args) => demo::run(&args),
     };
     match outcome {

@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn what_is_even_stays() {
         let weights: Vec<f32> = (0..8 * 4).map(|i| if i % 3 == 0 { 0.5 } else { -0.5 }).collect();
-        let found = search(&vec![channel(1.0); 8], &[Reader { weights: &weights, outputs: 4 }]);
+        let found = search(&[channel(1.0); 8], &[Reader { weights: &weights, outputs: 4 }]);
         assert!(found.is_none_or(|f| f.gain_db < 0.01));
     }
 }

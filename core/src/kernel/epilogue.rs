@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use super::addend::Addend;
 use super::edge;
+use super::real::{Dynamic, to_f32};
 use super::simd::Simd;
-use crate::reference::dynamic::offset_of;
 
 /// What becomes of the sums of a packed operation.
 #[derive(Debug, Clone, Copy)]
@@ -54,19 +54,6 @@ pub struct Requantize<'a> {
     pub residual: Option<Residual<'a>>,
     /// What the byte is looked up in.
     pub table: Option<&'a [u8; 256]>,
-}
-
-/// An epilogue of rows that are scaled as [`Op::DynamicGemm`](crate::graph::Op::DynamicGemm) says: one group of channels.
-#[derive(Debug, Clone, Copy)]
-pub struct Dynamic<'a> {
-    /// Scale and zero point.
-    pub qparams: &'a [[f32; 2]],
-    /// Rows that have a pair in common.
-    pub rows: usize,
-    /// Of each channel, the real sum of its weights.
-    pub sums: &'a [[f32; 16]],
-    /// What is added last.
-    pub offset: &'a [[f32; 16]],
 }
 
 /// A u8 tensor of the output's shape.
@@ -234,37 +221,6 @@ fn finish_here<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how
         Finish::U8(requantize) => to_u8(s, sums, requantize, to),
         Finish::F32 => to_f32(s, sums, None, to),
         Finish::Dynamic(dynamic) => to_f32(s, sums, Some(dynamic), to),
-    }
-}
-
-#[inline(always)]
-fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, dynamic: Option<&Dynamic<'_>>, to: &mut R) {
-    for i in 0..sums.rows {
-        let pair = dynamic.and_then(|dynamic| dynamic.qparams.get((sums.row + i) / dynamic.rows)).unwrap_or(&[0.0; 2]);
-        let (scale, zero) = (s.splat_f32(pair[0]), s.splat_f32(offset_of(pair)));
-        for n in 0..NB {
-            let mut y = s.mul(s.to_f32(s.load_i32(&sums.acc[i][n])), s.load_f32(&sums.multiplier[n]));
-            let block = sums.channel / 16 + n;
-            if let Some(Dynamic { sums, offset, .. }) = dynamic
-                && let (Some(sums), Some(offset)) = (sums.get(block), offset.get(block))
-            {
-                y = s.add(y, s.mul(zero, s.load_f32(sums)));
-                y = s.add(s.mul(y, scale), s.load_f32(offset));
-            }
-            let len = sums.channels.saturating_sub(n * 16).min(16) * 4;
-            if len == 0 {
-                break;
-            }
-            let place = to.at(sums.row + i, (sums.channel + n * 16) * 4, len);
-            match place.as_mut_array::<64>() {
-                Some(place) => s.store_f32(y, place),
-                None => {
-                    let mut whole = [0; 64];
-                    s.store_f32(y, &mut whole);
-                    edge::copy(&whole[..len], place);
-                }
-            }
-        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`simd`] | the vocabulary, and the interface between a body and an instruction set |
 //! | [`epilogue`] | requantization, residual, limits and table of what sums become |
+//! | [`real`] | what sums become where the result is real |
 //! | [`addend`] | the rows of a residual that are added to a tile |
 //! | [`bind`] | from a node to its kernel |
 //! | [`conv`] | where a convolution finds its activations |
@@ -49,6 +50,7 @@ pub mod normalize;
 pub mod pool;
 pub mod product_f32;
 pub mod quantize;
+pub mod real;
 pub mod recurrent;
 pub mod reduce;
 pub mod resize;

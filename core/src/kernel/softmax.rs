@@ -180,12 +180,21 @@ impl Split for SoftmaxF32<'_> {
 #[inline(always)]
 fn largest<S: Simd>(s: S, x: &[f32]) -> f32 {
     let (whole, rest) = x.as_chunks::<LANES>();
-    let mut most = s.splat_f32(f32::NEG_INFINITY);
-    for x in whole {
-        most = s.greater(most, s.load_f32(x));
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    if const { S::COMPACT } {
+        // Vectors would become relaxed maxima, which may return any NaN.
+        for x in whole {
+            for i in 0..LANES {
+                lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
+            }
+        }
+    } else {
+        let mut most = s.splat_f32(f32::NEG_INFINITY);
+        for x in whole {
+            most = s.greater(most, s.load_f32(x));
+        }
+        s.store_f32(most, bytemuck::cast_mut(&mut lanes));
     }
-    let mut lanes = [0.0; LANES];
-    s.store_f32(most, bytemuck::cast_mut(&mut lanes));
     let mut largest = f32::NEG_INFINITY;
     for &x in lanes.iter().chain(rest) {
         largest = if x > largest { x } else { largest };

@@ -13,7 +13,8 @@ pub mod offset;
 pub mod packed;
 pub mod work;
 
-use super::epilogue::{Dynamic, Finish, Requantize, Residual};
+use super::epilogue::{Finish, Requantize, Residual};
+use super::real::Dynamic;
 use crate::backend::Operand;
 use crate::graph::Op;
 use crate::graph::op::{Epilogue, Window};
