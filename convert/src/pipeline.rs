@@ -60,8 +60,11 @@ pub struct Converted {
     pub equalized: Vec<Equalized>,
 }
 
-/// Samples that equalization and refinement look at: they need less than ranges do, and cost more.
-const LOOKED_AT: usize = 32;
+/// Samples that refinement looks at: it needs less than ranges do, and costs more.
+const REFINED_ON: usize = 32;
+
+/// Samples that equalization looks at: a channel that is rarely far from zero must be seen there.
+const EQUALIZED_ON: usize = 128;
 
 /// Quantizes a network that brings its own parameters ([`brings_parameters`]), or of which the mapping leaves everything float.
 ///
@@ -87,9 +90,10 @@ pub fn convert(
         return convert_as_given(float, mapping);
     }
     mapping.check(&float.graph).map_err(QuantizeError::from)?;
-    let kept = samples.spread(LOOKED_AT).map_err(CalibrateError::from)?;
+    let kept = samples.spread(REFINED_ON).map_err(CalibrateError::from)?;
     let configs: Vec<NodeConfig> = float.graph.nodes.iter().map(|n| mapping.of(n)).collect();
-    let (float, equalized) = equalize::equalize(float, &configs, &kept).map_err(CalibrateError::from)?;
+    let (float, equalized) =
+        equalize::equalize(float, &configs, &samples.spread(EQUALIZED_ON).map_err(CalibrateError::from)?).map_err(CalibrateError::from)?;
     let float = &float;
     let producers = float.graph.producers();
     let observer = |id: ValueId| match producers[id.index()] {

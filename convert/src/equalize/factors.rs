@@ -18,8 +18,12 @@ pub(super) struct Reader<'a> {
 /// Steps of α from 0 to 1.
 const STEPS: usize = 8;
 
+/// A channel counts as reaching at least this share of the farthest one. What stayed near zero on the samples need not do so on
+/// others, and amplified without a bound it would then take up the whole range.
+const LEAST_REACH: f64 = 1.0 / 16.0;
+
 /// How far a factor may be from the others' geometric mean.
-const FARTHEST: f64 = 1e3;
+const FARTHEST: f64 = 16.0;
 
 /// A choice of factors.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +37,8 @@ pub(super) struct Factors {
 /// The best factors for a value of such channels, read by `readers`; `None` if it is best as it is.
 pub(super) fn search(channels: &[Channel], readers: &[Reader<'_>]) -> Option<Factors> {
     let reach: Vec<f64> = channels.iter().map(|c| f64::from(c.max.max(-c.min))).collect();
+    let farthest = reach.iter().copied().fold(0.0, f64::max);
+    let reach: Vec<f64> = reach.into_iter().map(|x| x.max(farthest * LEAST_REACH)).collect();
     let weight: Vec<f64> = (0..channels.len()).map(|c| largest_weight(readers, channels.len(), c)).collect();
     let before = noise(channels, readers, &vec![1.0; channels.len()]);
     let mut best: Option<(f64, Vec<f64>)> = None;
@@ -122,10 +128,21 @@ mod tests {
 
     #[test]
     fn depthwise_readers_let_every_channel_have_the_whole_range() {
-        let channels: Vec<Channel> = (0..8).map(|c| channel(1.5f32.powi(c))).collect();
+        // All of them reach farther than LEAST_REACH of the farthest.
+        let channels: Vec<Channel> = (0..8).map(|c| channel(1.4f32.powi(c))).collect();
         let factors = search(&channels, &[Reader { weights: &[0.5; 8 * 9], outputs: 0 }]).expect("something to gain");
         let reach: Vec<f32> = channels.iter().zip(&factors.divide).map(|(c, s)| c.max / s).collect();
         assert!(reach.iter().all(|r| (r / reach[0] - 1.0).abs() < 1e-3), "{reach:?}");
+    }
+
+    #[test]
+    fn a_channel_of_which_nothing_was_seen_is_hardly_amplified() {
+        let mut channels = vec![channel(1.0); 16];
+        channels[5] = channel(1e-6);
+        channels[9] = channel(0.0);
+        let factors = search(&channels, &[Reader { weights: &[0.5; 16 * 9], outputs: 0 }]).expect("something to gain");
+        let most = factors.divide.iter().copied().fold(0f32, f32::max);
+        assert!(factors.divide.iter().all(|s| *s * 17.0 > most), "{:?}", factors.divide);
     }
 
     #[test]

@@ -2,28 +2,40 @@
 //!
 //! Rounded weights meet operands whose mean is not zero, and ranges cut off one side more than the other, so errors have a mean
 //! that the next layers add up. (Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction",
-//! section 4.2, where the mean is measured; here layer by layer, on operands of the layers corrected before.)
+//! section 4.2, where the mean is measured; here layer by layer, on operands of the layers corrected before, and without the errors
+//! farthest out.)
 
 use quaver_core::graph::Network;
 
 use super::rows::Rows;
 use super::walk::Walk;
-use super::{Product, Reals, replace};
+use super::{Product, Real, Reals, replace};
 
-/// Least share of the error's power that its mean has to be. Where a few positions are far off, as those of a transformer's massive
-/// activations are when a range cuts them off, a shift of all others would do harm.
+/// Errors that are left out, as a share at each end. Where a range cuts off what is far out, as the massive activations of transformers
+/// are, a few positions have errors that would shift the bias of all others.
+const CUT: f64 = 0.1;
+
+/// Least share of the error's power that its mean has to be.
 const LEAST_SHARE: f64 = 0.03;
 
-/// Sets the bias such that the mean of each channel, before clamp and table, is the float network's. A channel whose bias would not fit is left as it is.
+/// Rows below which a mean says too little about data that calibration has not seen.
+const LEAST_ROWS: usize = 64;
+
+/// Takes the mean error of each channel, before clamp and table, off its bias. A channel whose bias would not fit is left as it is.
 pub(super) fn correct(network: &mut Network, walk: &Walk, node: usize, product: &Product, rows: &Rows, reals: &Reals) {
     let entry = &network.graph.nodes[node];
     let shape = product.shape;
     let channels = shape.groups * shape.output_channels;
-    let Some(real) = reals.get(&product.output).filter(|r| r.mean.len() == channels) else { return };
+    let Some(real) = reals.get(&product.output).filter(|r| r.channels == channels) else { return };
     let Some(integers) = network.elements::<i8>(entry.inputs[1]).and_then(|packed| shape.unpack(packed)) else { return };
     let Some(bias) = network.elements::<i32>(entry.inputs[2]) else { return };
     let mut bias = bias.to_vec();
-    let drift = product.residual.map(|id| residual_drift(network, walk, node, reals.get(&id).map(|r| &r.mean)));
+    // What the residual operand is off by counts too, as nothing else would make up for it.
+    let drift = match product.residual.map(|id| residual_errors(network, walk, node, real.step, reals.get(&id))) {
+        Some(Some(drift)) => drift,
+        Some(None) => return,
+        None => vec![0.0; real.rows.len()],
+    };
     let room = i64::from(i32::MAX) - (shape.k_blocks() * 4) as i64 * 255 * 128;
     let group_channels = channels / rows.groups;
     for n in 0..channels {
@@ -32,46 +44,72 @@ pub(super) fn correct(network: &mut Network, walk: &Walk, node: usize, product: 
         if scale <= 0.0 {
             continue;
         }
-        let mean = &rows.mean[n / group_channels * rows.k..][..rows.k];
-        let column = || integers.iter().skip(n).step_by(channels);
-        let products: f64 = mean.iter().zip(column()).map(|(m, &q)| m * f64::from(q)).sum();
-        let sum: i64 = column().map(|&q| i64::from(q)).sum();
-        let drift = drift.as_ref().and_then(|d| d.get(n)).copied().unwrap_or(0.0);
-        let zero = i64::from(product.from.zero_point) * sum;
-        let before = (i64::from(bias[at]) + zero) as f64;
-        let error = (before + products) * scale - real.mean[n] + drift;
-        let column: Vec<f32> = column().map(|&q| f32::from(q)).collect();
+        let column: Vec<f32> = integers.iter().skip(n).step_by(channels).map(|&q| f32::from(q)).collect();
+        let sum: f64 = column.iter().map(|&q| f64::from(q)).sum();
+        let zero = f64::from(product.from.zero_point) * sum;
+        let before = f64::from(bias[at]) + zero;
         let group = n / group_channels;
-        let errors = rows.checked.chunks_exact(rows.groups * rows.k).zip(real.rows.chunks_exact(channels)).map(|(x, real)| {
+        let real_rows = real.rows.chunks_exact(channels).zip(drift.chunks_exact(channels));
+        let errors = rows.checked.chunks_exact(rows.groups * rows.k).zip(real_rows).map(|(x, (real, drift))| {
             let sum: f32 = x[group * rows.k..][..rows.k].iter().zip(&column).map(|(x, w)| x * w).sum();
-            (f64::from(sum) + before) * scale - f64::from(real[n])
+            (f64::from(sum) + before) * scale - f64::from(real[n]) + f64::from(drift[n])
         });
-        let (count, power) = errors.fold((0, 0.0), |(count, power), e| (count + 1, power + e * e));
-        if count == 0 || error * error < LEAST_SHARE * (power / f64::from(count)) {
-            continue;
-        }
-        let folded = libm::rint(before - error / scale) as i64 - zero;
-        if folded.abs() <= room {
+        let Some(error) = mean(errors.collect()) else { continue };
+        let folded = libm::rint(before - error / scale) - zero;
+        if folded.abs() <= room as f64 {
             bias[at] = folded as i32;
         }
     }
     replace(network, node, 2, &bias);
 }
 
-/// By how much the mean of the residual operand lies above the float network's, by channel.
-fn residual_drift(network: &Network, walk: &Walk, node: usize, wanted: Option<&Vec<f64>>) -> Vec<f64> {
-    let entry = &network.graph.nodes[node];
-    let (Some(wanted), Some(&id)) = (wanted, entry.inputs.get(4)) else { return Vec::new() };
-    let Some(affine) = network.graph.value(id).quant else { return Vec::new() };
-    let channels = wanted.len();
-    let (mut sums, mut count) = (vec![0i64; channels], 0);
-    for sample in 0..walk.samples() {
-        let Some((_, bytes)) = walk.bytes(sample, id) else { return Vec::new() };
-        for row in bytes.chunks_exact(channels) {
-            sums.iter_mut().zip(row).for_each(|(s, &q)| *s += i64::from(q) - i64::from(affine.zero_point));
-        }
-        count += bytes.len() / channels;
+/// The mean of errors, without those farthest out; `None` where it is too little, or of too few, to be told from nothing.
+fn mean(mut errors: Vec<f64>) -> Option<f64> {
+    if errors.len() < LEAST_ROWS {
+        return None;
     }
-    let mean = |s: i64| s as f64 / count.max(1) as f64 * f64::from(affine.scale);
-    sums.into_iter().zip(wanted).map(|(s, w)| mean(s) - w).collect()
+    errors.sort_by(f64::total_cmp);
+    let cut = (errors.len() as f64 * CUT) as usize;
+    let middle = &errors[cut..errors.len() - cut];
+    let mean = middle.iter().sum::<f64>() / middle.len() as f64;
+    let power = middle.iter().map(|e| e * e).sum::<f64>() / middle.len() as f64;
+    (mean != 0.0 && mean * mean >= LEAST_SHARE * power).then_some(mean)
+}
+
+/// By how much the residual operand is off at each `step`th row.
+fn residual_errors(network: &Network, walk: &Walk, node: usize, step: usize, real: Option<&Real>) -> Option<Vec<f32>> {
+    let id = *network.graph.nodes[node].inputs.get(4)?;
+    let affine = network.graph.value(id).quant?;
+    let real = real.filter(|r| r.step == step)?;
+    let channels = real.channels;
+    let mut errors = Vec::with_capacity(real.rows.len());
+    let mut seen = 0;
+    for sample in 0..walk.samples() {
+        for row in walk.bytes(sample, id)?.1.chunks_exact(channels) {
+            if seen % step == 0 {
+                let real = &real.rows[errors.len()..];
+                errors.extend(row.iter().zip(real).map(|(&q, real)| affine.dequantize(q) - real));
+            }
+            seen += 1;
+        }
+    }
+    Some(errors)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_errors_far_out_move_nothing() {
+        let noise = |i: usize| ((i * 7919) % 1009) as f64 / 1009.0 - 0.5;
+        let even: Vec<f64> = (0..500).map(noise).collect();
+        assert_eq!(mean(even.clone()), None);
+        let mut far = even.clone();
+        far.iter_mut().step_by(25).for_each(|e| *e = 40.0);
+        assert_eq!(mean(far), None);
+        let shifted = mean(even.iter().map(|e| e + 0.3).collect()).expect("a mean");
+        assert!((shifted - 0.3).abs() < 0.02, "{shifted}");
+        assert_eq!(mean(vec![1.0; LEAST_ROWS - 1]), None);
+    }
 }

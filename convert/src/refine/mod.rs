@@ -130,8 +130,8 @@ fn is_product(graph: &Graph, node: usize) -> bool {
 /// What the float network gives.
 #[derive(Debug, Default)]
 struct Real {
-    /// The mean of each channel, the last dimension.
-    mean: Vec<f64>,
+    /// Channels, the last dimension.
+    channels: usize,
     /// Every `step`th row, of all samples one after the other.
     rows: Vec<f32>,
     step: usize,
@@ -150,18 +150,14 @@ fn reals(float: &Network, products: &[Product], samples: &[Sample]) -> Result<Re
             if real.seen == 0 {
                 real.step = (data.len() / channels * samples.len()).div_ceil(CHECKED).max(1);
             }
-            real.mean.resize(channels, 0.0);
+            real.channels = channels;
             for row in data.chunks_exact(channels) {
-                real.mean.iter_mut().zip(row).for_each(|(s, &x)| *s += f64::from(x));
                 if real.seen.is_multiple_of(real.step) {
                     real.rows.extend_from_slice(row);
                 }
                 real.seen += 1;
             }
         })?;
-    }
-    for real in reals.values_mut() {
-        real.mean.iter_mut().for_each(|m| *m /= real.seen.max(1) as f64);
     }
     Ok(reals)
 }

@@ -175,7 +175,7 @@ mod tests {
             let common = 100.0 * next();
             data.extend((0..k).map(|_| (common + 20.0 * next()).round()));
         }
-        Rows { groups: 1, k, data, checked: Vec::new(), mean: vec![0.0; k] }
+        Rows { groups: 1, k, data, checked: Vec::new() }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the output positions of a product read: some rows of its operand's matrix, and the mean of all.
+//! What the output positions of a product read: some rows of its operand's matrix.
 
 use quaver_core::graph::op::Window;
 use quaver_core::graph::{Network, Op};
@@ -20,8 +20,6 @@ pub(super) struct Rows {
     pub(super) data: Vec<f32>,
     /// Every so many rows, to be compared with what the float network gives there: `[rows][groups][k]`.
     pub(super) checked: Vec<f32>,
-    /// The mean of all rows: `[groups][k]`.
-    pub(super) mean: Vec<f64>,
 }
 
 impl Rows {
@@ -32,20 +30,24 @@ impl Rows {
         let groups = if shape.depthwise { shape.output_channels } else { shape.groups };
         let k = shape.taps * shape.input_channels;
         let width = groups * k;
-        let mut rows = Self { groups, k, data: Vec::new(), checked: Vec::new(), mean: vec![0.0; width] };
+        let mut rows = Self { groups, k, data: Vec::new(), checked: Vec::new() };
         let shapes: Vec<Vec<usize>> = (0..walk.samples()).map(|s| walk.shape(s, entry.outputs[0])).collect();
         let count = |s: &[usize]| s[..s.len().saturating_sub(1)].iter().product::<usize>();
         let total: usize = shapes.iter().map(|s| count(s)).sum();
         let step = total.div_ceil(most.min(ELEMENTS / width.max(1)).max(1)).max(1);
         let mut at = 0;
         let zero = i32::from(product.from.zero_point);
-        let mut sums = vec![0i64; width];
         let mut seen = vec![0f32; width];
         for (sample, to) in shapes.iter().enumerate() {
             let Some((from, bytes)) = walk.bytes(sample, entry.inputs[0]) else { continue };
             let channels = from.last().copied().unwrap_or(1);
             let see = Taps { op: &entry.op, from, to };
             for row in 0..count(to) {
+                let (gathered, checked) = (at % step == 0, at % check == 0);
+                at += 1;
+                if !gathered && !checked {
+                    continue;
+                }
                 seen.fill(0.0);
                 for tap in 0..shape.taps {
                     // Padding is zero.
@@ -55,21 +57,18 @@ impl Rows {
                         let first = group * k + tap * shape.input_channels;
                         for (c, &q) in x.iter().enumerate() {
                             let q = i32::from(q) - zero;
-                            sums[first + c] += i64::from(q);
                             seen[first + c] = q as f32;
                         }
                     }
                 }
-                if at % step == 0 {
+                if gathered {
                     rows.data.extend_from_slice(&seen);
                 }
-                if at % check == 0 {
+                if checked {
                     rows.checked.extend_from_slice(&seen);
                 }
-                at += 1;
             }
         }
-        rows.mean.iter_mut().zip(&sums).for_each(|(mean, &sum)| *mean = sum as f64 / total.max(1) as f64);
         rows
     }
 
