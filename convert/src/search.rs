@@ -2,7 +2,8 @@
 //!
 //! It goes from what costs nothing to what costs speed, and stops as soon as the target is met: the mapping as it is; each observer;
 //! each pass left out or widened; then the layers of least SQNR alone ([`crate::layers`]) kept in float, twice as many each time, until the
-//! target is met; and at last fewer of them again, down to the least number that meets it. A step that gains nothing is taken back.
+//! target is met; and fewer of them again, down to the least number that meets it; at last, where that leaves fewer integers, dynamic
+//! quantization of what has products of matrices. A step that gains nothing is taken back.
 
 use std::collections::BTreeMap;
 
@@ -99,6 +100,7 @@ pub fn search<E: From<ConvertError>>(
         }
     }
     search.layers(mapping)?;
+    search.dynamic(mapping)?;
     Ok(search.end())
 }
 
@@ -118,8 +120,7 @@ impl<E: From<ConvertError>> Search<'_, E> {
         let loss = (self.measure)(&converted)?;
         let met = loss.value <= self.target;
         let kept = self.best.as_ref().is_none_or(|(.., best)| loss.is_less(best));
-        let integers = converted.decisions.iter().filter(|d| d.scheme != Scheme::Float).count();
-        (self.observe)(&Trial { what: what.to_owned(), loss, integers: (integers, converted.decisions.len()), kept });
+        (self.observe)(&Trial { what: what.to_owned(), loss, integers: (integers(&converted), converted.decisions.len()), kept });
         if kept {
             self.best = Some((converted, mapping, loss));
         }
@@ -169,6 +170,22 @@ impl<E: From<ConvertError>> Search<'_, E> {
         Ok(())
     }
 
+    /// Quantizes dynamically instead, if that meets the target with more integers than layers in float do, or is nearer to it.
+    fn dynamic(&mut self, given: &QConfigMapping) -> Result<(), E> {
+        let mut mapping = given.clone();
+        mapping.global.scheme = Scheme::Dynamic;
+        let Some(before) = self.best.take() else { return Ok(()) };
+        let met = self.attempt("dynamic quantization", mapping)?;
+        let better = self.best.as_ref().is_some_and(|(converted, _, loss)| {
+            let (now, then) = (integers(converted), integers(&before.0));
+            if before.2.value <= self.target { met && now > then } else { now > 0 && loss.is_less(&before.2) }
+        });
+        if !better {
+            self.best = Some(before);
+        }
+        Ok(())
+    }
+
     /// The layers with weights, by their SQNR alone.
     fn worst_first(&self) -> Result<Vec<String>, E> {
         let Some((converted, ..)) = &self.best else { return Ok(Vec::new()) };
@@ -197,6 +214,11 @@ impl<E: From<ConvertError>> Search<'_, E> {
         let (converted, mapping, loss) = self.best.expect("the first attempt is kept");
         Found { converted, mapping, met: loss.value <= self.target }
     }
+}
+
+/// Nodes in integers.
+fn integers(converted: &Converted) -> usize {
+    converted.decisions.iter().filter(|d| d.scheme != Scheme::Float).count()
 }
 
 fn wrap<E: From<ConvertError>>(error: crate::calibrate::burn_exec::RunError) -> E {

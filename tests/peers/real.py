@@ -149,9 +149,8 @@ def silero(models):
         count = (len(x) - 64) // 512
         return {"input": np.stack([x[i * 512:i * 512 + 576] for i in range(count)]), "h": np.zeros((1, 1, 128), np.float32), "c": np.zeros((1, 1, 128), np.float32)}
     rng = np.random.default_rng(10)
-    samples = [windows(sound(rng, 2)) for _ in range(4)]
-    rows = [{"input": s["input"][i:i + 1], "h": s["h"], "c": s["c"]} for s in samples for i in range(0, len(s["input"]), 2)]
-    calibration = {name: np.concatenate([r[name] for r in rows]) for name in rows[0]}
+    # Whole sequences, so that states are as they become.
+    calibration = [windows(sound(rng, 2)) for _ in range(8)]
     rng = np.random.default_rng(11)
     return calibration, [windows(sound(rng, rng.uniform(1, 5))) for _ in range(30)]
 
@@ -215,8 +214,12 @@ def main():
         pairs = []
         with tempfile.TemporaryDirectory() as t:
             t = pathlib.Path(t)
-            np.savez(t / "calibration.npz", **calibration)
-            command = [args.quaver, "convert", path, "-o", t / "q.qvr", "--calibrate", t / "calibration.npz", *extra, *args.convert]
+            feeds = calibration if isinstance(calibration, list) else [calibration]
+            (t / "calibration").mkdir()
+            for i, feed in enumerate(feeds):
+                np.savez(t / "calibration" / f"{i}.npz", **feed)
+            samples = t / "calibration" if feeds is calibration else t / "calibration" / "0.npz"
+            command = [args.quaver, "convert", path, "-o", t / "q.qvr", "--calibrate", samples, *extra, *args.convert]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             for i, inputs in enumerate(tests):
                 real = session.run(None, {n: x.astype(kinds[n]) for n, x in inputs.items()})[0]

@@ -100,8 +100,9 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 struct Calibration {
-    /// Samples: one array for each input, samples along the first axis
-    #[arg(long, value_name = "FILE.npz")]
+    /// Samples: one array for each input, samples along the first axis; or a folder of such files, each one sample as it is, of
+    /// any size
+    #[arg(long, value_name = "FILE.npz|DIR")]
     calibrate: Option<PathBuf>,
     /// A folder of images
     #[arg(long, value_name = "DIR")]

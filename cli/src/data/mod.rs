@@ -89,6 +89,7 @@ pub fn samples(
     limit: usize,
 ) -> Result<Samples> {
     let samples = match (npz, folder, random) {
+        (Some(path), ..) if path.is_dir() => Samples::from_archives(path, graph)?,
         (Some(path), ..) => Samples::from_npz(path, graph)?,
         (_, Some(folder), _) => Samples::from_images(folder, graph, &images.options()?)?,
         (.., Some(count)) => Samples::random(count, graph),
@@ -323,7 +324,7 @@ fn keep(values: &mut NamedValues, graph: &Graph, id: ValueId, view: TensorView<'
 /// Fills in the extents that an `.npz` archive's arrays tell and the network leaves open.
 pub fn shapes_from_npz(options: ImportOptions, npz: Option<&Path>, network: &Path) -> Result<ImportOptions> {
     use quaver_convert::import::ImportError;
-    let Some(path) = npz else { return Ok(options) };
+    let Some(path) = npz.filter(|path| !path.is_dir()) else { return Ok(options) };
     // Only a network that says so needs it; its other errors are reported where it is loaded.
     let Err(ImportError::OpenShape { .. }) = quaver_convert::import::onnx::open(network, &options) else { return Ok(options) };
     let hint = || format!("cannot read '{}'", path.display());

@@ -1,4 +1,6 @@
-//! Where samples come from: `.npz` archives, images, random numbers.
+//! Where samples come from: `.npz` archives, images, random numbers. What is wrong with them is in [`error`].
+
+pub mod error;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,89 +9,9 @@ use image::imageops::{self, FilterType};
 use quaver_core::graph::{Dim, Graph};
 use quaver_core::tensor::{DType, element_count};
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::{CalibrateError, HostTensor, Sample};
-
-/// Why samples cannot be had.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum DataError {
-    /// A file or folder.
-    #[error("cannot read '{path}': {source}")]
-    Io {
-        /// Which.
-        path: String,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// An array of a type that stands for no number here.
-    #[error("'{name}' holds elements of type {dtype}; f32, f64, u8, i8, i32 and i64 can be read")]
-    ElementType {
-        /// The array.
-        name: String,
-        /// Its type.
-        dtype: String,
-    },
-    /// An array in Fortran order.
-    #[error("'{name}' is in Fortran order; save it with numpy.ascontiguousarray")]
-    Order {
-        /// The array.
-        name: String,
-    },
-    /// An archive without an array for an input.
-    #[error("'{path}' has no array '{input}'; it has {found}. Name each array as the network's input")]
-    Missing {
-        /// The archive.
-        path: String,
-        /// The input.
-        input: String,
-        /// What there is.
-        found: String,
-    },
-    /// An array of the wrong shape.
-    #[error("array '{name}' has shape {got:?}, but input '{input}' takes samples of shape {expected} along the first axis")]
-    Shape {
-        /// The array.
-        name: String,
-        /// Its shape.
-        got: Vec<usize>,
-        /// The input.
-        input: String,
-        /// The input's shape.
-        expected: String,
-    },
-    /// Inputs with different numbers of samples.
-    #[error("the arrays hold different numbers of samples: {counts:?}")]
-    Counts {
-        /// Samples of each.
-        counts: Vec<usize>,
-    },
-    /// A file that is no image.
-    #[error("'{path}' is not an image that can be read: {source}")]
-    NotAnImage {
-        /// The file.
-        path: String,
-        /// Why.
-        source: image::ImageError,
-    },
-    /// A folder without images.
-    #[error("'{path}' holds no .jpg, .jpeg, .png, .webp, .bmp or .gif file")]
-    NoImages {
-        /// The folder.
-        path: String,
-    },
-    /// An input that no image fits.
-    #[error(
-        "input '{input}' has shape {shape}, which is no image; it should be [N,3,H,W], [N,1,H,W] or [N,H,W,3] (give samples as .npz instead)"
-    )]
-    NotAnImageInput {
-        /// The input.
-        input: String,
-        /// Its shape.
-        shape: String,
-    },
-}
+pub use error::DataError;
 
 /// An array as a file holds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -180,8 +102,19 @@ pub struct Samples {
 #[derive(Debug)]
 enum Source {
     Arrays(Vec<HostTensor>),
-    Images { files: Vec<PathBuf>, layout: ImageLayout, options: ImageOptions },
-    Random { inputs: Vec<(Vec<usize>, DType)> },
+    /// A feed each.
+    Archives {
+        files: Vec<PathBuf>,
+        graph: Box<Graph>,
+    },
+    Images {
+        files: Vec<PathBuf>,
+        layout: ImageLayout,
+        options: ImageOptions,
+    },
+    Random {
+        inputs: Vec<(Vec<usize>, DType)>,
+    },
     Given(Vec<Sample>),
 }
 
@@ -210,24 +143,28 @@ impl Samples {
         Ok(Self { len: counts.first().copied().unwrap_or(0), source: Source::Arrays(tensors) })
     }
 
+    /// Every `.npz` archive of a folder, in the order of the names: a feed each, whose arrays are the inputs as they are, with
+    /// their first axis. So samples may differ in size, and states and sequences in length.
+    ///
+    /// # Errors
+    /// [`DataError`] where the folder can't be read or has none. An archive that doesn't fit is told when it is read.
+    pub fn from_archives(folder: &Path, graph: &Graph) -> Result<Self, DataError> {
+        let files = files_of(folder, &["npz"])?;
+        if files.is_empty() {
+            return Err(DataError::NoArchives { path: folder.display().to_string() });
+        }
+        Ok(Self { len: files.len(), source: Source::Archives { files, graph: Box::new(graph.clone()) } })
+    }
+
     /// Every image of a folder, in the order of the names, as the network's only input.
     ///
     /// # Errors
     /// [`DataError`] where the folder can't be read or the input is no image.
     pub fn from_images(folder: &Path, graph: &Graph, options: &ImageOptions) -> Result<Self, DataError> {
-        let io = |source| DataError::Io { path: folder.display().to_string(), source };
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(folder).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-            if ["jpg", "jpeg", "png", "webp", "bmp", "gif"].contains(&extension.as_str()) {
-                files.push(path);
-            }
-        }
+        let files = files_of(folder, &["jpg", "jpeg", "png", "webp", "bmp", "gif"])?;
         if files.is_empty() {
             return Err(DataError::NoImages { path: folder.display().to_string() });
         }
-        files.sort();
         let layout = image_layout(graph, options)?;
         Ok(Self { len: files.len(), source: Source::Images { files, layout, options: options.clone() } })
     }
@@ -278,6 +215,7 @@ impl Samples {
     pub fn get(&self, i: usize) -> Result<Sample, DataError> {
         match &self.source {
             Source::Arrays(tensors) => Ok(tensors.iter().map(|t| row(t, i)).collect()),
+            Source::Archives { files, graph } => feed(&files[i], graph),
             Source::Images { files, layout, options } => Ok(vec![image_tensor(&files[i], *layout, options)?]),
             Source::Given(samples) => Ok(samples[i].clone()),
             Source::Random { inputs } => {
@@ -297,6 +235,36 @@ impl Samples {
     pub fn iter(&self) -> impl Iterator<Item = Result<Sample, CalibrateError>> + '_ {
         (0..self.len).map(|i| self.get(i).map_err(CalibrateError::from))
     }
+}
+
+/// The files of a folder that end so, in the order of their names.
+fn files_of(folder: &Path, extensions: &[&str]) -> Result<Vec<PathBuf>, DataError> {
+    let io = |source| DataError::Io { path: folder.display().to_string(), source };
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        if extensions.contains(&extension.as_str()) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The arrays of an archive as one sample.
+fn feed(path: &Path, graph: &Graph) -> Result<Sample, DataError> {
+    let mut tensors = Vec::new();
+    for (&input, (name, shape, array)) in graph.inputs.iter().zip(read_npz(path, graph)?) {
+        let value = graph.value(input);
+        let fits = shape.len() == value.shape.len() && shape.iter().zip(&value.shape).all(|(&n, d)| d.fixed().is_none_or(|d| d == n));
+        if !fits || element_count(&shape).is_none_or(|n| n == 0) {
+            let expected = quaver_core::graph::dim::display(&value.shape);
+            return Err(DataError::Feed { path: path.display().to_string(), name, got: shape, expected });
+        }
+        tensors.push(HostTensor { shape, data: array.into_f32() });
+    }
+    Ok(tensors)
 }
 
 /// The arrays of an archive in the order of the graph's inputs, with their names and shapes.
@@ -449,6 +417,21 @@ mod tests {
         assert_eq!(samples.len(), 2);
         assert_eq!(samples.get(1).expect("there")[0], HostTensor { shape: vec![1, 3], data: vec![4.0, 5.0, 6.0] });
         assert!(matches!(Samples::from_npz(&path, &network(&[4]).graph), Err(DataError::Shape { .. })));
+    }
+
+    #[test]
+    fn archives_of_a_folder_are_samples_as_they_are() {
+        let folder = tempfile::tempdir().expect("folder");
+        let graph = network(&[3]).graph;
+        assert!(matches!(Samples::from_archives(folder.path(), &graph), Err(DataError::NoArchives { .. })));
+        write_npz(&folder.path().join("b.npz"), "x", &[1, 3], &[7.0, 8.0, 9.0]);
+        write_npz(&folder.path().join("a.npz"), "x", &[2, 3], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let samples = Samples::from_archives(folder.path(), &graph).expect("fits");
+        let shapes: Vec<_> = samples.iter().map(|sample| sample.expect("fits")[0].shape.clone()).collect();
+        assert_eq!(shapes, [[2, 3], [1, 3]]);
+        write_npz(&folder.path().join("c.npz"), "x", &[1, 4], &[0.0; 4]);
+        let samples = Samples::from_archives(folder.path(), &graph).expect("there");
+        assert!(matches!(samples.get(2), Err(DataError::Feed { got, .. }) if got == [1, 4]));
     }
 
     #[test]
