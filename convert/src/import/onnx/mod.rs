@@ -15,6 +15,7 @@ mod tensor;
 mod testing;
 mod value;
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
@@ -210,6 +211,8 @@ struct Importer<'a> {
     unsupported: Vec<Unsupported>,
     /// Whether a batch of 1 is made a variable.
     promote: bool,
+    /// Elements that large tensors of one number may still have.
+    unfolded: Cell<usize>,
     /// What open extents are called here, by what they are called there.
     symbols: HashMap<&'a str, String>,
     /// What those are called that have no name there.
@@ -272,6 +275,7 @@ impl<'a> Importer<'a> {
             signed: HashSet::new(),
             unsupported: Vec::new(),
             promote,
+            unfolded: Cell::new(shapes::UNFOLDED),
             symbols: HashMap::new(),
             unnamed: Vec::new(),
         };

@@ -8,6 +8,9 @@ use super::{Importer, NodeError, invalid};
 /// Most elements of a tensor that is made up during import.
 const LIMIT: usize = 1 << 24;
 
+/// Most elements that all larger tensors of one number have, which stand for weights in files without them.
+pub(super) const UNFOLDED: usize = 1 << 28;
+
 /// Result of evaluation: `None` where the operands are not all known.
 pub(super) type Evaluated = Result<Option<Val>, NodeError>;
 
@@ -33,7 +36,7 @@ impl Importer<'_> {
             "Floor" | "Ceil" | "Identity" | "Neg" | "Abs" => Ok(unary(op, get(0))),
             "Transpose" => transpose(get(0), attrs),
             "Gather" => gather(get(0), get(1), attrs),
-            "ConstantOfShape" => constant_of_shape(get(0), attrs),
+            "ConstantOfShape" => self.filled(get(0), attrs),
             "Range" => Ok(range(get(0), get(1), get(2)).or_else(|| real_range(get(0), get(1), get(2)))),
             "ReduceProd" => Ok(match get(0) {
                 Some(Val::Ints { data, shape }) if shape.len() <= 1 => data
@@ -52,6 +55,29 @@ impl Importer<'_> {
             },
             _ => Ok(None),
         }
+    }
+
+    /// A tensor of one number.
+    fn filled(&self, shape: Option<&Val>, attrs: &Attrs<'_>) -> Evaluated {
+        let Some(Val::Ints { data, .. }) = shape else { return Ok(None) };
+        let shape: Option<Vec<usize>> = data.iter().map(|s| s.num().and_then(|n| usize::try_from(n).ok())).collect();
+        let count = shape.as_ref().and_then(|s| quaver_core::tensor::element_count(s)).filter(|&n| n <= self.unfolded.get().max(LIMIT));
+        let (Some(shape), Some(count)) = (shape, count) else {
+            return Ok(None);
+        };
+        let value = attrs.tensor("value")?.map(|t| super::tensor::decode(t, None)).transpose()?;
+        let first = match value {
+            Some(Val::Ints { data, .. }) if count <= LIMIT => {
+                return Ok(Some(Val::Ints { shape, data: vec![data.first().cloned().unwrap_or(Sym::Num(0)); count] }));
+            }
+            Some(Val::Ints { .. }) => return Ok(None),
+            Some(Val::Floats { data, .. }) => data.first().copied().unwrap_or(0.0),
+            _ => 0.0,
+        };
+        if count > LIMIT {
+            self.unfolded.set(self.unfolded.get() - count);
+        }
+        Ok(Some(Val::floats(shape, vec![first; count])))
     }
 
     fn shape(&self, x: Option<&Val>, attrs: &Attrs<'_>) -> Evaluated {
@@ -191,21 +217,6 @@ fn gather(x: Option<&Val>, indices: Option<&Val>, attrs: &Attrs<'_>) -> Evaluate
         Some(data) => Ok(Some(Val::Ints { shape: shape.clone(), data })),
         None => invalid(format!("an index is out of range for {} elements", data.len())),
     }
-}
-
-fn constant_of_shape(shape: Option<&Val>, attrs: &Attrs<'_>) -> Evaluated {
-    let Some(Val::Ints { data, .. }) = shape else { return Ok(None) };
-    let shape: Option<Vec<usize>> = data.iter().map(|s| s.num().and_then(|n| usize::try_from(n).ok())).collect();
-    let count = shape.as_ref().and_then(|s| quaver_core::tensor::element_count(s)).filter(|&n| n <= LIMIT);
-    let (Some(shape), Some(count)) = (shape, count) else {
-        return Ok(None);
-    };
-    let value = attrs.tensor("value")?.map(|t| super::tensor::decode(t, None)).transpose()?;
-    Ok(Some(match value {
-        Some(Val::Ints { data, .. }) => Val::Ints { shape, data: vec![data.first().cloned().unwrap_or(Sym::Num(0)); count] },
-        Some(Val::Floats { data, .. }) => Val::floats(shape, vec![data.first().copied().unwrap_or(0.0); count]),
-        _ => Val::floats(shape, vec![0.0; count]),
-    }))
 }
 
 /// Of real numbers: start + i·delta.

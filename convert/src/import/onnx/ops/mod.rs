@@ -325,13 +325,20 @@ impl Importer<'_> {
         for name in ["ratio", "seed", "is_test"] {
             ctx.attrs.ignore(name);
         }
-        if ctx.node.op_type == "Dropout" && ctx.node.output.get(1).is_some_and(|o| !o.is_empty()) {
-            return unsupported("its mask output is not supported");
-        }
-        match ctx.inputs.first() {
-            Some(Some(value)) => Ok(vec![value.clone()]),
-            _ => invalid("operand 0 is missing"),
-        }
+        let Some(Some(value)) = ctx.inputs.first() else { return invalid("operand 0 is missing") };
+        // Exporters of old name the mask even where nobody reads it, and inference drops nothing.
+        let masked = ctx.node.op_type == "Dropout" && ctx.node.output.get(1).is_some_and(|o| !o.is_empty());
+        let mask = match (masked, value) {
+            (false, _) | (_, Val::Unknown) => None,
+            (true, Val::Tensor(id)) => {
+                let (shape, one) = (self.dims(*id), self.as_value(&Val::floats(Vec::new(), vec![1.0]))?);
+                Some(Val::Tensor(self.net.push(Op::Expand { shape }, &[one], &format!("{}/mask", ctx.name), ctx.out(1))?))
+            }
+            (true, Val::Floats { shape, .. } | Val::Ints { shape, .. }) => {
+                Some(Val::floats(shape.clone(), vec![1.0; shape.iter().product()]))
+            }
+        };
+        Ok(std::iter::once(value.clone()).chain(mask).collect())
     }
 
     fn constant_node(&mut self, ctx: &Ctx<'_>) -> Outputs {
