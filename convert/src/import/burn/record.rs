@@ -1,0 +1,113 @@
+//! One forward pass on burn's capture device, and the module's own names for its parameters.
+
+use std::collections::HashMap;
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::tensor::{Bool, Device, Int, Tensor};
+use burn_capture::{CaptureBackend, CapturedGraph, TensorId};
+
+use super::BurnError;
+use super::tensors::{Port, Tensors};
+
+/// What burn did, and what it did it with.
+pub(super) struct Recording {
+    pub(super) captured: CapturedGraph,
+    pub(super) inputs: Vec<Port>,
+    pub(super) outputs: Vec<TensorId>,
+    /// Parameters, by their place in the module, such as `encoder.layers.0.weight`.
+    pub(super) paths: HashMap<TensorId, String>,
+}
+
+/// Parameters that burn has put off are made here, where the module is: on the capture device they would be random numbers of
+/// the graph.
+///
+/// # Errors
+/// [`BurnError::Autodiff`] if some are on a device with autodiff.
+pub(super) fn prepare<M: Module>(module: &M) -> Result<(), BurnError> {
+    let mut paths = Paths::default();
+    module.visit(&mut paths);
+    match paths.autodiff {
+        Some(path) => Err(BurnError::Autodiff { what: format!("parameter '{path}'") }),
+        None => Ok(()),
+    }
+}
+
+/// Runs `forward` on a capture device.
+///
+/// # Errors
+/// [`BurnError`], but for what the operations are.
+pub(super) fn record<M: Module, I: Tensors, O: Tensors>(
+    module: &M,
+    inputs: I,
+    forward: &impl Fn(&M, I) -> O,
+) -> Result<Recording, BurnError> {
+    let device = Device::capture();
+    let (mut paths, mut ins, mut outs) = (Paths::default(), Vec::new(), Vec::new());
+    let captured = device.capture_scope(|scope| {
+        let module = module.clone().to_device(&device);
+        module.visit(&mut paths);
+        let inputs = inputs.on(&device);
+        inputs.ports(&mut ins);
+        forward(&module, inputs).ports(&mut outs);
+        let ids = |ports: &[Port]| ports.iter().filter_map(|port| port.id).collect::<Vec<_>>();
+        scope.complete(ids(&ins), ids(&outs))
+    });
+    let mut outputs = Vec::with_capacity(outs.len());
+    for (i, port) in outs.iter().enumerate() {
+        let elsewhere = || {
+            BurnError::Ports(format!(
+                "output {i} is not computed on the device of the inputs; the closure should use the module and the inputs that it is given"
+            ))
+        };
+        outputs.push(port.id.ok_or_else(elsewhere)?);
+    }
+    Ok(Recording { captured: captured?, inputs: ins, outputs, paths: paths.paths })
+}
+
+/// Walks through a module and writes down where its parameters are.
+#[derive(Default)]
+struct Paths {
+    stack: Vec<String>,
+    paths: HashMap<TensorId, String>,
+    autodiff: Option<String>,
+}
+
+impl Paths {
+    fn note(&mut self, id: Option<TensorId>, device: &Device) {
+        let path = self.stack.join(".");
+        if device.is_autodiff() {
+            self.autodiff.get_or_insert_with(|| path.clone());
+        }
+        if let Some(id) = id {
+            self.paths.insert(id, path);
+        }
+    }
+}
+
+impl ModuleVisitor for Paths {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let device = tensor.device();
+        self.note(tensor.try_into_primitive::<CaptureBackend>().ok().map(|t| t.id()), &device);
+    }
+
+    fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
+        let tensor = param.val();
+        let device = tensor.device();
+        self.note(tensor.try_into_primitive::<CaptureBackend>().ok().map(|t| t.id()), &device);
+    }
+
+    fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
+        let tensor = param.val();
+        let device = tensor.device();
+        self.note(tensor.try_into_primitive::<CaptureBackend>().ok().map(|t| t.id()), &device);
+    }
+
+    fn enter_module(&mut self, name: &str, _: &str) {
+        self.stack.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _: &str, _: &str) {
+        self.stack.pop();
+    }
+}
