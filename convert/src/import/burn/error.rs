@@ -9,12 +9,6 @@ use crate::import::ImportError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BurnError {
-    /// A module or an input on a device that records gradients.
-    #[error("{what} is on a device with autodiff, which cannot be captured; take `module.valid()`, and inputs of a device without it")]
-    Autodiff {
-        /// The parameter or the input.
-        what: String,
-    },
     /// Names or shapes of inputs and outputs that don't fit.
     #[error("{0}")]
     Ports(String),

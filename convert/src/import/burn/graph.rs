@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use burn::tensor::{DType, TensorData};
+use burn::tensor::TensorData;
 use burn_capture::TensorId;
 use burn_ir::{OperationIr, ScalarIr, TensorIr};
 
@@ -106,18 +106,18 @@ impl Builder<'_> {
         }
     }
 
-    /// The place in the module of the parameters that an operation reads; otherwise the operation's own name.
+    /// The place in the module of the parameters that an operation reads; otherwise the operation's own name. What is made of
+    /// parameters alone keeps their place.
     fn node_name(&mut self, operation: &OperationIr, op: &str) -> String {
+        let op = op.to_lowercase();
         let inputs: Vec<&TensorIr> = operation.inputs().collect();
-        let label = inputs.iter().find_map(|t| self.labels.get(&t.id)).cloned();
-        let constant =
-            |t: &&TensorIr| self.labels.contains_key(&t.id) || (self.values.contains_key(&t.id) && !self.names.contains_key(&t.id));
-        if let Some(label) = label.clone().filter(|_| inputs.iter().all(constant)) {
+        let Some(label) = inputs.iter().find_map(|t| self.labels.get(&t.id)).cloned() else { return self.unique(&op) };
+        if inputs.iter().all(|t| self.labels.contains_key(&t.id) || self.is_constant(t)) {
             self.labels.extend(operation.outputs().map(|out| (out.id, label.clone())));
+            return self.unique(&format!("{label}/{op}"));
         }
         // Of `encoder.0.weight`, the weight is the parameter.
-        let module = label.map(|label| label.rsplit_once('.').map_or(label.clone(), |(module, _)| module.to_owned()));
-        self.unique(&module.unwrap_or_else(|| op.to_lowercase()))
+        self.unique(label.rsplit_once('.').map_or(&label, |(module, _)| module))
     }
 
     /// The name itself, or one with a number behind it.
@@ -296,17 +296,16 @@ fn info(name: &str, kind: DataType, dims: &[usize]) -> ValueInfoProto {
 
 /// Real numbers of any width become f32, whole ones i64.
 fn constant(name: &str, data: &TensorData, outline: bool) -> Result<TensorProto, Refused> {
-    let (kind, dtype) = (data.dtype(), data.dtype());
-    let (kind, raw_data): (DataType, Vec<u8>) = if kind.is_float() {
-        (DataType::Float, data.iter::<f32>().flat_map(f32::to_le_bytes).collect())
-    } else if kind.is_int() || kind.is_uint() {
-        (DataType::Int64, data.iter::<i64>().flat_map(i64::to_le_bytes).collect())
-    } else if matches!(dtype, DType::Bool(_)) {
-        (DataType::Bool, data.iter::<bool>().map(u8::from).collect())
+    let (dtype, bytes) = (data.dtype(), |bytes: &dyn Fn() -> Vec<u8>| if outline { Vec::new() } else { bytes() });
+    let (kind, raw_data) = if dtype.is_float() {
+        (DataType::Float, bytes(&|| data.iter::<f32>().flat_map(f32::to_le_bytes).collect()))
+    } else if dtype.is_int() || dtype.is_uint() {
+        (DataType::Int64, bytes(&|| data.iter::<i64>().flat_map(i64::to_le_bytes).collect()))
+    } else if dtype.is_bool() {
+        (DataType::Bool, bytes(&|| data.iter::<bool>().map(u8::from).collect()))
     } else {
         return Err(format!("the tensor '{name}' is {dtype:?}; dequantize the module before it is captured"));
     };
     let dims = data.shape().iter().map(|&d| d as i64).collect();
-    let raw_data = if outline { Vec::new() } else { raw_data };
     Ok(TensorProto { name: name.to_owned(), dims, data_type: kind as i32, raw_data, ..TensorProto::default() })
 }

@@ -63,7 +63,7 @@ pub use tensors::{Port, Tensors};
 
 use super::onnx::proto::{GraphProto, ModelProto, OperatorSetIdProto};
 use super::{ImportOptions, onnx};
-use record::{Recording, prepare, record};
+use record::{Recording, record};
 
 /// The operator set that operations are written in.
 const OPSET: i64 = 20;
@@ -111,12 +111,8 @@ pub fn capture<M: Module, I: Tensors, O: Tensors>(
     forward: impl Fn(&M, I) -> O,
     options: &CaptureOptions,
 ) -> Result<Network, BurnError> {
-    prepare(module)?;
     let mut ports = Vec::new();
     inputs.ports(&mut ports);
-    if let Some(i) = ports.iter().position(|port| port.autodiff) {
-        return Err(BurnError::Autodiff { what: format!("input {i}") });
-    }
     let names = named(&options.inputs, "x", ports.len(), "inputs")?;
     let chosen = chosen(&options.batch, &names, &ports)?;
     let recording = record(module, inputs.clone(), &forward)?;

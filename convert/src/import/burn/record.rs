@@ -18,21 +18,7 @@ pub(super) struct Recording {
     pub(super) paths: HashMap<TensorId, String>,
 }
 
-/// Parameters that burn has put off are made here, where the module is: on the capture device they would be random numbers of
-/// the graph.
-///
-/// # Errors
-/// [`BurnError::Autodiff`] if some are on a device with autodiff.
-pub(super) fn prepare<M: Module>(module: &M) -> Result<(), BurnError> {
-    let mut paths = Paths::default();
-    module.visit(&mut paths);
-    match paths.autodiff {
-        Some(path) => Err(BurnError::Autodiff { what: format!("parameter '{path}'") }),
-        None => Ok(()),
-    }
-}
-
-/// Runs `forward` on a capture device.
+/// Runs `forward` on a capture device, with a copy of the module as it is used after training.
 ///
 /// # Errors
 /// [`BurnError`], but for what the operations are.
@@ -43,8 +29,11 @@ pub(super) fn record<M: Module, I: Tensors, O: Tensors>(
 ) -> Result<Recording, BurnError> {
     let device = Device::capture();
     let (mut paths, mut ins, mut outs) = (Paths::default(), Vec::new(), Vec::new());
+    // A mere clone would share its running statistics with the module, and take them to the capture device for good. Parameters
+    // that burn has put off are made here as well; on the capture device they would be random numbers of the graph.
+    let module = module.valid().materialize();
     let captured = device.capture_scope(|scope| {
-        let module = module.clone().to_device(&device);
+        let module = module.to_device(&device);
         module.visit(&mut paths);
         let inputs = inputs.on(&device);
         inputs.ports(&mut ins);
@@ -69,38 +58,22 @@ pub(super) fn record<M: Module, I: Tensors, O: Tensors>(
 struct Paths {
     stack: Vec<String>,
     paths: HashMap<TensorId, String>,
-    autodiff: Option<String>,
-}
-
-impl Paths {
-    fn note(&mut self, id: Option<TensorId>, device: &Device) {
-        let path = self.stack.join(".");
-        if device.is_autodiff() {
-            self.autodiff.get_or_insert_with(|| path.clone());
-        }
-        if let Some(id) = id {
-            self.paths.insert(id, path);
-        }
-    }
 }
 
 impl ModuleVisitor for Paths {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
-        let device = tensor.device();
-        self.note(tensor.try_into_primitive::<CaptureBackend>().ok().map(|t| t.id()), &device);
+        let id = param.val().try_into_primitive::<CaptureBackend>().ok().map(|tensor| tensor.id());
+        self.paths.extend(id.map(|id| (id, self.stack.join("."))));
     }
 
     fn visit_int<const D: usize>(&mut self, param: &Param<Tensor<D, Int>>) {
-        let tensor = param.val();
-        let device = tensor.device();
-        self.note(tensor.try_into_primitive::<CaptureBackend>().ok().map(|t| t.id()), &device);
+        let id = param.val().try_into_primitive::<CaptureBackend>().ok().map(|tensor| tensor.id());
+        self.paths.extend(id.map(|id| (id, self.stack.join("."))));
     }
 
     fn visit_bool<const D: usize>(&mut self, param: &Param<Tensor<D, Bool>>) {
-        let tensor = param.val();
-        let device = tensor.device();
-        self.note(tensor.try_into_primitive::<CaptureBackend>().ok().map(|t| t.id()), &device);
+        let id = param.val().try_into_primitive::<CaptureBackend>().ok().map(|tensor| tensor.id());
+        self.paths.extend(id.map(|id| (id, self.stack.join("."))));
     }
 
     fn enter_module(&mut self, name: &str, _: &str) {

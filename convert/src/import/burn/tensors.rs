@@ -11,7 +11,6 @@ pub struct Port {
     pub(super) id: Option<TensorId>,
     pub(super) kind: DataType,
     pub(super) dims: Vec<usize>,
-    pub(super) autodiff: bool,
 }
 
 mod sealed {
@@ -22,7 +21,7 @@ mod sealed {
 ///
 /// In the graph, whole numbers are i64, and truth is the real number 1, its opposite 0.
 pub trait Tensors: Clone + sealed::Sealed {
-    /// The same on another device.
+    /// The same on another device, without gradients.
     #[doc(hidden)]
     fn on(self, device: &Device) -> Self;
     /// The tensors in order, as the graph knows them.
@@ -38,12 +37,12 @@ macro_rules! tensors {
         impl<const D: usize> sealed::Sealed for Tensor<D, $kind> {}
         impl<const D: usize> Tensors for Tensor<D, $kind> {
             fn on(self, device: &Device) -> Self {
-                self.to_device(device)
+                self.without_autodiff().to_device(device)
             }
 
             fn ports(&self, ports: &mut Vec<Port>) {
                 let id = self.clone().try_into_primitive::<CaptureBackend>().ok().map(|tensor| tensor.id());
-                ports.push(Port { id, kind: $truth, dims: self.dims().to_vec(), autodiff: self.device().is_autodiff() });
+                ports.push(Port { id, kind: $truth, dims: self.dims().to_vec() });
             }
 
             fn with_batch(self, batch: usize, chosen: &mut dyn Iterator<Item = bool>) -> Self {
