@@ -93,7 +93,8 @@ impl Open {
     /// a·N + b for each pair, as `name`.
     fn formula(&mut self, name: &str, dims: &[i64], lines: Vec<(i64, i64)>) -> Result<(), BurnError> {
         let [n, a, b, product] = ["batch", "factors", "summands", "product"].map(|what| format!("{name}/{what}"));
-        self.node("Shape", &n, &[self.batch.clone()], vec![int("start", 0), int("end", 1)]);
+        let batch = self.batch.clone();
+        self.node("Shape", &n, &[batch], vec![int("start", 0), int("end", 1)]);
         for (name, numbers) in [(&a, lines.iter().map(|line| line.0).collect::<Vec<_>>()), (&b, lines.iter().map(|line| line.1).collect())]
         {
             let raw_data = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
@@ -151,11 +152,7 @@ fn without(tensor: TensorProto, axis: usize) -> Option<TensorProto> {
     }
     let mut dims = tensor.dims;
     dims[axis] = 1;
-    Some(TensorProto { dims, raw_data, ..tensor_with_name(tensor.name, tensor.data_type) })
-}
-
-fn tensor_with_name(name: String, data_type: i32) -> TensorProto {
-    TensorProto { name, data_type, ..TensorProto::default() }
+    Some(TensorProto { name: tensor.name, data_type: tensor.data_type, dims, raw_data, ..TensorProto::default() })
 }
 
 #[cfg(test)]
@@ -172,11 +169,8 @@ mod tests {
     #[test]
     fn a_constant_shrinks_only_where_it_repeats() {
         let bytes = |numbers: &[f32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect::<Vec<u8>>();
-        let tensor = |dims: &[i64], numbers: &[f32]| TensorProto {
-            dims: dims.to_vec(),
-            raw_data: bytes(numbers),
-            ..tensor_with_name(String::new(), 1)
-        };
+        let tensor =
+            |dims: &[i64], numbers: &[f32]| TensorProto { dims: dims.to_vec(), raw_data: bytes(numbers), ..TensorProto::default() };
         let shrunk = without(tensor(&[2, 3], &[1.0, 2.0, 3.0, 1.0, 2.0, 3.0]), 0).expect("rows are alike");
         assert_eq!((shrunk.dims, shrunk.raw_data), (vec![1, 3], bytes(&[1.0, 2.0, 3.0])));
         assert!(without(tensor(&[2, 3], &[1.0, 2.0, 3.0, 1.0, 2.0, 4.0]), 0).is_none());

@@ -141,8 +141,7 @@ fn real(b: &mut Builder<'_>, op: &FloatOperationIr) -> Done {
         }
         FloatOperationIr::Trunc(r) => {
             let x = b.input(&r.input)?;
-            let sign = b.helper("Sign", &[x.clone()], Vec::new());
-            let size = b.helper("Abs", &[x], Vec::new());
+            let [sign, size] = ["Sign", "Abs"].map(|op| b.helper(op, std::slice::from_ref(&x), Vec::new()));
             let floor = b.helper("Floor", &[size], Vec::new());
             b.result("Mul", &[sign, floor], Vec::new(), &r.out);
             Ok(())
