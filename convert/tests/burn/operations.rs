@@ -9,11 +9,13 @@ use burn::nn::{GroupNormConfig, InstanceNormConfig, PReluConfig, PaddingConfig1d
 use burn::tensor::activation::{
     gelu_approximate, hard_swish, leaky_relu, log_sigmoid, log_softmax, mish, quiet_softmax, sigmoid, softmax, softmin, softplus,
 };
-use burn::tensor::module::attention;
+use burn::tensor::module::{adaptive_avg_pool3d, attention};
 use burn::tensor::ops::{AttentionModuleOptions, PadMode};
 use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData};
 
-use super::captured;
+use quaver_convert::burn::capture;
+
+use super::{Data, captured, float, numbers};
 
 type Image = Tensor<4>;
 
@@ -62,6 +64,7 @@ fn pools() {
     same(&[3, 8, 9], |x: Image| AdaptiveAvgPool2dConfig::new([4, 3]).init().forward(x));
     same(&[3, 8, 9], |x: Image| AdaptiveAvgPool2dConfig::new([3, 4]).init().forward(x));
     same(&[3, 10], |x: Tensor<3>| AdaptiveAvgPool1dConfig::new(4).init().forward(x));
+    same(&[3, 4, 5, 6], |x: Tensor<5>| adaptive_avg_pool3d(x, [2, 3, 1]));
 }
 
 #[test]
@@ -72,6 +75,21 @@ fn interpolation() {
             same(&[2, 6, 9], |x: Image| config.clone().init().forward(x));
         }
     }
+}
+
+/// burn's CPU devices don't compute it; its results are those of ⌊(i + ½)·from/to⌋.
+#[test]
+fn interpolation_that_takes_the_exact_nearest() {
+    let forward = |_: &Vec<burn::nn::Linear>, x: Image| {
+        let config = Interpolate2dConfig::new().with_output_size(Some([7, 6])).with_mode(InterpolateMode::NearestExact);
+        config.init().forward(x)
+    };
+    let device = Device::flex();
+    let network = capture(&Vec::new(), Image::zeros([1, 1, 3, 9], &device), forward, &Default::default()).expect("captures");
+    let x = Image::from_data(TensorData::new((0..27).map(|i| i as f32).collect(), [1, 1, 3, 9]), &device);
+    let nearest = |i: usize, from: usize, to: usize| (2 * i + 1) * from / (2 * to);
+    let expected: Vec<f32> = (0..42).map(|i| (nearest(i / 6, 3, 7) * 9 + nearest(i % 6, 9, 6)) as f32).collect();
+    assert_eq!(float(&network, &x.host()), expected);
 }
 
 #[test]
@@ -198,6 +216,12 @@ fn whole_numbers() {
     let device = Device::flex();
     let table = burn::nn::EmbeddingConfig::new(64, 4).init(&device);
     captured(&table, &[6], |net, x: Tensor<2, Int>| net.forward((x.clone() * 2 + 1) % 31 + x.clamp(3, 20)));
+    let device = Device::flex();
+    let powers = |_: &Vec<burn::nn::Linear>, x: Tensor<2, Int>| -x.clone().powi_scalar(2) / 3 + x.sum_dim(1);
+    let network = capture(&Vec::new(), Tensor::<2, Int>::zeros([1, 6], &device), powers, &Default::default()).expect("captures");
+    assert_eq!(network.graph.value(network.graph.outputs[0]).dtype, quaver_core::tensor::DType::I64);
+    let x = Tensor::<2, Int>::from_data([[1, -2, 3, 4, 5, 6]], &device);
+    assert_eq!(float(&network, &x.host()), numbers(powers(&Vec::new(), x).to_data()));
     captured(&table, &[6], |net, x: Tensor<2, Int>| net.forward(x.clone()) * x.greater_elem(7).float().unsqueeze_dim::<3>(2));
 }
 
@@ -223,6 +247,6 @@ fn half_precision_becomes_f32() {
         let weight = net.weight.val().cast(FloatDType::F16).cast(DType::F32);
         x.matmul(weight)
     };
-    let network = quaver_convert::burn::capture(&net, Tensor::zeros([1, 6], &device), forward, &Default::default()).expect("captures");
+    let network = capture(&net, Tensor::zeros([1, 6], &device), forward, &Default::default()).expect("captures");
     assert!(network.graph.values.iter().all(|value| value.dtype == quaver_core::tensor::DType::F32));
 }

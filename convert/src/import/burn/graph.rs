@@ -112,7 +112,7 @@ impl Builder<'_> {
         let op = op.to_lowercase();
         let inputs: Vec<&TensorIr> = operation.inputs().collect();
         let Some(label) = inputs.iter().find_map(|t| self.labels.get(&t.id)).cloned() else { return self.unique(&op) };
-        if inputs.iter().all(|t| self.labels.contains_key(&t.id) || self.is_constant(t)) {
+        if inputs.iter().all(|t| self.is_constant(t)) {
             self.labels.extend(operation.outputs().map(|out| (out.id, label.clone())));
             return self.unique(&format!("{label}/{op}"));
         }
@@ -136,9 +136,11 @@ impl Builder<'_> {
         self.by_id(tensor.id)
     }
 
-    /// Whether the elements of a tensor are known; those of inputs are not.
+    /// Whether a tensor is the same in every run; inputs have elements here too, those of the example.
     pub(super) fn is_constant(&self, tensor: &TensorIr) -> bool {
-        self.values.contains_key(&tensor.id) && !self.graph.input.iter().any(|i| self.names.get(&tensor.id) == Some(&i.name))
+        let name = self.names.get(&tensor.id);
+        let given = name.is_some_and(|name| self.graph.input.iter().any(|input| input.name == *name));
+        self.labels.contains_key(&tensor.id) || (self.values.contains_key(&tensor.id) && !given)
     }
 
     fn by_id(&mut self, id: TensorId) -> Result<String, Refused> {
@@ -175,9 +177,14 @@ impl Builder<'_> {
         name
     }
 
-    /// The node that gives the operation's result.
+    /// The node that gives the operation's result. Some operations give real numbers for whole ones, which is made good here; where
+    /// they don't, the importer leaves the cast out.
     pub(super) fn result(&mut self, op: &str, inputs: &[String], attributes: Vec<AttributeProto>, out: &TensorIr) {
-        self.results(op, inputs, attributes, &[Some(out)]);
+        if out.dtype.is_float() || out.dtype.is_bool() || op == "Cast" {
+            return self.results(op, inputs, attributes, &[Some(out)]);
+        }
+        let value = self.helper(op, inputs, attributes);
+        self.results("Cast", &[value], vec![int("to", DataType::Int64 as i32)], &[Some(out)]);
     }
 
     /// As [`Builder::result`], of several results, of which some may be left out.

@@ -41,15 +41,12 @@ pub(super) fn record<M: Module, I: Tensors, O: Tensors>(
         let ids = |ports: &[Port]| ports.iter().filter_map(|port| port.id).collect::<Vec<_>>();
         scope.complete(ids(&ins), ids(&outs))
     });
-    let mut outputs = Vec::with_capacity(outs.len());
-    for (i, port) in outs.iter().enumerate() {
-        let elsewhere = || {
-            BurnError::Ports(format!(
-                "output {i} is not computed on the device of the inputs; the closure should use the module and the inputs that it is given"
-            ))
-        };
-        outputs.push(port.id.ok_or_else(elsewhere)?);
-    }
+    let elsewhere = |i: usize| {
+        BurnError::Ports(format!(
+            "output {i} is not computed on the device of the inputs; the closure should use the module and the inputs that it is given"
+        ))
+    };
+    let outputs = outs.iter().enumerate().map(|(i, port)| port.id.ok_or_else(|| elsewhere(i))).collect::<Result<_, _>>()?;
     Ok(Recording { captured: captured?, inputs: ins, outputs, paths: paths.paths })
 }
 

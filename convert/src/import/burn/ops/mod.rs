@@ -69,12 +69,7 @@ fn truth(b: &mut Builder<'_>, op: &BoolOperationIr) -> Done {
 fn whole(b: &mut Builder<'_>, op: &IntOperationIr) -> Done {
     match op {
         IntOperationIr::IntoFloat(r) => cast(b, &r.input, DataType::Float, &r.out),
-        IntOperationIr::Matmul(r) => {
-            let inputs = [b.input(&r.lhs)?, b.input(&r.rhs)?];
-            let product = b.helper("MatMul", &inputs, Vec::new());
-            b.result("Cast", &[product], vec![int("to", DataType::Int64 as i32)], &r.out);
-            Ok(())
-        }
+        IntOperationIr::Matmul(r) => apply(b, "MatMul", &[&r.lhs, &r.rhs], Vec::new(), &r.out),
         _ => refuse(NOWHERE),
     }
 }

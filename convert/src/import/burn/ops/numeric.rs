@@ -153,8 +153,7 @@ fn top(b: &mut Builder<'_>, x: &TensorIr, axis: usize, largest: bool, outs: [Opt
 
 fn clamp(b: &mut Builder<'_>, x: &TensorIr, limits: [Option<ScalarIr>; 2], out: &TensorIr) -> Done {
     let mut value = b.input(x)?;
-    let whole = !x.dtype.is_float();
-    if whole {
+    if !x.dtype.is_float() {
         value = b.helper("Cast", &[value], vec![int("to", DataType::Float as i32)]);
     }
     let limits = ["min", "max"].into_iter().zip(limits).map(|(what, limit)| match limit {
@@ -162,12 +161,7 @@ fn clamp(b: &mut Builder<'_>, x: &TensorIr, limits: [Option<ScalarIr>; 2], out: 
         None => String::new(),
     });
     let inputs: Vec<String> = [value].into_iter().chain(limits.collect::<Vec<_>>()).collect();
-    if !whole {
-        b.result("Clip", &inputs, Vec::new(), out);
-        return Ok(());
-    }
-    let clipped = b.helper("Clip", &inputs, Vec::new());
-    b.result("Cast", &[clipped], vec![int("to", DataType::Int64 as i32)], out);
+    b.result("Clip", &inputs, Vec::new(), out);
     Ok(())
 }
 
