@@ -43,6 +43,10 @@ fn what_no_formula_says_is_refused() {
     assert!(matches!(&error, BurnError::NoFormula { .. }) && error.to_string().contains("Batch::Fixed"), "{error}");
     capture(&linear(), example(), forward, &fixed()).expect("a fixed batch is fine");
 
+    let shares = |net: &Linear, x: Tensor<2>| net.forward(x.clone() / x.dims()[0] as f32);
+    let error = capture(&linear(), example(), shares, &CaptureOptions::default()).expect_err("a number follows from the batch size");
+    assert!(error.to_string().contains("'divscalar/scalar'") && error.to_string().contains("depend on the batch size"), "{error}");
+
     let rounds = |net: &Linear, x: Tensor<2>| (0..x.dims()[0]).fold(net.forward(x), |y, _| y * 2.0);
     let error = capture(&linear(), example(), rounds, &CaptureOptions::default()).expect_err("operations differ");
     assert!(matches!(error, BurnError::NoFormula { .. }), "{error}");

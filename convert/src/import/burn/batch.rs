@@ -27,7 +27,7 @@ pub(super) fn open(graphs: [GraphProto; 3], chosen: &[bool]) -> Result<GraphProt
     for other in [&second, &third] {
         let differs = graph.node.iter().zip(&other.node).find(|(a, b)| a != b).map(|(a, _)| a.name.clone());
         if differs.is_some() || lengths(&graph) != lengths(other) {
-            let node = differs.unwrap_or_else(|| graph.name.clone());
+            let node = differs.unwrap_or_else(|| "the forward pass".to_owned());
             return Err(BurnError::NoFormula { node, what: "its operations or their attributes depend on the batch size".to_owned() });
         }
     }
@@ -64,14 +64,14 @@ impl Open {
         let whole = first.data_type == DataType::Int64 as i32;
         if others.iter().all(|other| other.dims == first.dims) && whole && first.dims.len() <= 1 {
             let lines = lines([&first, &others[0], &others[1]].map(|t| numbers(&t.raw_data)));
-            let Some(lines) = lines else { return Err(fail("it holds numbers that are not a multiple of the batch size and a constant")) };
+            let Some(lines) = lines else { return Err(fail("it holds numbers that are no multiple of the batch size plus a constant")) };
             return self.formula(&first.name, &first.dims, lines);
         }
         if others.iter().any(|other| other.dims.len() != first.dims.len()) || others.iter().any(|other| other.dims == first.dims) {
             return Err(fail("it is a constant whose elements depend on the batch size"));
         }
         let Some(extents) = lines([&first.dims, &others[0].dims, &others[1].dims].map(Clone::clone)) else {
-            return Err(fail("it is a constant of extents that are not a multiple of the batch size and a constant"));
+            return Err(fail("it is a constant whose extents are no multiples of the batch size plus a constant"));
         };
         let Some(one) = (0..first.dims.len()).filter(|&axis| extents[axis].0 != 0).try_fold(first.clone(), without) else {
             return Err(fail("it is a constant that differs from sample to sample; make it an input"));

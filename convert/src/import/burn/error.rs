@@ -23,7 +23,7 @@ pub enum BurnError {
         what: String,
     },
     /// What no formula says for all batch sizes.
-    #[error("'{node}' cannot be had at any batch size: {what}; keep the example's with `Batch::Fixed`")]
+    #[error("'{node}' cannot be had at any batch size: {what}; compute it from an input, or keep the example's with `Batch::Fixed`")]
     NoFormula {
         /// The node or the constant.
         node: String,

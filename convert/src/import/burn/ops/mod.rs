@@ -15,7 +15,7 @@ use crate::import::onnx::proto::{AttributeProto, tensor_proto::DataType};
 
 type Done = Result<(), Refused>;
 
-const TRAINING: &str = "it belongs to training; capture `module.valid()`";
+const TRAINING: &str = "it computes gradients; leave them out of the captured forward pass";
 const RANDOM: &str = "its results are random; make them an input of the network";
 const NOWHERE: &str = "quaver has no operation for it; compute it before the network or behind it, or express it by other operations";
 
@@ -74,57 +74,39 @@ fn whole(b: &mut Builder<'_>, op: &IntOperationIr) -> Done {
     }
 }
 
+/// Functions of one real number.
 fn real(b: &mut Builder<'_>, op: &FloatOperationIr) -> Done {
-    let name = match op {
-        FloatOperationIr::Exp(_) => "Exp",
-        FloatOperationIr::Log(_) => "Log",
-        FloatOperationIr::Erf(_) => "Erf",
-        FloatOperationIr::Sqrt(_) => "Sqrt",
-        FloatOperationIr::Cos(_) => "Cos",
-        FloatOperationIr::Cosh(_) => "Cosh",
-        FloatOperationIr::Sin(_) => "Sin",
-        FloatOperationIr::Sinh(_) => "Sinh",
-        FloatOperationIr::Tan(_) => "Tan",
-        FloatOperationIr::Tanh(_) => "Tanh",
-        FloatOperationIr::ArcCos(_) => "Acos",
-        FloatOperationIr::ArcCosh(_) => "Acosh",
-        FloatOperationIr::ArcSin(_) => "Asin",
-        FloatOperationIr::ArcSinh(_) => "Asinh",
-        FloatOperationIr::ArcTan(_) => "Atan",
-        FloatOperationIr::ArcTanh(_) => "Atanh",
-        FloatOperationIr::Round(_) => "Round",
-        FloatOperationIr::Floor(_) => "Floor",
-        FloatOperationIr::Ceil(_) => "Ceil",
-        FloatOperationIr::Recip(_) => "Reciprocal",
-        FloatOperationIr::IsNan(_) => "IsNaN",
-        FloatOperationIr::IsInf(_) => "IsInf",
-        FloatOperationIr::Matmul(_) => "MatMul",
-        _ => "",
+    let (name, r) = match op {
+        FloatOperationIr::Exp(r) => ("Exp", r),
+        FloatOperationIr::Log(r) => ("Log", r),
+        FloatOperationIr::Erf(r) => ("Erf", r),
+        FloatOperationIr::Sqrt(r) => ("Sqrt", r),
+        FloatOperationIr::Cos(r) => ("Cos", r),
+        FloatOperationIr::Cosh(r) => ("Cosh", r),
+        FloatOperationIr::Sin(r) => ("Sin", r),
+        FloatOperationIr::Sinh(r) => ("Sinh", r),
+        FloatOperationIr::Tan(r) => ("Tan", r),
+        FloatOperationIr::Tanh(r) => ("Tanh", r),
+        FloatOperationIr::ArcCos(r) => ("Acos", r),
+        FloatOperationIr::ArcCosh(r) => ("Acosh", r),
+        FloatOperationIr::ArcSin(r) => ("Asin", r),
+        FloatOperationIr::ArcSinh(r) => ("Asinh", r),
+        FloatOperationIr::ArcTan(r) => ("Atan", r),
+        FloatOperationIr::ArcTanh(r) => ("Atanh", r),
+        FloatOperationIr::Round(r) => ("Round", r),
+        FloatOperationIr::Floor(r) => ("Floor", r),
+        FloatOperationIr::Ceil(r) => ("Ceil", r),
+        FloatOperationIr::Recip(r) => ("Reciprocal", r),
+        FloatOperationIr::IsNan(r) => ("IsNaN", r),
+        FloatOperationIr::IsInf(r) => ("IsInf", r),
+        _ => return real_others(b, op),
     };
+    unary(b, name, r)
+}
+
+fn real_others(b: &mut Builder<'_>, op: &FloatOperationIr) -> Done {
     match op {
-        FloatOperationIr::Exp(r)
-        | FloatOperationIr::Log(r)
-        | FloatOperationIr::Erf(r)
-        | FloatOperationIr::Sqrt(r)
-        | FloatOperationIr::Cos(r)
-        | FloatOperationIr::Cosh(r)
-        | FloatOperationIr::Sin(r)
-        | FloatOperationIr::Sinh(r)
-        | FloatOperationIr::Tan(r)
-        | FloatOperationIr::Tanh(r)
-        | FloatOperationIr::ArcCos(r)
-        | FloatOperationIr::ArcCosh(r)
-        | FloatOperationIr::ArcSin(r)
-        | FloatOperationIr::ArcSinh(r)
-        | FloatOperationIr::ArcTan(r)
-        | FloatOperationIr::ArcTanh(r)
-        | FloatOperationIr::Round(r)
-        | FloatOperationIr::Floor(r)
-        | FloatOperationIr::Ceil(r)
-        | FloatOperationIr::Recip(r)
-        | FloatOperationIr::IsNan(r)
-        | FloatOperationIr::IsInf(r) => unary(b, name, r),
-        FloatOperationIr::Matmul(r) => apply(b, name, &[&r.lhs, &r.rhs], Vec::new(), &r.out),
+        FloatOperationIr::Matmul(r) => apply(b, "MatMul", &[&r.lhs, &r.rhs], Vec::new(), &r.out),
         FloatOperationIr::Powf(r) => apply(b, "Pow", &[&r.lhs, &r.rhs], Vec::new(), &r.out),
         FloatOperationIr::PowfScalar(r) => numeric::with_scalar(b, "Pow", r),
         FloatOperationIr::Log1p(r) => {
@@ -172,6 +154,6 @@ fn real(b: &mut Builder<'_>, op: &FloatOperationIr) -> Done {
         FloatOperationIr::Quantize(_) | FloatOperationIr::Dequantize(_) => {
             refuse("the module is quantized by burn; capture it as it was before, and let quaver quantize it")
         }
-        FloatOperationIr::ArcTan2(_) | FloatOperationIr::Cross(_) => refuse(NOWHERE),
+        _ => refuse(NOWHERE),
     }
 }

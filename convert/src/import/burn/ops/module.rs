@@ -11,7 +11,7 @@ pub(super) fn operation(b: &mut Builder<'_>, op: &ModuleOperationIr) -> Done {
         M::BatchNorm(r) => {
             // They are folded into what comes before.
             if [&r.gamma, &r.beta, &r.mean, &r.variance].iter().any(|t| !b.is_constant(t)) {
-                return refuse("its statistics are computed in the forward pass; capture `module.valid()`");
+                return refuse("its statistics are computed in the forward pass; let them be parameters, or normalise by means and roots");
             }
             let epsilon = vec![float("epsilon", finite(r.epsilon.elem::<f64>()))];
             apply(b, "BatchNormalization", &[&r.x, &r.gamma, &r.beta, &r.mean, &r.variance], epsilon, &r.out)
