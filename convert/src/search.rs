@@ -1,7 +1,7 @@
 //! A conversion that meets a target: observers, passes, and the few layers that stay float are found by trying.
 //!
 //! It goes from what costs nothing to what costs speed, and stops as soon as the target is met: the mapping as it is; each observer;
-//! each pass left out; then the layers of least SQNR alone ([`crate::layers`]) kept in float, twice as many each time, until the
+//! each pass left out or widened; then the layers of least SQNR alone ([`crate::layers`]) kept in float, twice as many each time, until the
 //! target is met; and at last fewer of them again, down to the least number that meets it. A step that gains nothing is taken back.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::calibrate::data::Samples;
 use crate::calibrate::observer::ObserverKind;
 use crate::layers;
 use crate::pipeline::{ConvertError, Converted, convert};
-use crate::quantize::qconfig::{QConfigMapping, Rounding, Scheme};
+use crate::quantize::qconfig::{Equalization, QConfigMapping, Rounding, Scheme};
 
 /// Samples on which layers are looked at alone.
 const LOOKED_AT: usize = 2;
@@ -82,10 +82,11 @@ pub fn search<E: From<ConvertError>>(
         }
     }
     type Change = (&'static str, fn(&mut QConfigMapping));
-    const PASSES: [Change; 3] = [
+    const PASSES: [Change; 4] = [
         ("without rounding by feedback", |m| m.global.rounding = Rounding::Nearest),
         ("without bias correction", |m| m.global.bias_correction = false),
-        ("without equalization", |m| m.global.equalization = false),
+        ("without equalization", |m| m.global.equalization = Equalization::None),
+        ("equalization of all", |m| m.global.equalization = Equalization::All),
     ];
     for (what, change) in PASSES {
         let before = search.mapping(mapping);

@@ -5,7 +5,7 @@ For each model: SQNR of the outputs against ONNX Runtime's float run, once for O
 activations, S8 weights per channel, min-max) and once for `quaver convert`; top-1 where the data is labelled.
 
 needs:  pip install numpy pillow onnx onnxruntime; a folder of real models and labelled data (see `--help`)
-usage:  sqnr.py --models DIR --quaver target/release/quaver [--observer NAME] [NAME ...]
+usage:  sqnr.py --models DIR --quaver target/release/quaver [--observer NAME] [--convert=ARGUMENT] [NAME ...]
 """
 import argparse, glob, json, os, pathlib, subprocess, sys, tempfile
 import numpy as np, onnx, onnxruntime as ort
@@ -154,6 +154,7 @@ def main():
     parser.add_argument("--models", required=True, help="folder with mnist.onnx, orientation.onnx, … and digits/, photos/, imagenet20/")
     parser.add_argument("--quaver", default="target/release/quaver")
     parser.add_argument("--observer", help="as `quaver convert --observer`; its default where not given")
+    parser.add_argument("--convert", action="append", default=[], help="an argument more for `quaver convert`")
     parser.add_argument("names", nargs="*", help=f"of {', '.join(MODELS)}; all where none is given")
     args = parser.parse_args()
     worse = []
@@ -167,7 +168,7 @@ def main():
             np.savez(t / "calibration.npz", **{name: calibration})
             np.save(t / "test.npy", test)
             observer = ["--observer", args.observer] if args.observer else []
-            subprocess.run([args.quaver, "convert", path, "-o", t / "q.qvr", "--calibrate", t / "calibration.npz", *extra, *observer],
+            subprocess.run([args.quaver, "convert", path, "-o", t / "q.qvr", "--calibrate", t / "calibration.npz", *extra, *observer, *args.convert],
                            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
             subprocess.run([args.quaver, "run", t / "q.qvr", "--input", f"{name}={t / 'test.npy'}", "--output-dir", t / "out"],
                            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -9,7 +9,7 @@ use quaver_convert::calibrate::Sample;
 use quaver_convert::calibrate::burn_exec::FloatRunner;
 use quaver_convert::calibrate::observer::ObserverKind;
 use quaver_convert::import::ImportOptions;
-use quaver_convert::quantize::qconfig::{ActivationScheme, QConfigMapping, Rounding, Scheme};
+use quaver_convert::quantize::qconfig::{ActivationScheme, Equalization, QConfigMapping, Rounding, Scheme};
 use quaver_convert::report::{self, Report};
 use quaver_core::format::Metadata;
 
@@ -34,11 +34,11 @@ Examples:
 A qconfig mapping (TOML) says what holds globally, by operation type, by regular expression, by name:
   [global]
   scheme = \"static\"            # dynamic, weight_only, float
-  observer = \"histogram\"       # minmax, moving_average, histogram, percentile, entropy
+  observer = \"auto\"            # minmax, moving_average, histogram, percentile, entropy
   weights = \"per_channel\"      # per_tensor
   rounding = \"feedback\"        # nearest
   bias_correction = true
-  equalization = true
+  equalization = \"smooth\"      # all, none
   [types.Add]
   scheme = \"float\"             # static
   [[regex]]
@@ -62,7 +62,7 @@ pub struct Args {
     /// Which node is quantized how (TOML)
     #[arg(long, value_name = "FILE.toml")]
     qconfig: Option<PathBuf>,
-    /// How ranges are found, where the mapping doesn't say: minmax, moving_average, histogram, percentile, entropy
+    /// How ranges are found, where the mapping doesn't say: auto, minmax, moving_average, histogram, percentile, entropy
     #[arg(long, value_name = "NAME")]
     observer: Option<ObserverKind>,
     /// How arithmetic is done, where the mapping doesn't say: static, dynamic, weight_only, float
@@ -74,9 +74,9 @@ pub struct Args {
     /// Leave biases as they are, instead of letting them take up mean errors
     #[arg(long)]
     no_bias_correction: bool,
-    /// Leave scales of channels where they are, instead of moving them between layers
-    #[arg(long)]
-    no_equalization: bool,
+    /// Which scales of channels move between layers, where the mapping doesn't say: smooth (out of normalizations), all, none
+    #[arg(long, value_name = "NAME")]
+    equalization: Option<Equalization>,
     /// Find observers, passes and layers to keep in float by trying, until accuracy drops by no more, e.g. 0.5%; needs --eval
     #[arg(long, value_name = "DROP", requires = "eval", value_parser = target::percent)]
     target_drop: Option<f64>,
@@ -139,7 +139,9 @@ pub fn run(args: &Args) -> Result<()> {
         mapping.global.rounding = rounding;
     }
     mapping.global.bias_correction &= !args.no_bias_correction;
-    mapping.global.equalization &= !args.no_equalization;
+    if let Some(equalization) = args.equalization {
+        mapping.global.equalization = equalization;
+    }
     mapping.global.reduce_range |= args.reduce_range;
     data::check_writable(&args.output)?;
 

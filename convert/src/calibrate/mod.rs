@@ -81,7 +81,7 @@ pub fn calibrate(
                 bad.get_or_insert((id, found));
                 return;
             }
-            observers[id.index()].get_or_insert_with(|| kinds(id).observer()).observe(data);
+            observers[id.index()].get_or_insert_with(|| kinds(id).resolve(&network.graph, id).observer()).observe(data);
         })?;
         if let Some((id, found)) = bad {
             return Err(CalibrateError::NotFinite { value: network.graph.value(id).name.clone(), found, sample: done });

@@ -21,7 +21,7 @@ use quaver_core::graph::{Graph, Network, Node, Op, ValueId};
 use crate::calibrate::Sample;
 use crate::calibrate::burn_exec::RunError;
 use crate::calibrate::channels::Channels;
-use crate::quantize::qconfig::{NodeConfig, Scheme, WeightScheme};
+use crate::quantize::qconfig::{Equalization, NodeConfig, Scheme, WeightScheme};
 use crate::quantize::regions::{self, Kind, Regions};
 use factors::{Factors, Reader};
 
@@ -107,8 +107,12 @@ struct Place {
 fn places(network: &Network, configs: &[NodeConfig], regions: &Regions) -> Vec<Place> {
     let graph = &network.graph;
     let (consumers, producers) = (graph.consumers(), graph.producers());
-    let is_reader =
-        |&c: &usize| regions.quantized[c] && regions.kinds[c] == Kind::Heavy && configs[c].equalization && reader(network, c).is_some();
+    let is_reader = |&c: &usize| {
+        regions.quantized[c]
+            && regions.kinds[c] == Kind::Heavy
+            && configs[c].equalization != Equalization::None
+            && reader(network, c).is_some()
+    };
     let mut places = Vec::new();
     for node in &graph.nodes {
         let value = node.outputs[0];
@@ -118,7 +122,10 @@ fn places(network: &Network, configs: &[NodeConfig], regions: &Regions) -> Vec<P
         }
         let alone = readers.len() == consumers[value.index()].len() && !graph.outputs.contains(&value);
         let way = if alone { back(network, configs, &consumers, &producers, value) } else { None };
-        if let Some((producer, divided)) = way {
+        let smooth = |&(p, _): &(usize, Vec<ValueId>)| {
+            matches!(graph.nodes[p].op, Op::LayerNorm { .. }) || readers.iter().all(|&r| configs[r].equalization == Equalization::All)
+        };
+        if let Some((producer, divided)) = way.filter(smooth) {
             places.push(Place { value, readers, producer: Some(producer), divided });
         } else if !regions.is_u8[value.index()]
             && producers[value.index()].is_some_and(|p| regions.kinds[p] != Kind::Move)

@@ -3,12 +3,12 @@
 //! ```toml
 //! [global]
 //! scheme = "static"          # dynamic, weight_only, float
-//! observer = "histogram"     # minmax, moving_average, histogram, percentile, entropy
+//! observer = "auto"          # minmax, moving_average, histogram, percentile, entropy
 //! weights = "per_channel"    # or "per_tensor"
 //! activations = "per_row"    # of dynamic products: parameters for each row, or per_tensor
 //! rounding = "feedback"      # or "nearest": how weights are rounded
 //! bias_correction = true     # biases take up mean errors
-//! equalization = true        # scales of channels move between layers; of a node: in what it reads
+//! equalization = "smooth"    # or "all", "none": scales of channels move between layers; of a node: in what it reads
 //! reduce_range = false       # true: activations use 7 bits (whole model)
 //!
 //! [types.Gemm]               # by operation type
@@ -104,6 +104,32 @@ pub enum Rounding {
     Feedback,
 }
 
+/// Whether channels of what a product reads are scaled, and its weights against it ([`crate::equalize`]).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Equalization {
+    /// No.
+    None,
+    /// Where the value comes out of a normalization, or stays real.
+    #[default]
+    Smooth,
+    /// Also where another product gives it.
+    All,
+}
+
+impl std::str::FromStr for Equalization {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "none" => Ok(Self::None),
+            "smooth" => Ok(Self::Smooth),
+            "all" => Ok(Self::All),
+            _ => Err(format!("unknown equalization '{name}'; there are none, smooth, all")),
+        }
+    }
+}
+
 impl std::str::FromStr for Rounding {
     type Err = String;
 
@@ -140,7 +166,7 @@ pub struct Settings {
     pub bias_correction: Option<bool>,
     /// Whether channels of what the node reads are scaled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub equalization: Option<bool>,
+    pub equalization: Option<Equalization>,
 }
 
 /// The `[global]` entry.
@@ -159,8 +185,8 @@ pub struct Global {
     pub rounding: Rounding,
     /// Whether biases take up mean errors.
     pub bias_correction: bool,
-    /// Whether scales of channels move between layers.
-    pub equalization: bool,
+    /// Which scales of channels move between layers.
+    pub equalization: Equalization,
     /// 7-bit activations, for machines whose fast path is `vpmaddubsw`.
     pub reduce_range: bool,
 }
@@ -174,7 +200,7 @@ impl Default for Global {
             activations: ActivationScheme::PerRow,
             rounding: Rounding::default(),
             bias_correction: true,
-            equalization: true,
+            equalization: Equalization::default(),
             reduce_range: false,
         }
     }
@@ -192,7 +218,7 @@ struct Pattern {
     activations: Option<ActivationScheme>,
     rounding: Option<Rounding>,
     bias_correction: Option<bool>,
-    equalization: Option<bool>,
+    equalization: Option<Equalization>,
 }
 
 mod pattern_text {
@@ -260,7 +286,7 @@ pub struct NodeConfig {
     /// Whether its bias takes up mean errors.
     pub bias_correction: bool,
     /// Whether channels of what it reads are scaled.
-    pub equalization: bool,
+    pub equalization: Equalization,
     /// Whether `scheme` was said of this node, its type or a pattern, rather than of everything.
     pub explicit: bool,
 }

@@ -9,6 +9,7 @@
 //! | [`addend`] | the rows of a residual that are added to a tile |
 //! | [`bind`] | from a node to its kernel |
 //! | [`conv`] | where a convolution finds its activations |
+//! | [`conv_f32`], [`product_f32`] | convolutions and matrix products that are real |
 //! | [`narrow`] | windows over few channels, and the order of their weights |
 //! | [`gemm`] | the tile of rows × channels over packed weights: every convolution but depthwise, and matrix products |
 //! | [`matmul`] | products of two activations: the right one is packed as weights are |
@@ -37,6 +38,7 @@
 pub mod addend;
 pub mod bind;
 pub mod conv;
+pub mod conv_f32;
 pub mod depthwise;
 pub mod edge;
 pub mod elementwise;

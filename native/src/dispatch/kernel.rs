@@ -53,6 +53,8 @@ pub enum Kind {
     Resize,
     /// Layer normalization of f32.
     LayerNorm,
+    /// Convolutions of f32.
+    ConvF32,
     /// Matrix products of f32.
     ProductF32,
     /// The definition.
@@ -120,6 +122,7 @@ macro_rules! vector_kernels {
             vector_kernels!(@ $isa, $name, "recurrent_f32__", Recurrent),
             vector_kernels!(@ $isa, $name, "resize__", Resize),
             vector_kernels!(@ $isa, $name, "layer_norm_f32f32__", LayerNorm),
+            vector_kernels!(@ $isa, $name, "conv_f32f32f32__", ConvF32),
             vector_kernels!(@ $isa, $name, "gemm_f32f32f32__", ProductF32),
         ]
     };

@@ -214,6 +214,13 @@ pub static RULES: &[Rule] = &[
         reason: "sixteen partial sums a row",
     },
     Rule {
+        name: "f32 convolution",
+        kind: Kind::ConvF32,
+        isa: None,
+        applies: |q| matches!(q.op, Op::Conv(_)),
+        reason: "a multiplication and an addition a step, positions and channels at once",
+    },
+    Rule {
         name: "f32 product",
         kind: Kind::ProductF32,
         isa: None,

@@ -1,7 +1,7 @@
 //! Convolutions, transposed ones and matrix products with packed weights: any window, groups, channels and epilogue.
 
 use quaver_core::format::weights::PackedShape;
-use quaver_core::graph::op::{Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
+use quaver_core::graph::op::{Conv, Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
 use quaver_core::graph::shape::{infer, transposed_extent};
 use quaver_core::graph::{Dim, Op, ValueId};
 use quaver_core::quant::Affine;
@@ -250,6 +250,31 @@ fn real_products() {
         let shared = if build.rng.below(2) == 0 { 1 } else { heads };
         let inputs = vec![build.floats(&[heads, m, k]), build.floats(&[shared, k, n])];
         real(Op::MatMul, inputs)
+    });
+}
+
+/// Of f32: any window, with groups of many channels, of one, and of numbers in between.
+#[test]
+fn real_convolutions() {
+    check(9500..9800, 3, |build| {
+        let mut window = window(&mut build.rng, 4, 3, 2);
+        let [h, w, _] = build.image(1);
+        let (groups, ic, oc) = match build.rng.below(4) {
+            0 => (build.rng.between(16, 70), 1, 1),
+            1 => (build.rng.between(2, 4), build.rng.between(1, 6), build.rng.between(10, 40)),
+            _ => (1, build.rng.between(1, 40), build.rng.between(10, 70)),
+        };
+        let padded = |d: usize| window.pads_begin[d] + [h, w][d] + window.pads_end[d];
+        window.pads_end = [0, 1].map(|d| window.pads_end[d] + window.reach(d).saturating_sub(padded(d)));
+        let x = build.floats(&[h, w, groups * ic]);
+        let shape = [window.kernel[0], window.kernel[1], ic, groups * oc];
+        let weights = build.rng.floats(shape.iter().product());
+        let mut inputs = vec![x, build.net.constant("w", &shape, &weights)];
+        if build.rng.below(2) == 0 {
+            let bias = build.rng.floats(groups * oc);
+            inputs.push(build.net.constant("bias", &[groups * oc], &bias));
+        }
+        Node { op: Op::Conv(Conv { window, groups }), inputs, dtype: DType::F32, quant: None }
     });
 }
 

@@ -8,6 +8,7 @@
 
 mod contestant;
 pub mod environment;
+mod files;
 pub mod networks;
 mod report;
 mod summary;
@@ -22,6 +23,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::process::{cargo, root, run as run_program};
 use contestant::{Contestant, Engine, Measurement, Precision, Runner};
 use environment::Environment;
+use files::Files;
 use networks::{Network, Prepared};
 use report::Report;
 
@@ -124,6 +126,7 @@ pub fn run(args: &Args) -> Result<()> {
     for network in &networks {
         bar.set_message(format!("{}: quantize", network.name));
         let prepared = networks::prepare(network, &environment, &quaver, &home.join("cache"), args.batch[0], args.qoperator)?;
+        report.files.extend(Files::of(network, &prepared));
         for &threads in &threads {
             let measured = compete(args, network, &prepared, &environment, &contestants, threads, &bar);
             report.measurements.extend(measured);

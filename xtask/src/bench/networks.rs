@@ -132,6 +132,11 @@ impl Form {
 }
 
 impl Prepared {
+    /// The `quaver` command.
+    pub fn quaver(&self) -> &Path {
+        &self.quaver
+    }
+
     /// The file of a form.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::contestant::{Engine, Measurement, Precision};
 use super::environment::Environment;
+use super::files::Files;
 use super::summary::{Geomean, Summary, geomeans, round_median, summarize};
 use super::{Args, write};
 use crate::{machine, table};
@@ -21,6 +22,8 @@ pub struct Report {
     settings: Settings,
     /// Every engine on every network.
     pub measurements: Vec<Measurement>,
+    /// What became of every network.
+    pub files: Vec<Files>,
     summaries: Vec<Summary>,
     geomeans: Vec<Geomean>,
 }
@@ -73,6 +76,7 @@ impl Report {
             versions,
             settings: Settings { rounds: args.rounds, seconds: args.seconds, threads: threads.to_vec(), batches: args.batch.clone() },
             measurements: Vec::new(),
+            files: Vec::new(),
             summaries: Vec::new(),
             geomeans: Vec::new(),
         }
@@ -116,6 +120,8 @@ impl Report {
                 table::print(header, rows);
             }
         }
+        println!("\nfiles, MB, and the nodes that each kernel runs");
+        table::print(["network", "FP32", "INT8", "kernels"], self.files.iter().map(Files::row));
         let reasons = self.reasons();
         if !reasons.is_empty() {
             println!("\n- not measured:\n{}", reasons.join("\n"));
@@ -172,20 +178,21 @@ fn comparison(lines: &[&Summary], mean: &Geomean) -> (Vec<String>, Vec<Vec<Strin
     let peers: Vec<Engine> = lines.first().map(|line| line.int8.iter().map(|&(engine, _)| engine).collect()).unwrap_or_default();
     let mut header = vec!["network".to_owned(), "best FP32".to_owned()];
     header.extend(peers.iter().map(|peer| format!("{} INT8", peer.label())));
-    header.extend(["Quaver", "ratio to best INT8", "by minima", "times faster than FP32"].map(str::to_owned));
+    header.extend(["Quaver", "ratio to best INT8", "by minima", "times faster than FP32", "peers' INT8"].map(str::to_owned));
     let mut rows: Vec<Vec<String>> = lines
         .iter()
         .map(|line| {
             let fp32 = line.best_fp32.map_or_else(dash, |(engine, time)| format!("{} ({})", ms(Some(time)), engine.label()));
             let mut row = vec![line.network.clone(), fp32];
             row.extend(line.int8.iter().map(|&(_, time)| ms(time)));
-            row.extend([ms(line.quaver), factor(line.ratio), factor(line.ratio_of_minima), factor(line.speedup)]);
+            row.push(ms(line.quaver));
+            row.extend([line.ratio, line.ratio_of_minima, line.speedup, line.peers_speedup].map(factor));
             row
         })
         .collect();
     let mut last = vec![format!("geomean of {}", mean.networks)];
-    last.resize(header.len() - 3, String::new());
-    last.extend([factor(mean.ratio), factor(mean.ratio_of_minima), factor(mean.speedup)]);
+    last.resize(header.len() - 4, String::new());
+    last.extend([mean.ratio, mean.ratio_of_minima, mean.speedup, mean.peers_speedup].map(factor));
     rows.push(last);
     (header, rows)
 }
@@ -255,10 +262,20 @@ mod tests {
         let (header, rows) = comparison(&lines, &geomeans(&summaries, 1));
         assert_eq!(
             header,
-            ["network", "best FP32", "ORT INT8", "OpenVINO INT8", "Quaver", "ratio to best INT8", "by minima", "times faster than FP32"]
+            [
+                "network",
+                "best FP32",
+                "ORT INT8",
+                "OpenVINO INT8",
+                "Quaver",
+                "ratio to best INT8",
+                "by minima",
+                "times faster than FP32",
+                "peers' INT8"
+            ]
         );
-        assert_eq!(rows[0], ["net", "12.0 (ORT)", "4.00", "-", "3.00", "0.75", "0.75", "4.00"]);
-        assert_eq!(rows[1], ["geomean of 1", "", "", "", "", "0.75", "0.75", "4.00"]);
+        assert_eq!(rows[0], ["net", "12.0 (ORT)", "4.00", "-", "3.00", "0.75", "0.75", "4.00", "3.00"]);
+        assert_eq!(rows[1], ["geomean of 1", "", "", "", "", "0.75", "0.75", "4.00", "3.00"]);
         let (header, rows) = batches(&lines);
         assert_eq!(header, ["network", "batch 1", "batch 16", "16 to 1"]);
         assert_eq!(rows, [["net", "3.00", "45.0", "15.00"]]);

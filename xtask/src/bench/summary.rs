@@ -25,6 +25,8 @@ pub struct Summary {
     pub ratio_of_minima: Option<f64>,
     /// The fastest float engine's time through ours, median over the rounds.
     pub speedup: Option<f64>,
+    /// The fastest float engine's time through the fastest quantized peer's, median over the rounds.
+    pub peers_speedup: Option<f64>,
     /// Our time at every batch.
     pub batches: Vec<(u32, Option<f64>)>,
     /// Our time at the last batch through that at the first, median over the rounds.
@@ -42,6 +44,8 @@ pub struct Geomean {
     pub ratio_of_minima: Option<f64>,
     /// Of [`Summary::speedup`].
     pub speedup: Option<f64>,
+    /// Of [`Summary::peers_speedup`].
+    pub peers_speedup: Option<f64>,
     /// Networks with a ratio.
     pub networks: usize,
 }
@@ -67,6 +71,7 @@ pub fn summarize(measurements: &[&Measurement], batch: u32) -> Option<Summary> {
         ratio: round_ratio(quaver, int8),
         ratio_of_minima: minimum(quaver).zip(int8_minimum).map(|(ours, theirs)| ours / theirs),
         speedup: round_ratio(fp32, quaver),
+        peers_speedup: round_ratio(fp32, int8),
         batches: ours.iter().map(|m| (m.contestant.batch, m.median_ms)).collect(),
         batch_ratio: round_ratio(last, quaver),
     })
@@ -83,6 +88,7 @@ pub fn geomeans(summaries: &[Summary], threads: u32) -> Geomean {
         ratio: geomean(&ratios),
         ratio_of_minima: geomean(&of(|summary| summary.ratio_of_minima)),
         speedup: geomean(&of(|summary| summary.speedup)),
+        peers_speedup: geomean(&of(|summary| summary.peers_speedup)),
         networks: ratios.len(),
     }
 }
@@ -199,6 +205,7 @@ pub(super) mod tests {
             ratio,
             ratio_of_minima: None,
             speedup: None,
+            peers_speedup: None,
             batches: Vec::new(),
             batch_ratio: None,
         };

@@ -8,6 +8,7 @@ pub mod percentile;
 
 use std::str::FromStr;
 
+use quaver_core::graph::{Graph, Op, ValueId};
 use serde::{Deserialize, Serialize};
 
 /// Watches the data of one value.
@@ -19,9 +20,17 @@ pub trait Observer {
     fn range(&self, q_max: u8) -> (f32, f32);
 }
 
+/// Dimensions of images.
+const IMAGE: usize = 4;
+
 /// The observers, by the names that the command line and the qconfig mapping use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ObserverKind {
+    /// [`Self::Percentile`] for sequences of networks with layer normalizations, whose few elements far out mean more than their
+    /// squared error says; else [`Self::Histogram`].
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
     /// The smallest and largest element.
     #[serde(rename = "minmax")]
     MinMax,
@@ -29,7 +38,6 @@ pub enum ObserverKind {
     #[serde(rename = "moving_average")]
     MovingAverage,
     /// The range of least squared quantization error.
-    #[default]
     #[serde(rename = "histogram")]
     Histogram,
     /// What holds 99.99 % of the elements.
@@ -42,11 +50,12 @@ pub enum ObserverKind {
 
 impl ObserverKind {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::MinMax, Self::MovingAverage, Self::Histogram, Self::Percentile, Self::Entropy];
+    pub const ALL: [Self; 6] = [Self::Auto, Self::MinMax, Self::MovingAverage, Self::Histogram, Self::Percentile, Self::Entropy];
 
     /// The name.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Auto => "auto",
             Self::MinMax => "minmax",
             Self::MovingAverage => "moving_average",
             Self::Histogram => "histogram",
@@ -55,12 +64,22 @@ impl ObserverKind {
         }
     }
 
+    /// The kind that [`Self::Auto`] means for a value of `graph`; others mean themselves.
+    pub fn resolve(self, graph: &Graph, id: ValueId) -> Self {
+        let normalized = || graph.nodes.iter().any(|n| matches!(n.op, Op::LayerNorm { .. }));
+        match self {
+            Self::Auto if graph.value(id).shape.len() < IMAGE && normalized() => Self::Percentile,
+            Self::Auto => Self::Histogram,
+            other => other,
+        }
+    }
+
     /// A fresh observer.
     pub fn observer(self) -> Box<dyn Observer> {
         match self {
             Self::MinMax => Box::new(min_max::MinMax::default()),
             Self::MovingAverage => Box::new(moving_average::MovingAverage::default()),
-            Self::Histogram => Box::new(histogram::LeastError::default()),
+            Self::Auto | Self::Histogram => Box::new(histogram::LeastError::default()),
             Self::Percentile => Box::new(percentile::Percentile::default()),
             Self::Entropy => Box::new(entropy::Entropy::default()),
         }

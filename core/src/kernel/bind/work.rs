@@ -3,6 +3,7 @@
 use crate::backend::{Operand, OutputMut};
 use crate::graph::Op;
 use crate::graph::op::ResizeMode;
+use crate::kernel::conv_f32::ConvF32;
 use crate::kernel::elementwise::binary_f32::BinaryF32;
 use crate::kernel::elementwise::binary_u8::BinaryU8;
 use crate::kernel::elementwise::table::Table;
@@ -66,6 +67,7 @@ pub fn visit<V: Visitor>(op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut
         Op::Softmax { axis } if inputs[0].view.dtype() == DType::U8 => show!(SoftmaxU8::new(*axis, inputs, output)),
         Op::Softmax { axis } => show!(SoftmaxF32::new(*axis, inputs, output)),
         Op::LayerNorm { epsilon, rms } => show!(LayerNormF32::new(*epsilon, *rms, inputs, output)),
+        Op::Conv(conv) if super::window_is_usual(op) => show!(ConvF32::new(conv, inputs, output)),
         Op::Gemm | Op::MatMul => show!(ProductF32::new(op, inputs, output)),
         Op::Resize(resize) if resize.mode == ResizeMode::Linear => show!(LinearU8::new(resize, inputs, output)),
         Op::Resize(resize) => show!(Nearest::new(resize, inputs, output)),

@@ -1,0 +1,209 @@
+//! Convolutions of f32, which the quantizer left real.
+//!
+//! Each sum takes its products in the definition's order (kernel row, kernel column, input channel), rounding both; so only
+//! positions and output channels are worked on at once. Sixteen channels are a vector; the last ones of a group may be computed
+//! twice. Positions whose windows all lie within the image's width share a walk over the taps; the others walk alone.
+
+#![allow(clippy::needless_range_loop, reason = "arrays stay in registers only if indexed by constants")]
+
+use std::ops::Range;
+
+use super::simd::{Simd, Tile};
+use super::split::Split;
+use crate::backend::{Operand, OutputMut};
+use crate::graph::op::{Conv, Window};
+
+/// Channels of a vector.
+const LANES: usize = 16;
+/// Positions between good places to cut: the most that share a walk.
+const GRAIN: usize = 8;
+
+/// Of NHWC images with weights `[rows, columns, IC, OC]`. A unit is a position of the output.
+#[derive(Debug, Clone, Copy)]
+pub struct ConvF32<'a> {
+    x: &'a [f32],
+    w: &'a [f32],
+    bias: Option<&'a [f32]>,
+    window: Window,
+    /// Rows and columns of the images.
+    from: [usize; 2],
+    to: [usize; 2],
+    /// Channels of a pixel of the input and of the output, and of a group's.
+    channels: [usize; 2],
+    of_group: [usize; 2],
+    positions: usize,
+}
+
+/// Positions that are worked on at once.
+#[derive(Clone, Copy)]
+struct At {
+    /// The image's number.
+    image: usize,
+    /// Row and first column of the output.
+    row: usize,
+    column: usize,
+}
+
+impl<'a> ConvF32<'a> {
+    /// `None` for groups of fewer channels than a vector has, except for depthwise convolutions, and for other types.
+    pub fn new(conv: &Conv, inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        let [x, w, bias @ ..] = inputs else { return None };
+        let (&[n, h, width, c], &[_, to_h, to_w, oc]) = (x.view.shape(), output.view.shape()) else { return None };
+        let of_group = [c.checked_div(conv.groups)?, oc.checked_div(conv.groups)?];
+        let mut new = Self {
+            x: x.view.as_slice()?,
+            w: w.view.as_slice()?,
+            bias: bias.first().and_then(|bias| bias.view.as_slice()),
+            window: conv.window,
+            from: [h, width],
+            to: [to_h, to_w],
+            channels: [c, oc],
+            of_group,
+            positions: n * to_h * to_w,
+        };
+        if conv.window == Window::unit() {
+            // Rows and images don't matter: one long row.
+            (new.from, new.to) = ([1, new.positions], [1, new.positions]);
+        }
+        let wide = if new.is_depthwise() { oc >= LANES } else { of_group[1] >= LANES };
+        (wide && new.positions > 0 && c > 0).then_some(new)
+    }
+
+    fn is_depthwise(&self) -> bool {
+        self.of_group == [1, 1]
+    }
+
+    /// Whether every tap of `count` positions lies within the image's width.
+    fn is_inside(&self, column: usize, count: usize) -> bool {
+        let last = self.window.kernel[1] - 1;
+        let is_there = |column, tap| self.window.input_at(1, column, tap, self.from[1]).is_some();
+        is_there(column, 0) && is_there(column + count - 1, last)
+    }
+
+    /// The taps that `R` positions see, in order, each with the index of the first position's pixel. Where `R` is more than one,
+    /// all positions are inside.
+    #[inline(always)]
+    fn taps(&self, at: At) -> impl Iterator<Item = (usize, usize)> {
+        let Window { kernel, .. } = self.window;
+        (0..kernel[0]).filter_map(move |i| Some((i, self.window.input_at(0, at.row, i, self.from[0])?))).flat_map(move |(i, y)| {
+            let of = move |j| Some((j, self.window.input_at(1, at.column, j, self.from[1])?));
+            (0..kernel[1]).filter_map(of).map(move |(j, x)| {
+                let pixel = (at.image * self.from[0] + y) * self.from[1] + x;
+                (i * kernel[1] + j, pixel * self.channels[0])
+            })
+        })
+    }
+
+    /// Sixteen channels of `R` positions, from `channel` on, of a group whose inputs begin at `input`.
+    #[inline(always)]
+    fn dense<S: Simd, const R: usize>(&self, s: S, at: At, input: usize, channel: usize) -> [S::F; R] {
+        let ([c, oc], [ic, _]) = (self.channels, self.of_group);
+        let step = self.window.strides[1] * c;
+        let mut sums = [s.splat_f32(0.0); R];
+        for (tap, pixel) in self.taps(at) {
+            let mut rows = [&self.x[pixel + input..][..ic]; R];
+            for r in 1..R {
+                rows[r] = &self.x[pixel + input + r * step..][..ic];
+            }
+            let weights = &self.w[tap * ic * oc + channel..];
+            for i in 0..ic {
+                let Some(w) = weights.get(i * oc..).and_then(|w| w.first_chunk()) else { break };
+                let w = s.load_f32(w);
+                for r in 0..R {
+                    sums[r] = s.add(sums[r], s.mul(s.splat_f32(rows[r][i]), w));
+                }
+            }
+        }
+        sums
+    }
+
+    /// Sixteen channels of `R` positions of a depthwise convolution.
+    #[inline(always)]
+    fn depthwise<S: Simd, const R: usize>(&self, s: S, at: At, channel: usize) -> [S::F; R] {
+        let c = self.channels[0];
+        let step = self.window.strides[1] * c;
+        let mut sums = [s.splat_f32(0.0); R];
+        for (tap, pixel) in self.taps(at) {
+            let Some(w) = self.w[tap * c + channel..].first_chunk() else { break };
+            let w = s.load_f32(w);
+            for r in 0..R {
+                let Some(x) = self.x[pixel + r * step + channel..].first_chunk() else { break };
+                sums[r] = s.add(sums[r], s.mul(s.load_f32(x), w));
+            }
+        }
+        sums
+    }
+
+    /// All channels of `R` positions of a row.
+    #[inline(always)]
+    fn block<S: Simd, const R: usize>(&self, s: S, at: At, to: &mut [f32]) {
+        let oc = self.channels[1];
+        let depthwise = self.is_depthwise();
+        let (of_group, groups) = if depthwise { (oc, 1) } else { (self.of_group[1], oc / self.of_group[1]) };
+        for group in 0..groups {
+            let mut column = 0;
+            while column < of_group {
+                // The last vector ends with the group.
+                let channel = group * of_group + column.min(of_group - LANES);
+                let sums: [S::F; R] =
+                    if depthwise { self.depthwise(s, at, channel) } else { self.dense(s, at, group * self.of_group[0], channel) };
+                for r in 0..R {
+                    let mut sum = sums[r];
+                    if let Some(bias) = self.bias.and_then(|bias| bias[channel..].first_chunk()) {
+                        sum = s.add(sum, s.load_f32(bias));
+                    }
+                    if let Some(to) = to[r * oc + channel..].first_chunk_mut::<LANES>() {
+                        s.store_f32(sum, bytemuck::cast_mut(to));
+                    }
+                }
+                column += LANES;
+            }
+        }
+    }
+}
+
+impl Split for ConvF32<'_> {
+    fn units(&self) -> usize {
+        self.positions
+    }
+
+    fn unit_bytes(&self) -> usize {
+        self.channels[1] * 4
+    }
+
+    fn grain(&self) -> usize {
+        GRAIN
+    }
+
+    #[inline(always)]
+    fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
+        let Ok(mut to) = bytemuck::try_cast_slice_mut::<u8, f32>(to) else { return };
+        let [height, width] = self.to;
+        let mut position = units.start;
+        while position < units.end {
+            let (line, column) = (position / width, position % width);
+            let at = At { image: line / height, row: line % height, column };
+            let left = (width - column).min(units.end - position);
+            let done = match const { S::TILE } {
+                Tile::Rows14Blocks2 if left >= 8 && self.is_inside(column, 8) => {
+                    self.block::<S, 8>(s, at, to);
+                    8
+                }
+                _ if const { !S::COMPACT } && left >= 4 && self.is_inside(column, 4) => {
+                    self.block::<S, 4>(s, at, to);
+                    4
+                }
+                _ if left >= 2 && self.is_inside(column, 2) => {
+                    self.block::<S, 2>(s, at, to);
+                    2
+                }
+                _ => {
+                    self.block::<S, 1>(s, at, to);
+                    1
+                }
+            };
+            to = &mut to[done * self.channels[1]..];
+            position += done;
+        }
+    }
+}
