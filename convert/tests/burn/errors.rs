@@ -1,10 +1,14 @@
 //! What can't be captured, and names.
 
 use burn::nn::{Linear, LinearConfig};
-use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn::tensor::module::max_pool2d_with_indices;
+use burn::tensor::ops::MaxPoolOptions;
+use burn::tensor::{Device, Distribution, IndexingUpdateOp, Int, Tensor, s};
 use quaver_convert::burn::{Batch, BurnError, CaptureOptions, capture};
 use quaver_convert::import::ImportError;
 use quaver_core::graph::Dim;
+
+use super::{Data, float, numbers};
 
 fn linear() -> Linear {
     LinearConfig::new(6, 3).init(&Device::flex())
@@ -32,6 +36,16 @@ fn operations_without_a_counterpart_are_all_named() {
 }
 
 #[test]
+fn a_result_that_is_not_there_is_named() {
+    let forward = |_: &Linear, x: Tensor<4>| {
+        let (values, places) = max_pool2d_with_indices(x, MaxPoolOptions::new([2, 2]));
+        values + places.float()
+    };
+    let error = capture(&linear(), Tensor::<4>::zeros([1, 1, 4, 4], &Device::flex()), forward, &fixed()).expect_err("no indices");
+    assert!(error.to_string().contains("the indices of a pool"), "{error}");
+}
+
+#[test]
 fn what_no_formula_says_is_refused() {
     let device = Device::flex();
     let forward = |net: &Linear, x: Tensor<2>| {
@@ -54,6 +68,20 @@ fn what_no_formula_says_is_refused() {
     let only = |net: &Linear, x: Tensor<2>| net.forward(x.reshape([1, 6]));
     let error = capture(&linear(), Tensor::zeros([1, 6], &device), only, &CaptureOptions::default()).expect_err("it takes one sample");
     assert!(matches!(error, BurnError::Batch { batch: 2, .. }), "{error}");
+}
+
+#[test]
+fn what_needs_the_batch_size_says_so() {
+    let forward = |_: &Linear, x: Tensor<2>| {
+        let rows = Tensor::<2, Int>::from_data([[3], [0]], &x.device());
+        let values = x.clone().slice(s![.., 0..2]).swap_dims(0, 1) * 2.0;
+        x.swap_dims(0, 1).scatter_nd(rows, values, IndexingUpdateOp::Add).swap_dims(0, 1)
+    };
+    let error = capture(&linear(), example(), forward, &CaptureOptions::default()).expect_err("the batch size is open");
+    assert!(matches!(error, BurnError::Open(_)) && error.to_string().contains("Batch::Fixed"), "{error}");
+    let network = capture(&linear(), example(), forward, &fixed()).expect("it is known");
+    let x = Tensor::<2>::from_data([[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]], &Device::flex());
+    assert_eq!(float(&network, &x.host()), numbers(forward(&linear(), x).to_data()));
 }
 
 #[test]

@@ -5,12 +5,13 @@ use burn::nn::attention::{MhaInput, MultiHeadAttention, MultiHeadAttentionConfig
 use burn::nn::conv::{Conv2d, Conv2dConfig};
 use burn::nn::gru::{Gru, GruConfig};
 use burn::nn::pool::{AdaptiveAvgPool2dConfig, MaxPool2dConfig};
+use burn::nn::transformer::{TransformerEncoder, TransformerEncoderConfig, TransformerEncoderInput};
 use burn::nn::{
     BatchNorm, BatchNormConfig, Dropout, DropoutConfig, Embedding, EmbeddingConfig, Gelu, LayerNorm, LayerNormConfig, Linear, LinearConfig,
     Lstm, LstmConfig, PaddingConfig2d,
 };
 use burn::tensor::activation::{hard_sigmoid, relu, silu};
-use burn::tensor::{Device, Distribution, Int, Tensor};
+use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
 use quaver_convert::burn::{CaptureOptions, capture};
 use quaver_convert::calibrate::HostTensor;
 
@@ -186,6 +187,29 @@ fn transformer_block_that_sees_the_past_alone() {
     let (converted, sqnr) = quantized::<Tensor<2, Int>>(&network, &[9]);
     assert_eq!(integers(&converted, "Gemm"), 6);
     assert!(sqnr > 30.0, "{sqnr} dB");
+}
+
+/// Two inputs, of which one is truth: real numbers in the graph.
+#[test]
+fn encoder_with_padding() {
+    let device = Device::flex();
+    let net = TransformerEncoderConfig::new(16, 32, 2, 2).with_norm_first(true).init(&device);
+    let forward = |net: &TransformerEncoder, (x, padding): (Tensor<3>, Tensor<2, Bool>)| {
+        net.forward(TransformerEncoderInput::new(x).mask_pad(padding))
+    };
+    let inputs = |n: usize| {
+        let x = Tensor::<3>::random([n, 7, 16], Distribution::Normal(0.0, 1.0), &device);
+        let lengths = Tensor::<2, Int>::from_data([[7], [3], [5]], &device).slice([0..n]);
+        (x, Tensor::<1, Int>::arange(0..7, &device).unsqueeze().repeat_dim(0, n).greater_equal(lengths.repeat_dim(1, 7)))
+    };
+    let network = capture(&net, inputs(1), forward, &CaptureOptions::default()).expect("captures");
+    let (x, padding) = inputs(3);
+    let host = [
+        HostTensor { shape: vec![3, 7, 16], data: numbers(x.to_data()) },
+        HostTensor { shape: vec![3, 7], data: numbers(padding.clone().float().to_data()) },
+    ];
+    let (got, expected) = (float(&network, &host), numbers(forward(&net, (x, padding)).to_data()));
+    assert!(got.iter().zip(&expected).all(|(g, e)| (g - e).abs() < 1e-4), "{got:?} instead of {expected:?}");
 }
 
 #[test]

@@ -10,10 +10,11 @@ use burn::tensor::activation::{
     gelu_approximate, hard_swish, leaky_relu, log_sigmoid, log_softmax, mish, quiet_softmax, sigmoid, softmax, softmin, softplus,
 };
 use burn::tensor::module::{adaptive_avg_pool3d, attention};
-use burn::tensor::ops::{AttentionModuleOptions, PadMode};
-use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::ops::{AttentionModuleOptions, GridSampleOptions, GridSamplePaddingMode, InterpolateMode as InterpolateMode2d, PadMode};
+use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData, s};
 
 use quaver_convert::burn::capture;
+use quaver_core::graph::Op;
 
 use super::{Data, captured, float, numbers};
 
@@ -61,6 +62,10 @@ fn pools() {
     }
     let config = MaxPool2dConfig::new([3, 3]).with_strides([2, 2]).with_padding(padding).with_ceil_mode(true);
     same(&[3, 8, 9], |x: Image| config.init().forward(x));
+    // burn pads by itself where sides differ: with what is never the largest.
+    let config = MaxPool2dConfig::new([3, 3]).with_strides([2, 2]).with_padding(PaddingConfig2d::Explicit(0, 1, 1, 0));
+    let network = captured(&Vec::<burn::nn::Linear>::new(), &[3, 8, 8], |_, x: Image| config.init().forward(x));
+    assert!(!network.graph.nodes.iter().any(|node| matches!(node.op, Op::Pad { .. })), "the pool pads");
     same(&[3, 8, 9], |x: Image| AdaptiveAvgPool2dConfig::new([4, 3]).init().forward(x));
     same(&[3, 8, 9], |x: Image| AdaptiveAvgPool2dConfig::new([3, 4]).init().forward(x));
     same(&[3, 10], |x: Tensor<3>| AdaptiveAvgPool1dConfig::new(4).init().forward(x));
@@ -166,11 +171,11 @@ fn shapes() {
         |x| x.swap_dims(1, 2),
         |x| x.permute([2, 0, 1]).permute([1, 2, 0]),
         |x| x.flip([1, 2]),
-        |x| x.slice(burn::tensor::s![.., 1..4, 2..5]),
-        |x| x.slice(burn::tensor::s![.., 0..5;2, 0..6;-2]),
+        |x| x.slice(s![.., 1..4, 2..5]),
+        |x| x.slice(s![.., 0..5;2, 0..6;-2]),
         |x| Tensor::cat(vec![x.clone(), x.clone() * 2.0], 1),
-        |x| x.clone().slice_assign(burn::tensor::s![.., 1..3, 2..4], x.slice(burn::tensor::s![.., 0..2, 0..2]) * 3.0),
-        |x| x.clone().slice_assign(burn::tensor::s![.., .., 2..4], x.slice(burn::tensor::s![.., .., 0..2])),
+        |x| x.clone().slice_assign(s![.., 1..3, 2..4], x.slice(s![.., 0..2, 0..2]) * 3.0),
+        |x| x.clone().slice_assign(s![.., .., 2..4], x.slice(s![.., .., 0..2])),
         |x| x.repeat_dim(2, 3),
         |x| x.clone().mean_dim(2).repeat_dim(2, 4),
         |x| x.pad([(1, 2), (0, 1)], PadMode::Constant(0.5)),
@@ -202,6 +207,10 @@ fn picking() {
         let order = x.clone().argsort(2);
         x.gather(2, order)
     });
+    same(&[5, 6], |x: Tensor<3>| {
+        let indices = Tensor::<3, Int>::from_data([[[1], [4]], [[0], [2]]], &x.device());
+        x.swap_dims(0, 1).gather_nd::<3, 4>(indices).permute([2, 0, 1, 3])
+    });
     // A constant as large as the batch, the same for every sample.
     same(&[5, 6], |x: Tensor<3>| {
         let n = x.dims()[0];
@@ -209,6 +218,19 @@ fn picking() {
         let rows = Tensor::<3>::from_data(TensorData::new(rows, [n, 1, 6]), &x.device());
         x + rows
     });
+}
+
+#[test]
+fn grids() {
+    for mode in [InterpolateMode2d::Bilinear, InterpolateMode2d::Nearest] {
+        for padding in [GridSamplePaddingMode::Zeros, GridSamplePaddingMode::Border] {
+            same(&[2, 6, 6], |x: Image| {
+                let grid = x.clone().slice(s![.., .., 0..4, 0..5]).permute([0, 2, 3, 1]) * 0.6;
+                let options = GridSampleOptions::new(mode.clone()).with_padding_mode(padding).with_align_corners(true);
+                x.grid_sample_2d(grid, options)
+            });
+        }
+    }
 }
 
 #[test]

@@ -38,6 +38,9 @@ pub enum BurnError {
     /// Operations without a counterpart, all of them, or ones that don't fit together.
     #[error(transparent)]
     Import(#[from] ImportError),
+    /// As [`BurnError::Import`], of a network whose batch size is open, which may be why.
+    #[error("{0}\n(some operations need to know the batch size: `Batch::Fixed` keeps the example's)")]
+    Open(#[source] ImportError),
 }
 
 impl From<CaptureError> for BurnError {

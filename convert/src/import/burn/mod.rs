@@ -141,7 +141,8 @@ pub fn capture<M: Module, I: Tensors, O: Tensors>(
     };
     let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: OPSET }];
     let model = ModelProto { graph: Some(graph), opset_import, ..ModelProto::default() };
-    Ok(onnx::import(&model, None, &ImportOptions { fixed_batch: true, ..ImportOptions::default() })?)
+    let imported = onnx::import(&model, None, &ImportOptions { fixed_batch: true, ..ImportOptions::default() });
+    imported.map_err(if chosen.contains(&true) { BurnError::Open } else { BurnError::Import })
 }
 
 /// The names given, or numbered ones.
