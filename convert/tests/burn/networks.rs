@@ -11,9 +11,10 @@ use burn::nn::{
     Lstm, LstmConfig, PaddingConfig2d,
 };
 use burn::tensor::activation::{hard_sigmoid, relu, silu};
-use burn::tensor::{Bool, Device, Distribution, Int, Tensor};
+use burn::tensor::{Bool, Device, Distribution, Int, Tensor, s};
 use quaver_convert::burn::{CaptureOptions, capture};
 use quaver_convert::calibrate::HostTensor;
+use quaver_core::graph::Op;
 
 use super::{captured, float, integers, numbers, quantized};
 
@@ -199,7 +200,7 @@ fn encoder_with_padding() {
     };
     let inputs = |n: usize| {
         let x = Tensor::<3>::random([n, 7, 16], Distribution::Normal(0.0, 1.0), &device);
-        let lengths = Tensor::<2, Int>::from_data([[7], [3], [5]], &device).slice([0..n]);
+        let lengths = Tensor::<2, Int>::from_data([[7], [3], [5]], &device).slice(s![0..n, ..]);
         (x, Tensor::<1, Int>::arange(0..7, &device).unsqueeze().repeat_dim(0, n).greater_equal(lengths.repeat_dim(1, 7)))
     };
     let network = capture(&net, inputs(1), forward, &CaptureOptions::default()).expect("captures");
@@ -216,6 +217,8 @@ fn encoder_with_padding() {
 fn lstm() {
     let net: Lstm = LstmConfig::new(6, 12, true).init(&Device::flex());
     let network = captured(&net, &[5, 6], |net, x: Tensor<3>| net.forward(x, None).0);
+    let joined = network.graph.nodes.iter().filter(|node| matches!(node.op, Op::Concat { .. })).count();
+    assert_eq!(joined, 1, "steps are joined once, not one after the other");
     let (_, sqnr) = quantized::<Tensor<3>>(&network, &[5, 6]);
     assert!(sqnr > 25.0, "{sqnr} dB");
 }

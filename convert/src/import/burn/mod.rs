@@ -94,7 +94,7 @@ pub struct CaptureOptions {
     pub batch: Batch,
 }
 
-/// The float graph of `forward(module, inputs)`, as [`onnx::open`](super::onnx::open) gives it for a file.
+/// The float graph of `forward(module, inputs)`, as [`onnx::open`] gives it for a file.
 ///
 /// `inputs` are examples: their shapes count, their elements don't. `forward` is called several times, with a copy of the module
 /// and of the inputs on burn's capture device; it has to make tensors of its own on the device of what it is given. Nodes and
