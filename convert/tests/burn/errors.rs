@@ -89,6 +89,12 @@ fn outputs_come_from_the_captured_device() {
     let elsewhere = |_: &Linear, _: Tensor<2>| example();
     let error = capture(&linear(), example(), elsewhere, &CaptureOptions::default()).expect_err("nothing is captured");
     assert!(matches!(error, BurnError::Ports(_)) && error.to_string().contains("output 0"), "{error}");
+    let twice = |net: &Linear, x: Tensor<2>| {
+        let y = net.forward(x);
+        [y.clone(), y]
+    };
+    let error = capture(&linear(), example(), twice, &CaptureOptions::default()).expect_err("they are one");
+    assert!(error.to_string().contains("output 1 is the same"), "{error}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Single operations, beside burn's results.
 
+use burn::module::{Module, Param};
 use burn::nn::conv::{Conv1dConfig, Conv2dConfig, Conv3dConfig, ConvTranspose1dConfig, ConvTranspose2dConfig, ConvTranspose3dConfig};
 use burn::nn::interpolate::{Interpolate2dConfig, InterpolateMode};
 use burn::nn::pool::{
@@ -11,7 +12,7 @@ use burn::tensor::activation::{
 };
 use burn::tensor::module::{adaptive_avg_pool3d, attention};
 use burn::tensor::ops::{AttentionModuleOptions, GridSampleOptions, GridSamplePaddingMode, InterpolateMode as InterpolateMode2d, PadMode};
-use burn::tensor::{Bool, DType, Device, FloatDType, Int, Tensor, TensorData, s};
+use burn::tensor::{Bool, Device, FloatDType, Int, Tensor, TensorData, s};
 
 use quaver_convert::burn::capture;
 use quaver_core::graph::Op;
@@ -256,19 +257,26 @@ fn products() {
     }
     same(&[2, 5, 6], |x: Image| {
         let bias = x.clone().matmul(x.clone().swap_dims(2, 3));
-        let mask: Tensor<4, Bool> = bias.clone().greater_elem(3.0);
+        // Something is left of each row.
+        let mask: Tensor<4, Bool> = bias.clone().greater(bias.clone().mean_dim(3));
         attention(x.clone(), x.clone(), x, Some(mask), Some(bias), options(false))
     });
+}
+
+#[derive(Module, Debug)]
+struct Half {
+    weight: Param<Tensor<2>>,
 }
 
 #[test]
 fn half_precision_becomes_f32() {
     let device = Device::flex();
-    let net = burn::nn::LinearConfig::new(6, 3).init(&device);
-    let forward = |net: &burn::nn::Linear, x: Tensor<2>| {
-        let weight = net.weight.val().cast(FloatDType::F16).cast(DType::F32);
-        x.matmul(weight)
-    };
-    let network = capture(&net, Tensor::zeros([1, 6], &device), forward, &Default::default()).expect("captures");
-    assert!(network.graph.values.iter().all(|value| value.dtype == quaver_core::tensor::DType::F32));
+    for (dtype, kept) in [(FloatDType::F16, 0.333_251_95f32), (FloatDType::BF16, 0.333_984_38)] {
+        let net = Half { weight: Param::from_tensor(Tensor::<2>::full([6, 3], 1.0 / 3.0, &device).cast(dtype)) };
+        let forward = |net: &Half, x: Tensor<2>| x.cast(dtype).matmul(net.weight.val()).cast(FloatDType::F32);
+        let network = capture(&net, Tensor::zeros([1, 6], &device), forward, &Default::default()).expect("captures");
+        assert!(network.graph.values.iter().all(|value| value.dtype == quaver_core::tensor::DType::F32));
+        let weight = network.graph.value_named("weight").and_then(|id| network.elements::<f32>(id)).expect("a constant of its name");
+        assert_eq!(weight, [kept; 18]);
+    }
 }

@@ -15,7 +15,7 @@ use crate::import::onnx::proto::{
 };
 use crate::import::{ImportError, Unsupported};
 
-/// Why an operation has no counterpart, and what to do about it.
+/// Why an operation has no counterpart, and what to do about it; empty if it reads the result of one that has none.
 pub(super) type Refused = String;
 
 /// An ONNX graph under construction.
@@ -117,7 +117,7 @@ impl Builder<'_> {
             return self.unique(&format!("{label}/{op}"));
         }
         // Of `encoder.0.weight`, the weight is the parameter.
-        self.unique(label.rsplit_once('.').map_or(&label, |(module, _)| module))
+        self.unique(label.rsplit_once('.').map_or(&op, |(module, _)| module))
     }
 
     /// The name itself, or one with a number behind it.

@@ -39,8 +39,9 @@
 //! **Masks** that fill with −∞ fill with the smallest f32 instead, since ranges are made of finite numbers: a softmax gives the same
 //! shares, but for rows of which everything is masked.
 //!
-//! **What can't be seen**: a forward pass may look at numbers only of shapes. Branches that it takes, and loops that it runs, are
-//! recorded as they went. Recurrent layers are recorded step by step, so that the length of a sequence is fixed.
+//! **What a forward pass decides by itself**, branches and the number of rounds of a loop, is recorded as it went. It can look at the
+//! shapes of what it computes, and not at elements. Recurrent layers are recorded step by step, so that the length of a sequence is
+//! fixed.
 //!
 //! [`simplify`]: crate::simplify
 //! [`convert`]: crate::convert
@@ -71,8 +72,9 @@ const OPSET: i64 = 20;
 /// Which extents of the inputs are the batch size, which a network in quaver may leave open.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Batch {
-    /// The first extent of every input. The forward pass runs at the example's batch size and at three others, which have to
-    /// differ by it alone; see [`BurnError::NoFormula`] for when they don't.
+    /// The first extent of every input. The forward pass runs at the example's batch size and at 2, 3 and 5, which have to differ by
+    /// multiples of the batch size alone ([`BurnError::NoFormula`] if they don't). One that does something else at sizes that are
+    /// not tried is not noticed.
     #[default]
     Open,
     /// As [`Batch::Open`], of these inputs by name; the others are the same for all samples.

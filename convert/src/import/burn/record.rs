@@ -46,7 +46,10 @@ pub(super) fn record<M: Module, I: Tensors, O: Tensors>(
             "output {i} is not computed on the device of the inputs; the closure should use the module and the inputs that it is given"
         ))
     };
-    let outputs = outs.iter().enumerate().map(|(i, port)| port.id.ok_or_else(|| elsewhere(i))).collect::<Result<_, _>>()?;
+    let outputs = outs.iter().enumerate().map(|(i, port)| port.id.ok_or_else(|| elsewhere(i))).collect::<Result<Vec<_>, _>>()?;
+    if let Some(i) = (1..outputs.len()).find(|&i| outputs[..i].contains(&outputs[i])) {
+        return Err(BurnError::Ports(format!("output {i} is the same tensor as one before; give each once")));
+    }
     Ok(Recording { captured: captured?, inputs: ins, outputs, paths: paths.paths })
 }
 
