@@ -4,7 +4,7 @@
 //!
 //! | module | stage |
 //! |---|---|
-//! | [`import`] | ONNX to the float graph |
+//! | [`import`] | ONNX, or a module of burn (feature `burn`), to the float graph |
 //! | [`simplify`] | constants, BatchNorm, activations, layout |
 //! | [`calibrate`] | the float graph on burn; observers watch its edges |
 //! | [`quantize`] | ranges and the qconfig mapping to integers |
@@ -31,4 +31,6 @@ pub mod report;
 pub mod search;
 pub mod simplify;
 
+#[cfg(feature = "burn")]
+pub use import::burn;
 pub use pipeline::{ConvertError, Converted, brings_parameters, convert, convert_as_given, is_dynamic, load, load_bytes};

@@ -178,7 +178,7 @@ fn takes_up(network: &Network, node: &Node) -> bool {
 
 /// Whether a node of one operand gives multiples, channel by channel, for multiples of its operand; channels stay last.
 fn commutes(graph: &Graph, node: &Node) -> bool {
-    let last = graph.value(node.inputs[0]).shape.len() - 1;
+    let Some(last) = graph.value(node.inputs[0]).shape.len().checked_sub(1) else { return false };
     match &node.op {
         Op::Unary { function: UnaryFn::Relu | UnaryFn::LeakyRelu { .. } } | Op::Pool(_) | Op::Resize(_) => true,
         Op::Reduce { function: ReduceFn::Mean, axes, .. } => !axes.contains(&last),

@@ -1,5 +1,7 @@
-//! Float models in: ONNX files become a [`Network`](quaver_core::graph::Network) of f32 operations.
+//! Float models in: ONNX files and modules of burn become a [`Network`](quaver_core::graph::Network) of f32 operations.
 
+#[cfg(feature = "burn")]
+pub mod burn;
 pub mod error;
 pub mod onnx;
 

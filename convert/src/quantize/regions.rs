@@ -139,6 +139,7 @@ pub(super) fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
         return Kind::Never("it works on integers already");
     }
     match &node.op {
+        _ if node.inputs.iter().all(|&v| graph.value(v).constant.is_some()) => Kind::Never("it is constant"),
         Op::Conv(_) | Op::ConvTranspose(_) | Op::Gemm => {
             if constant(1) && constant(2) {
                 Kind::Heavy
@@ -172,7 +173,6 @@ pub(super) fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
             Kind::Never("it works by whole numbers or truth")
         }
         Op::LayerNorm { .. } => Kind::Never("means and roots of rows are real"),
-        Op::MatMul if constant(0) && constant(1) => Kind::Never("it is constant"),
         Op::MatMul => match graph.value(node.inputs[0]).shape.last().and_then(Dim::fixed) {
             Some(k) if k > MOST_PRODUCTS => Kind::Never("its sums of 8-bit products could overflow 32 bits"),
             _ => Kind::Product,
@@ -194,13 +194,11 @@ pub(super) fn kind(graph: &Graph, node: &Node, explicit: bool) -> Kind {
 }
 
 fn binary_kind(graph: &Graph, node: &Node, function: BinaryFn) -> Kind {
-    let constants = node.inputs.iter().filter(|&&v| graph.value(v).constant.is_some()).count();
     let scalar = node.inputs.iter().any(|&v| {
         let value = graph.value(v);
         value.constant.is_some() && value.shape.iter().all(|d| d.fixed() == Some(1))
     });
     match function {
-        _ if constants == 2 => Kind::Never("it is constant"),
         BinaryFn::Add | BinaryFn::Sub | BinaryFn::Mul => Kind::Light,
         // With one number it is a function of the other operand: a table.
         BinaryFn::Div | BinaryFn::Min | BinaryFn::Max if scalar => Kind::Light,

@@ -147,7 +147,9 @@ fn backwards(r: &mut Rewriter, node: &Node) -> Result<Option<ValueId>, GraphErro
             let weights: Vec<f64> = weighted.weights(r).iter().enumerate().map(|(i, &w)| f64::from(w) * line.scale[i % channels]).collect();
             let own = Channels { scale: vec![1.0; channels], shift: weighted.bias(r, channels) };
             let bias = own.then(&line).shift;
-            return weighted.with(r, weighted.x, &weights, &bias, node);
+            // The layer keeps its name, by which a qconfig mapping knows it; its result is the chain's.
+            let layer = Node { name: producer.name.clone(), ..node.clone() };
+            return weighted.with(r, weighted.x, &weights, &bias, &layer);
         }
         let Some((before, first)) = Channels::of(r.net(), producer) else { return Ok(None) };
         (x, line) = (before, first.then(&line));
@@ -232,6 +234,7 @@ mod tests {
             let y = line(&mut net, y, 8);
             let folded = folds_to(net, y, 1);
             assert!(folded.graph.value_named("t42").is_some(), "the result carries the last name");
+            assert_eq!(folded.graph.nodes[0].name, "c", "the node its own");
         }
         let mut net = Network::new("n");
         let x = image(&mut net);

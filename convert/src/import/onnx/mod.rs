@@ -47,7 +47,11 @@ pub fn open(path: &Path, options: &ImportOptions) -> Result<Network, ImportError
 /// # Errors
 /// [`ImportError`]; nodes that are not supported are listed all at once.
 pub fn parse(bytes: &[u8], folder: Option<&Path>, options: &ImportOptions) -> Result<Network, ImportError> {
-    let model = ModelProto::decode(bytes).map_err(|e| ImportError::Parse(e.to_string()))?;
+    import(&ModelProto::decode(bytes).map_err(|e| ImportError::Parse(e.to_string()))?, folder, options)
+}
+
+/// As [`parse`], of the model's message.
+pub(super) fn import(model: &ModelProto, folder: Option<&Path>, options: &ImportOptions) -> Result<Network, ImportError> {
     let graph = model.graph.as_ref().ok_or_else(|| ImportError::Parse("it has no graph".to_owned()))?;
     let standard = |domain: &str| domain.is_empty() || domain == "ai.onnx";
     let opset = model.opset_import.iter().find(|o| standard(&o.domain)).map_or(1, |o| o.version);
