@@ -54,6 +54,8 @@ enum Command {
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
+    // `quaver inspect … | head` ends quietly.
+    sigpipe::reset();
     let result = match &cli.command {
         Command::Convert(args) => commands::convert::run(args),
         Command::Inspect(args) => commands::inspect::run(args),

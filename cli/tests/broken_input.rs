@@ -177,3 +177,32 @@ fn commands_produce_what_they_promise() {
     image::GrayImage::from_pixel(40, 30, image::Luma([200])).save(path.join("a.png")).expect("saves");
     assert_eq!(json(&["classify", "demo.qvr", "a.png", "--top", "3", "--json"])[0]["guesses"].as_array().map(Vec::len), Some(3));
 }
+
+/// As `quaver inspect … | head` does.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_goes_ends_a_command_quietly() {
+    let folder = tempfile::tempdir().expect("folder");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_quaver"))
+        .args(["inspect", DEMO])
+        .current_dir(folder.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the command starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+}
+
+#[test]
+fn a_batch_for_fixed_extents_is_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let path = folder.path();
+    // The reshape's numbers are all fixed, so that the batch can't become open.
+    let shape = TensorProto { name: "shape".into(), dims: vec![2], data_type: 7, int64_data: vec![4, 3], ..TensorProto::default() };
+    model(path, "fixed.onnx", &[1, 12], vec![node("Reshape", &["x", "shape"], "y")], vec![shape]);
+    let output = quaver(path, &["convert", "fixed.onnx", "-o", "fixed.qvr", "--calibrate-random", "2"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fails(path, &["bench", "fixed.qvr", "--batch", "4", "--seconds", "0.1"], "leave --batch out");
+}

@@ -205,6 +205,10 @@ pub struct SizeArgs {
 impl SizeArgs {
     /// A number for each extent that the model leaves open.
     pub fn sizes(&self, model: &Model) -> Result<Sizes> {
+        let open = model.inputs().iter().any(|port| port.shape.iter().any(Dim::is_batch));
+        if self.batch != 1 && !open {
+            bail!("--batch {}: the model's inputs have fixed extents, as the network's reshapes ask for; leave --batch out", self.batch);
+        }
         let mut sizes = Sizes::from(self.batch);
         for option in &self.sizes {
             let size = option.split_once('=').and_then(|(name, size)| Some((name, size.parse::<usize>().ok().filter(|&n| n > 0)?)));

@@ -326,8 +326,12 @@ impl Importer<'_> {
             ctx.attrs.ignore(name);
         }
         let Some(Some(value)) = ctx.inputs.first() else { return invalid("operand 0 is missing") };
-        // Exporters of old name the mask even where nobody reads it, and inference drops nothing.
-        let masked = ctx.node.op_type == "Dropout" && ctx.node.output.get(1).is_some_and(|o| !o.is_empty());
+        // Exporters of old name the mask even where nobody reads it; inference drops nothing.
+        let read = |name: &String| {
+            let operands = self.graph.node.iter().flat_map(|node| &node.input);
+            operands.chain(self.graph.output.iter().map(|output| &output.name)).any(|other| other == name)
+        };
+        let masked = ctx.node.op_type == "Dropout" && ctx.node.output.get(1).is_some_and(|name| !name.is_empty() && read(name));
         let mask = match (masked, value) {
             (false, _) | (_, Val::Unknown) => None,
             (true, Val::Tensor(id)) => {
