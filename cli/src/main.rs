@@ -28,7 +28,8 @@ First steps:
   quaver classify net.qvr dog.jpg --labels imagenet.txt
   quaver bench net.qvr --profile                          how fast is it, and where does the time go?
   quaver explain net.qvr                                  which kernel runs what, and why
-  quaver tune net.qvr                                     measure instead: a side file for this machine";
+  quaver tune net.qvr                                     measure instead: a side file for this machine
+  quaver serve net.qvr                                    answer requests over HTTP";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -48,6 +49,12 @@ enum Command {
     Explain(commands::explain::Args),
     /// Measure which kernel is fastest for each node on this machine
     Tune(commands::tune::Args),
+    /// Put a .qvr file into a WebAssembly component that serves it
+    #[cfg(feature = "serverless")]
+    Componentize(commands::componentize::Args),
+    /// Serve .qvr files and WebAssembly components over HTTP
+    #[cfg(feature = "serverless")]
+    Serve(Box<commands::serve::Args>),
     /// Convert and run the small network that comes with Quaver, and compare it with float
     Demo(commands::demo::Args),
 }
@@ -63,6 +70,10 @@ fn main() -> std::process::ExitCode {
         Command::Bench(args) => commands::bench::run(args),
         Command::Explain(args) => commands::explain::run(args),
         Command::Tune(args) => commands::tune::run(args),
+        #[cfg(feature = "serverless")]
+        Command::Componentize(args) => commands::componentize::run(args),
+        #[cfg(feature = "serverless")]
+        Command::Serve(args) => commands::serve::run(args),
         Command::Demo(args) => commands::demo::run(args),
     };
     match result {

@@ -1,0 +1,166 @@
+//! What a request to a component costs beyond the inference: `cargo bench -p quaver-serverless --bench cold -- FILE.qvr...`, after
+//! `cargo xtask wasm`.
+//!
+//! Every way is tried in turns, without HTTP: plain inference natively and in WebAssembly, by a session that is warm; and a request to a
+//! component, its instance included, by its own kernels and by the host's. Then many instances are made and left idle, for what each
+//! takes of memory. Results are checked first. One thread.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use quaver::{Model, Session, SessionOptions, Tensor};
+use quaver_serverless::guest::{App, Guests, named};
+use quaver_serverless::metrics::Metrics;
+use quaver_serverless::native::Pool;
+use quaver_serverless::{Limits, Options};
+use quaver_tests::guest::{Build, Guest};
+use tokio::runtime::Runtime;
+
+/// How long each model is measured.
+const TIME: Duration = Duration::from_secs(8);
+/// Instances that are left idle.
+const IDLE: u32 = 200;
+
+fn main() {
+    let files: Vec<PathBuf> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).map(PathBuf::from).collect();
+    let template = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/wasm/quaver_component.wasm");
+    let Ok(template) = std::fs::read(&template) else {
+        println!("skipped: '{}' isn't built; `cargo xtask wasm` does it", template.display());
+        return;
+    };
+    if files.is_empty() {
+        println!("skipped: no .qvr file is given");
+    }
+    for file in files {
+        measure(&file, &template);
+    }
+}
+
+fn measure(path: &Path, template: &[u8]) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+    let file = std::fs::read(path).expect("readable");
+    let component = quaver_componentize::componentize(template, &file, "model").expect("a component");
+    let case = Case::new(&file);
+    let expected = case.native(&file);
+
+    let (own, lent) = (Served::new(&component, false), Served::new(&component, true));
+    assert!(lent.app.borrows() && !own.app.borrows());
+    for served in [&own, &lent] {
+        assert!(served.ask(&runtime, &case).ends_with(&expected), "the component's results are native's");
+    }
+    let model = Model::from_bytes(&file).expect("valid");
+    let mut session = Session::new(&model, SessionOptions::default()).expect("a session");
+    let input = [(model.inputs()[0].name.as_str(), Tensor::from_vec(case.shape.clone(), case.data.clone()).expect("fits"))];
+    let views = [(input[0].0, input[0].1.view())];
+    let mut guest = Guest::new(Build::Sat, "sat").expect("a module");
+    let handle = guest.open(&file).expect("valid");
+    guest.set(handle, &[(case.bytes(), &case.shape)]).expect("fits");
+
+    let mut times: [Vec<f64>; 5] = Default::default();
+    let start = Instant::now();
+    while start.elapsed() < TIME {
+        times[0].push(time(|| {
+            session.infer(&views).expect("it runs");
+        }));
+        times[1].push(time(|| guest.run(handle).expect("it runs")));
+        times[2].push(time(|| drop(own.ask(&runtime, &case))));
+        times[3].push(time(|| drop(lent.ask(&runtime, &case))));
+        // What it leaves behind isn't its own time.
+        let mut kept = None;
+        times[4].push(time(|| kept = Some(runtime.block_on(own.app.idle(&own.named)).expect("an instance"))));
+    }
+    let [native, wasm, own_time, lent_time, instance] = times.map(median);
+    println!("{}", path.display());
+    println!("  plain inference        native {native:8.0} us   WebAssembly {wasm:8.0} us");
+    println!("  request to a component lent   {lent_time:8.0} us   own kernels {own_time:8.0} us");
+    println!("  beyond inference       lent   {:8.0} us   own kernels {:8.0} us", lent_time - native, own_time - wasm);
+    println!("  of which the instance         {instance:8.0} us");
+    let before = resident();
+    let idle: Vec<_> = (0..IDLE).map(|_| runtime.block_on(own.app.idle(&own.named)).expect("an instance")).collect();
+    println!("  memory of an idle instance    {:8.0} KiB", (resident() - before) / f64::from(IDLE) / 1024.0);
+    drop(idle);
+}
+
+/// A model's one input, with numbers of all sorts.
+struct Case {
+    shape: Vec<usize>,
+    data: Vec<f32>,
+    body: Bytes,
+    length: String,
+}
+
+impl Case {
+    fn new(file: &[u8]) -> Self {
+        let model = Model::from_bytes(file).expect("valid");
+        let port = &model.inputs()[0];
+        let shape: Vec<usize> = port.shape.iter().map(|dim| dim.at(1).expect("only the batch is open")).collect();
+        let data: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i * 37 % 256) as f32 / 128.0 - 1.0).collect();
+        let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        let header = format!(
+            r#"{{"inputs":[{{"name":"{}","shape":{shape:?},"datatype":"FP32","parameters":{{"binary_data_size":{}}}}}],"parameters":{{"binary_data_output":true}}}}"#,
+            port.name,
+            bytes.len()
+        );
+        let length = header.len().to_string();
+        Self { shape, data, body: [header.as_bytes(), &bytes].concat().into(), length }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.body[self.length.parse::<usize>().expect("a number")..]
+    }
+
+    fn native(&self, file: &[u8]) -> Vec<u8> {
+        let model = Model::from_bytes(file).expect("valid");
+        let mut session = Session::new(&model, SessionOptions::default()).expect("a session");
+        let input = Tensor::from_vec(self.shape.clone(), self.data.clone()).expect("fits");
+        session.run(&[(&model.inputs()[0].name, input)]).expect("it runs").first().expect("an output").bytes().to_vec()
+    }
+}
+
+struct Served {
+    app: App,
+    named: Arc<quaver_serverless::guest::Named>,
+}
+
+impl Served {
+    fn new(component: &[u8], lend: bool) -> Self {
+        let limits = Limits { instances: IDLE + 8, ..Limits::default() };
+        let options = Options { lend, limits, ..Options::default() };
+        let metrics = Arc::new(Metrics::default());
+        let pool = Arc::new(Pool::new(1, 1, Duration::ZERO, Arc::clone(&metrics)).expect("a thread"));
+        let guests = Arc::new(Guests::new(&options, &pool, &metrics).expect("an engine"));
+        let named = Arc::new(named([].into_iter(), &pool));
+        Self { app: App::new("model", Path::new("model.wasm"), component, &guests, &options.limits).expect("a component"), named }
+    }
+
+    fn ask(&self, runtime: &Runtime, case: &Case) -> Vec<u8> {
+        let request = Request::post("/v2/models/model/infer").header("host", "x").header("inference-header-content-length", &case.length);
+        let request = request.header("content-length", case.body.len()).body(Full::new(case.body.clone())).expect("a request");
+        let answer = runtime.block_on(self.app.answer(request, &self.named)).expect("an answer");
+        assert_eq!(answer.status(), 200, "{}", String::from_utf8_lossy(answer.body()));
+        answer.into_body().to_vec()
+    }
+}
+
+/// In microseconds.
+fn time(work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64() * 1e6
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Bytes of this process that are in memory, shared pages counted by their share.
+fn resident() -> f64 {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap_or_default();
+    let kib = rollup.lines().find_map(|line| line.strip_prefix("Pss:")?.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+    kib.unwrap_or(f64::NAN) * 1024.0
+}
