@@ -1,9 +1,9 @@
 //! What a request to a component costs beyond the inference: `cargo bench -p quaver-serverless --bench cold -- FILE.qvr...`, after
 //! `cargo xtask wasm`.
 //!
-//! Every way is tried in turns, without HTTP: plain inference natively and in WebAssembly, by a session that is warm; and a request to a
-//! component, its instance included, by its own kernels and by the host's. Then many instances are made and left idle, for what each
-//! takes of memory. Results are checked first. One thread.
+//! Every way is tried in turns, without HTTP: plain inference by a session that is warm, natively and in WebAssembly, there also in an
+//! engine that can stop it, as that of components can; and a request to a component, its instance included, by its own kernels and by
+//! the host's. Then many instances are made and left idle, for what each takes of memory. Results are checked first. One thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,9 @@ use quaver_tests::guest::{Build, Guest};
 use tokio::runtime::Runtime;
 
 /// How long each model is measured.
-const TIME: Duration = Duration::from_secs(8);
+const TIME: Duration = Duration::from_secs(10);
+/// Between two measurements.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Instances that are left idle.
 const IDLE: u32 = 200;
 
@@ -56,29 +58,35 @@ fn measure(path: &Path, template: &[u8]) {
     let mut session = Session::new(&model, SessionOptions::default()).expect("a session");
     let input = [(model.inputs()[0].name.as_str(), Tensor::from_vec(case.shape.clone(), case.data.clone()).expect("fits"))];
     let views = [(input[0].0, input[0].1.view())];
-    let mut guest = Guest::new(Build::Sat, "sat").expect("a module");
-    let handle = guest.open(&file).expect("valid");
-    guest.set(handle, &[(case.bytes(), &case.shape)]).expect("fits");
+    let mut guests = [Build::Sat, Build::Interruptible].map(|build| {
+        let mut guest = Guest::new(build, "sat").expect("a module");
+        let handle = guest.open(&file).expect("valid");
+        guest.set(handle, &[(case.bytes(), &case.shape)]).expect("fits");
+        move || guest.run(handle).expect("it runs")
+    });
 
-    let mut times: [Vec<f64>; 5] = Default::default();
+    let mut times: [Vec<f64>; 6] = Default::default();
     let start = Instant::now();
     while start.elapsed() < TIME {
         times[0].push(time(|| {
             session.infer(&views).expect("it runs");
         }));
-        times[1].push(time(|| guest.run(handle).expect("it runs")));
-        times[2].push(time(|| drop(own.ask(&runtime, &case))));
-        times[3].push(time(|| drop(lent.ask(&runtime, &case))));
+        times[1].push(time(&mut guests[0]));
+        times[2].push(time(&mut guests[1]));
+        times[3].push(time(|| drop(own.ask(&runtime, &case))));
+        times[4].push(time(|| drop(lent.ask(&runtime, &case))));
         // What it leaves behind isn't its own time.
         let mut kept = None;
-        times[4].push(time(|| kept = Some(runtime.block_on(own.app.idle(&own.named)).expect("an instance"))));
+        times[5].push(time(|| kept = Some(runtime.block_on(lent.app.idle(&lent.named)).expect("an instance"))));
     }
-    let [native, wasm, own_time, lent_time, instance] = times.map(median);
     println!("{}", path.display());
-    println!("  plain inference        native {native:8.0} us   WebAssembly {wasm:8.0} us");
-    println!("  request to a component lent   {lent_time:8.0} us   own kernels {own_time:8.0} us");
-    println!("  beyond inference       lent   {:8.0} us   own kernels {:8.0} us", lent_time - native, own_time - wasm);
-    println!("  of which the instance         {instance:8.0} us");
+    for (name, at) in [("median", 2), ("first tenth", 10)] {
+        let [native, wasm, stoppable, own, lent, instance] = times.each_mut().map(|times| part(times, at));
+        println!(" {name}, us");
+        println!("  plain inference: native {native:.0}, WebAssembly {wasm:.0}, where it can be stopped {stoppable:.0}");
+        println!("  request to a component: by lent kernels {lent:.0}, by its own {own:.0}");
+        println!("  beyond inference: {:.0}, and {:.0}; of which the instance {instance:.0}", lent - native, own - stoppable);
+    }
     let before = resident();
     let idle: Vec<_> = (0..IDLE).map(|_| runtime.block_on(own.app.idle(&own.named)).expect("an instance")).collect();
     println!("  memory of an idle instance    {:8.0} KiB", (resident() - before) / f64::from(IDLE) / 1024.0);
@@ -146,16 +154,18 @@ impl Served {
     }
 }
 
-/// In microseconds.
+/// In microseconds, once what went before is cleaned up.
 fn time(work: impl FnOnce()) -> f64 {
+    std::thread::sleep(PAUSE);
     let start = Instant::now();
     work();
     start.elapsed().as_secs_f64() * 1e6
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
+/// The time that one of `of` is not above: 2 for the median.
+fn part(times: &mut [f64], of: usize) -> f64 {
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    times[times.len() / of]
 }
 
 /// Bytes of this process that are in memory, shared pages counted by their share.

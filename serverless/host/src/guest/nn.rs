@@ -132,10 +132,9 @@ impl BackendExecutionContext for Context {
         }
         let missing = || format_err!("an input is not set");
         let inputs = self.inputs.iter_mut().map(|input| input.take().ok_or_else(missing)).collect::<Result<Vec<_>, _>>()?;
-        let running = self.pool.submit(&self.model, inputs);
         // The interface waits, so the thread's other tasks move to another one.
-        let ran = tokio::task::block_in_place(|| running.blocking_recv());
-        self.outputs = ran.map_err(|_| format_err!("the server is ending"))?.map_err(|error| format_err!("{error}"))?;
+        let ran = tokio::task::block_in_place(|| self.pool.infer_here(&self.model, inputs));
+        self.outputs = ran.map_err(|error| format_err!("{error}"))?;
         if !by_name {
             return Ok(None);
         }

@@ -3,6 +3,9 @@
 //! One list of requests, in the order they came. A thread that is free takes the first, and those behind it that may share its run, as
 //! many as make a power of two of samples: so that a session, which keeps the memory of a few sizes, meets few. Where a delay is
 //! allowed, it waits for more as long as the first may. Every run has one thread, which costs less than to share one.
+//!
+//! Where nothing waits and a thread is free, a caller runs its request itself, in that thread's place: to wake another one takes about
+//! as long as a small network. So never more runs go on at once than there are threads.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -77,6 +80,8 @@ pub struct Pool {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Most runs at once.
+    threads: usize,
     max_batch: usize,
     delay: Duration,
     metrics: Arc<Metrics>,
@@ -85,6 +90,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     jobs: VecDeque<Job>,
+    /// Runs that go on.
+    running: usize,
     ending: bool,
 }
 
@@ -99,22 +106,39 @@ struct Job {
 impl Pool {
     /// Starts threads.
     pub fn new(threads: usize, max_batch: usize, delay: Duration, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), max_batch: max_batch.max(1), delay, metrics });
+        let (threads, max_batch) = (threads.max(1), max_batch.max(1));
+        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), threads, max_batch, delay, metrics });
         let start = |index: usize| {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new().name(format!("quaver-run-{index}")).spawn(move || shared.work())
         };
-        let threads = (0..threads.max(1)).map(start).collect::<Result<_, _>>()?;
+        let threads = (0..threads).map(start).collect::<Result<_, _>>()?;
         Ok(Self { shared, threads })
     }
 
-    /// Runs a model on inputs in its order. A request whose caller is gone is not run.
+    /// Runs a model on inputs in its order, in this thread where there is nothing to wait for. A request whose caller is gone is not
+    /// run.
+    ///
+    /// # Panics
+    /// Where the caller's runtime has one thread only, as others would wait for the run.
     pub async fn infer(&self, model: &Arc<Model>, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, RunError> {
-        self.submit(model, inputs).await.unwrap_or(Err(RunError::Ending))
+        match self.shared.begin(model) {
+            // The thread's other tasks move to another one.
+            Some(place) => tokio::task::block_in_place(|| place.run_one(model, inputs)),
+            None => self.submit(model, inputs).await.unwrap_or(Err(RunError::Ending)),
+        }
     }
 
-    /// As [`Pool::infer`], for callers that can't wait asynchronously.
-    pub fn submit(&self, model: &Arc<Model>, inputs: Vec<Tensor>) -> oneshot::Receiver<Result<Vec<Tensor>, RunError>> {
+    /// As [`Pool::infer`], for callers that are in `block_in_place` already, or in a thread of their own.
+    pub fn infer_here(&self, model: &Arc<Model>, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, RunError> {
+        match self.shared.begin(model) {
+            Some(place) => place.run_one(model, inputs),
+            None => self.submit(model, inputs).blocking_recv().unwrap_or(Err(RunError::Ending)),
+        }
+    }
+
+    /// Leaves a request to the threads.
+    fn submit(&self, model: &Arc<Model>, inputs: Vec<Tensor>) -> oneshot::Receiver<Result<Vec<Tensor>, RunError>> {
         let (reply, receiver) = oneshot::channel();
         let mut state = self.shared.lock();
         if !state.ending {
@@ -144,20 +168,27 @@ impl Shared {
     }
 
     fn work(&self) {
-        while let Some(jobs) = self.next() {
-            self.run(jobs);
+        while let Some((jobs, place)) = self.next() {
+            place.run(jobs);
         }
     }
 
-    /// The requests of the next run; `None` at the end.
-    fn next(&self) -> Option<Vec<Job>> {
+    /// The place of a run that need not wait: neither for others before it, nor for others to share its batch.
+    fn begin(&self, model: &Model) -> Option<Place<'_>> {
+        let mut state = self.lock();
+        let waits = !state.jobs.is_empty() || state.ending || model.shares && !self.delay.is_zero();
+        (!waits && state.running < self.threads).then(|| Place::take(self, &mut state))
+    }
+
+    /// The requests of the next run, and its place; `None` at the end.
+    fn next(&self) -> Option<(Vec<Job>, Place<'_>)> {
         let mut state = self.lock();
         loop {
             state.jobs.retain(|job| !job.reply.is_closed());
-            let Some(first) = state.jobs.front() else {
-                if state.ending {
-                    return None;
-                }
+            if state.jobs.is_empty() && state.ending {
+                return None;
+            }
+            let Some(first) = state.jobs.front().filter(|_| state.running < self.threads) else {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
@@ -169,32 +200,64 @@ impl Shared {
                 // From the last on, so that places stay what they are.
                 let mut jobs: Vec<Job> = places.into_iter().rev().filter_map(|at| state.jobs.remove(at)).collect();
                 jobs.reverse();
-                return Some(jobs);
+                return Some((jobs, Place::take(self, &mut state)));
             }
             state = self.changed.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
+}
 
-    fn run(&self, jobs: Vec<Job>) {
+/// A run that goes on, until this is dropped.
+struct Place<'a>(&'a Shared);
+
+impl<'a> Place<'a> {
+    fn take(shared: &'a Shared, state: &mut State) -> Self {
+        state.running += 1;
+        Self(shared)
+    }
+
+    /// Runs a request that nobody waited for.
+    fn run_one(self, model: &Model, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, RunError> {
+        self.0.metrics.waited(Duration::ZERO);
+        let results = self.results(model, &[inputs])?;
+        results.into_iter().next().ok_or(RunError::Broken)
+    }
+
+    /// Runs requests, and replies to each.
+    fn run(self, jobs: Vec<Job>) {
         let (mut replies, mut requests, mut model) = (Vec::new(), Vec::new(), None);
         for Job { model: its, inputs, since, reply } in jobs {
-            self.metrics.waited(since.elapsed());
+            self.0.metrics.waited(since.elapsed());
             replies.push(reply);
             requests.push(inputs);
             model = Some(its);
         }
         let Some(model) = model else { return };
-        self.metrics.batch(requests.iter().map(|inputs| samples(inputs)).sum());
-        let ran = model.session().map_err(RunError::from).and_then(|mut session| {
-            // A session that broke down is not used again.
-            let ran = catch_unwind(AssertUnwindSafe(|| batch::run(&model, &mut session, &requests))).map_err(|_| RunError::Broken)?;
-            model.give_back(session);
-            ran
-        });
         // Those that are gone by now get nothing.
-        match ran {
+        match self.results(&model, &requests) {
             Ok(results) => replies.into_iter().zip(results).for_each(|(reply, result)| drop(reply.send(Ok(result)))),
             Err(error) => replies.into_iter().for_each(|reply| drop(reply.send(Err(error.again())))),
+        }
+    }
+
+    fn results(&self, model: &Model, requests: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, RunError> {
+        self.0.metrics.batch(requests.iter().map(|inputs| samples(inputs)).sum());
+        let mut session = model.session()?;
+        // A session that broke down is not used again.
+        let ran = catch_unwind(AssertUnwindSafe(|| batch::run(model, &mut session, requests))).map_err(|_| RunError::Broken)?;
+        model.give_back(session);
+        ran
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.running -= 1;
+        let waiting = !state.jobs.is_empty();
+        drop(state);
+        if waiting {
+            self.0.changed.notify_one();
         }
     }
 }
