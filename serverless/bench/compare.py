@@ -2,8 +2,10 @@
 
     python serverless/bench/compare.py --quaver target/release/quaver --qvr mobilenet_v2.qvr --onnx mobilenet_v2.int8.onnx
 
-Both servers run at once but are asked in turns, at each number of connections; the table has the median of the rounds. It needs wrk,
-and a Python with fastapi, uvicorn, numpy and onnxruntime. --component adds a component, with and without the host's kernels.
+Both servers run at once but are asked in turns, at each number of connections; the table has the median of the rounds. wrk and whatever
+else runs take their share of the cores; so there is also the processor's time that a server spends on a request, by which cores alone
+bound it. It needs Linux, wrk, and a Python with fastapi, uvicorn[standard], numpy and onnxruntime. --component adds a component, with and
+without the host's kernels.
 """
 
 import argparse
@@ -40,17 +42,18 @@ def main():
     try:
         files = [args.qvr] + ([f"app={args.component}"] if args.component else [])
         servers.append(start([args.quaver, "serve", "--listen", "127.0.0.1:18080", "--concurrent", "64", *files], 18080))
-        lanes.append(("quaver serve", f"http://127.0.0.1:18080/v2/models/{name}/infer"))
+        lanes.append(("quaver serve", servers[-1], f"http://127.0.0.1:18080/v2/models/{name}/infer"))
         if args.component:
-            lanes.append(("component, lent kernels", f"http://127.0.0.1:18080/apps/app/v2/models/{name}/infer"))
+            lanes.append(("component, lent kernels", servers[-1], f"http://127.0.0.1:18080/apps/app/v2/models/{name}/infer"))
             own = [args.quaver, "serve", "--no-lend", "--listen", "127.0.0.1:18081", "--concurrent", "64", f"app={args.component}"]
             servers.append(start(own, 18081))
-            lanes.append(("component, own kernels", f"http://127.0.0.1:18081/apps/app/v2/models/{name}/infer"))
+            lanes.append(("component, own kernels", servers[-1], f"http://127.0.0.1:18081/apps/app/v2/models/{name}/infer"))
         if args.onnx:
             command = [sys.executable, "-m", "uvicorn", "--workers", str(args.workers), "--port", "18082", "--log-level", "warning"]
             command += ["--app-dir", str(HERE), "server:app"]
             servers.append(start(command, 18082, MODEL=args.onnx))
-            lanes.append((f"FastAPI, uvicorn x {args.workers}, ONNX Runtime", f"http://127.0.0.1:18082/v2/models/{name}/infer"))
+            lane = f"FastAPI, uvicorn x {args.workers}, ONNX Runtime"
+            lanes.append((lane, servers[-1], f"http://127.0.0.1:18082/v2/models/{name}/infer"))
         with tempfile.TemporaryDirectory() as folder:
             measure(args, lanes, *body(args, name, shape, pathlib.Path(folder)))
     finally:
@@ -87,17 +90,31 @@ def body(args, name, shape, folder):
 
 
 def measure(args, lanes, path, length):
-    print(f"{'server':44} {'clients':>7} {'req/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'errors':>6}")
+    print(f"{'server':44} {'clients':>7} {'req/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'cpu ms':>7} {'errors':>6}")
     for connections in args.connections.split(","):
-        rounds = {lane: [] for lane, _ in lanes}
+        rounds = {lane: [] for lane, _, _ in lanes}
         for _ in range(args.rounds):
-            for lane, url in lanes:
-                rounds[lane].append(wrk(url, int(connections), args.seconds, path, length))
+            for lane, server, url in lanes:
+                before = cpu_seconds(server.pid)
+                result = wrk(url, int(connections), args.seconds, path, length)
+                result["cpu_ms"] = (cpu_seconds(server.pid) - before) * 1e3 / max(result["requests"], 1)
+                rounds[lane].append(result)
         for lane, results in rounds.items():
-            middle = {key: statistics.median(result[key] for result in results) for key in ("per_second", "p50_ms", "p99_ms")}
+            middle = {key: statistics.median(result[key] for result in results) for key in ("per_second", "p50_ms", "p99_ms", "cpu_ms")}
             errors = sum(result["errors"] for result in results)
-            numbers = f"{middle['per_second']:9.1f} {middle['p50_ms']:8.2f} {middle['p99_ms']:8.2f} {errors:6}"
+            numbers = f"{middle['per_second']:9.1f} {middle['p50_ms']:8.2f} {middle['p99_ms']:8.2f} {middle['cpu_ms']:7.2f} {errors:6}"
             print(f"{lane:44} {connections:>7} {numbers}", flush=True)
+
+
+def cpu_seconds(pid):
+    """The processor's time of a process and of those that it has started."""
+    def fields(pid):
+        # Behind the name, which may have spaces: the state, the parent, and so on; see proc(5).
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+    ticks = sum(map(int, fields(pid)[11:13])) / os.sysconf("SC_CLK_TCK")
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+    return ticks + sum(cpu_seconds(int(child)) for child in children.read_text().split())
 
 
 def wrk(url, connections, seconds, path, length):

@@ -7,7 +7,7 @@ use crate::process::{cargo, root, run as run_program};
 /// The release that the host embeds, too.
 const VERSION: &str = "=48.0.8";
 /// What `wasmtime serve` needs.
-const FEATURES: &str = "serve,cranelift,component-model,pooling-allocator";
+const FEATURES: &str = "run,serve,cranelift,component-model,component-model-async,pooling-allocator,parallel-compilation";
 
 /// Builds it where it isn't there, and runs the test.
 pub fn run() -> Result<()> {

@@ -1,7 +1,7 @@
 //! What a request to a component costs beyond the inference: `cargo bench -p quaver-serverless --bench cold -- FILE.qvr...`, after
 //! `cargo xtask wasm`.
 //!
-//! Every way is tried in turns, without HTTP: plain inference by a session that is warm, natively and in WebAssembly, there also in an
+//! Every way is tried in turns, some runs at a time, without HTTP: plain inference by a session that is warm, natively and in WebAssembly, there also in an
 //! engine that can stop it, as that of components can; and a request to a component, its instance included, by its own kernels and by
 //! the host's. Then many instances are made and left idle, for what each takes of memory. Results are checked first. One thread.
 
@@ -22,8 +22,8 @@ use tokio::runtime::Runtime;
 
 /// How long each model is measured.
 const TIME: Duration = Duration::from_secs(10);
-/// Between two measurements.
-const PAUSE: Duration = Duration::from_millis(1);
+/// Runs of a way at a time.
+const RUNS: usize = 10;
 /// Instances that are left idle.
 const IDLE: u32 = 200;
 
@@ -65,19 +65,17 @@ fn measure(path: &Path, template: &[u8]) {
         move || guest.run(handle).expect("it runs")
     });
 
+    let [wasm, stoppable] = &mut guests;
+    let idle = |served: &Served| runtime.block_on(served.app.idle(&served.named)).expect("an instance");
     let mut times: [Vec<f64>; 6] = Default::default();
     let start = Instant::now();
     while start.elapsed() < TIME {
-        times[0].push(time(|| {
-            session.infer(&views).expect("it runs");
-        }));
-        times[1].push(time(&mut guests[0]));
-        times[2].push(time(&mut guests[1]));
-        times[3].push(time(|| drop(own.ask(&runtime, &case))));
-        times[4].push(time(|| drop(lent.ask(&runtime, &case))));
-        // What it leaves behind isn't its own time.
-        let mut kept = None;
-        times[5].push(time(|| kept = Some(runtime.block_on(lent.app.idle(&lent.named)).expect("an instance"))));
+        times[0].extend(turn(|| session.infer(&views).map(|_| ()).expect("it runs")));
+        times[1].extend(turn(&mut *wasm));
+        times[2].extend(turn(&mut *stoppable));
+        times[3].extend(turn(|| own.ask(&runtime, &case)));
+        times[4].extend(turn(|| lent.ask(&runtime, &case)));
+        times[5].extend(turn(|| idle(&lent)));
     }
     println!("{}", path.display());
     for (name, at) in [("median", 2), ("first tenth", 10)] {
@@ -88,7 +86,7 @@ fn measure(path: &Path, template: &[u8]) {
         println!("  beyond inference: {:.0}, and {:.0}; of which the instance {instance:.0}", lent - native, own - stoppable);
     }
     let before = resident();
-    let idle: Vec<_> = (0..IDLE).map(|_| runtime.block_on(own.app.idle(&own.named)).expect("an instance")).collect();
+    let idle: Vec<_> = (0..IDLE).map(|_| idle(&own)).collect();
     println!("  memory of an idle instance    {:8.0} KiB", (resident() - before) / f64::from(IDLE) / 1024.0);
     drop(idle);
 }
@@ -154,12 +152,17 @@ impl Served {
     }
 }
 
-/// In microseconds, once what went before is cleaned up.
-fn time(work: impl FnOnce()) -> f64 {
-    std::thread::sleep(PAUSE);
-    let start = Instant::now();
-    work();
-    start.elapsed().as_secs_f64() * 1e6
+/// Microseconds of each of some runs, after one that finds the caches as others left them. What is made is dropped in none's time.
+fn turn<T>(mut work: impl FnMut() -> T) -> impl Iterator<Item = f64> {
+    (0..=RUNS)
+        .map(move |_| {
+            let start = Instant::now();
+            let made = work();
+            let time = start.elapsed().as_secs_f64() * 1e6;
+            drop(made);
+            time
+        })
+        .skip(1)
 }
 
 /// The time that one of `of` is not above: 2 for the median.
