@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use quaver_core::tensor::DType;
 use thiserror::Error;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use super::batch::{self, samples};
@@ -118,11 +119,10 @@ impl Pool {
 
     /// Runs a model on inputs in its order, in this thread where there is nothing to wait for. A request whose caller is gone is not
     /// run.
-    ///
-    /// # Panics
-    /// Where the caller's runtime has one thread only, as others would wait for the run.
     pub async fn infer(&self, model: &Arc<Model>, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, RunError> {
-        match self.shared.begin(model) {
+        // Where there is only this thread, all others would wait for the run.
+        let alone = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+        match if alone { None } else { self.shared.begin(model) } {
             // The thread's other tasks move to another one.
             Some(place) => tokio::task::block_in_place(|| place.run_one(model, inputs)),
             None => self.submit(model, inputs).await.unwrap_or(Err(RunError::Ending)),
