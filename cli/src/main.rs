@@ -28,7 +28,8 @@ First steps:
   quaver classify net.qvr dog.jpg --labels imagenet.txt
   quaver bench net.qvr --profile                          how fast is it, and where does the time go?
   quaver explain net.qvr                                  which kernel runs what, and why
-  quaver tune net.qvr                                     measure instead: a side file for this machine";
+  quaver tune net.qvr                                     measure instead: a side file for this machine
+  quaver serve net.qvr                                    answer requests over HTTP";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -48,14 +49,26 @@ enum Command {
     Explain(commands::explain::Args),
     /// Measure which kernel is fastest for each node on this machine
     Tune(commands::tune::Args),
+    /// Put a .qvr file into a WebAssembly component that serves it
+    #[cfg(feature = "serverless")]
+    Componentize(commands::componentize::Args),
+    /// Serve .qvr files and WebAssembly components over HTTP
+    #[cfg(feature = "serverless")]
+    Serve(Box<commands::serve::Args>),
     /// Convert and run the small network that comes with Quaver, and compare it with float
     Demo(commands::demo::Args),
 }
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
-    // `quaver inspect … | head` ends quietly.
-    sigpipe::reset();
+    // `quaver inspect … | head` ends quietly; a server doesn't end because a client does.
+    #[cfg(feature = "serverless")]
+    let serves = matches!(cli.command, Command::Serve(_));
+    #[cfg(not(feature = "serverless"))]
+    let serves = false;
+    if !serves {
+        sigpipe::reset();
+    }
     let result = match &cli.command {
         Command::Convert(args) => commands::convert::run(args),
         Command::Inspect(args) => commands::inspect::run(args),
@@ -65,6 +78,10 @@ fn main() -> std::process::ExitCode {
         Command::Bench(args) => commands::bench::run(args),
         Command::Explain(args) => commands::explain::run(args),
         Command::Tune(args) => commands::tune::run(args),
+        #[cfg(feature = "serverless")]
+        Command::Componentize(args) => commands::componentize::run(args),
+        #[cfg(feature = "serverless")]
+        Command::Serve(args) => commands::serve::run(args),
         Command::Demo(args) => commands::demo::run(args),
     };
     match result {

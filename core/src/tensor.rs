@@ -191,19 +191,25 @@ pub struct AlignedBytes {
 impl AlignedBytes {
     /// `len` zero bytes; `None` if the memory cannot be had.
     pub fn zeroed(len: usize) -> Option<Self> {
-        let mut storage = Vec::new();
-        let total = len.checked_add(ALIGNMENT)?;
-        storage.try_reserve_exact(total).ok()?;
-        storage.resize(total, 0u8);
-        let start = storage.as_ptr().align_offset(ALIGNMENT);
+        let (mut storage, start) = Self::reserve(len)?;
+        storage.resize(start + len, 0);
         Some(Self { storage, start, len })
     }
 
-    /// A copy of `bytes`.
+    /// A copy of `bytes`; `None` if the memory cannot be had.
     pub fn copy_of(bytes: &[u8]) -> Option<Self> {
-        let mut out = Self::zeroed(bytes.len())?;
-        out.copy_from_slice(bytes);
-        Some(out)
+        let (mut storage, start) = Self::reserve(bytes.len())?;
+        storage.resize(start, 0);
+        storage.extend_from_slice(bytes);
+        Some(Self { storage, start, len: bytes.len() })
+    }
+
+    /// Memory for `len` bytes, which stays where it is while they are filled in, and where in it they start.
+    fn reserve(len: usize) -> Option<(Vec<u8>, usize)> {
+        let mut storage: Vec<u8> = Vec::new();
+        storage.try_reserve_exact(len.checked_add(ALIGNMENT)?).ok()?;
+        let start = storage.as_ptr().align_offset(ALIGNMENT);
+        Some((storage, start))
     }
 }
 

@@ -9,7 +9,8 @@
 //! [`quaver_output_ptr`] and [`quaver_output_len`], which say where they are.
 //!
 //! Memory is named by its address, and addresses are looked up among the blocks that [`quaver_alloc`] gave and that are
-//! not freed yet. So this module dereferences no pointer: `unsafe` stands only where a function's name is exported.
+//! not freed yet. So this module dereferences no pointer: `unsafe` stands only where a function's name is exported, which it isn't
+//! in a module of another crate (feature `embedded`).
 
 use std::cell::RefCell;
 
@@ -79,13 +80,13 @@ thread_local! {
 }
 
 /// The version of this interface: 2, since there are [`quaver_input`] and [`quaver_image`].
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_abi_version() -> u32 {
     2
 }
 
 /// `len` bytes of zeros at an address that is a multiple of 64; 0 where there is no memory.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_alloc(len: usize) -> usize {
     with(|state| {
         let mut block = AlignedBytes::zeroed(len).ok_or(SessionError::Memory { bytes: len })?;
@@ -97,7 +98,7 @@ pub extern "C" fn quaver_alloc(len: usize) -> usize {
 }
 
 /// Frees what [`quaver_alloc`] gave for `len`; anything else is left alone.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_free(address: usize, len: usize) {
     with(|state| {
         if state.blocks.get(&address).is_some_and(|block| block.len() == len) {
@@ -109,7 +110,7 @@ pub extern "C" fn quaver_free(address: usize, len: usize) {
 
 /// Makes the names of the classes of instructions that this build and engine have the result, ascending, separated by commas:
 /// the last one is what sessions use if none is forced. 1, or 0 on an error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_classes() -> u32 {
     with(|state| {
         let names: Vec<&str> = Class::available().map(Class::name).collect();
@@ -118,14 +119,14 @@ pub extern "C" fn quaver_classes() -> u32 {
 }
 
 /// Makes the name of the class that sessions opened now use the result. 1, or 0 on an error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_class() -> u32 {
     with(|state| state.give(Class::current()?.name().as_bytes()))
 }
 
 /// Makes sessions that are opened from now on use the class whose name is the `len` bytes at `address`; where `len` is 0, the
 /// last one of [`quaver_classes`]. All classes give the same bytes. 1, or 0 on an error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_force_class(address: usize, len: usize) -> u32 {
     with(|state| {
         Class::force(&String::from_utf8_lossy(block(&state.blocks, address, len)?))?;
@@ -135,7 +136,7 @@ pub extern "C" fn quaver_force_class(address: usize, len: usize) -> u32 {
 
 /// Opens the `.qvr` file in the block at `address`, which must be exactly as long as the file, and returns the session's
 /// handle; 0 on an error. The session takes the block over: it need not be freed, and freeing it does nothing.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_open(address: usize, len: usize) -> u32 {
     with(|state| {
         if state.blocks.get(&address).is_none_or(|block| block.len() != len) {
@@ -150,7 +151,7 @@ pub extern "C" fn quaver_open(address: usize, len: usize) -> u32 {
 }
 
 /// Ends a session and frees its memory; does nothing for a handle that is closed.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_close(handle: u32) {
     with(|state| {
         state.sessions.remove(&handle);
@@ -159,7 +160,7 @@ pub extern "C" fn quaver_close(handle: u32) {
 }
 
 /// Makes the model's description the result: JSON as [`Session::describe`] says. 1, or 0 on an error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_describe(handle: u32) -> u32 {
     with(|state| {
         let text = state.session(handle)?.describe();
@@ -169,7 +170,7 @@ pub extern "C" fn quaver_describe(handle: u32) -> u32 {
 
 /// Sets an input to the `len` bytes at `address`, little-endian elements in row-major order, whose `rank` extents lie at
 /// `dims` as 32-bit numbers. The bytes are copied. 1, or 0 on an error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_set_input(handle: u32, index: u32, address: usize, len: usize, dims: usize, rank: usize) -> u32 {
     with(|state| {
         let shape = state.dims(dims, rank)?;
@@ -181,7 +182,7 @@ pub extern "C" fn quaver_set_input(handle: u32, index: u32, address: usize, len:
 
 /// Where to write the elements of an input whose `rank` extents lie at `dims`: as many bytes as they say, at an address that
 /// holds until that input is set to other extents. What was there before is there still, else zeros. 0 on an error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_input(handle: u32, index: u32, dims: usize, rank: usize) -> usize {
     with(|state| {
         let shape = state.dims(dims, rank)?;
@@ -190,7 +191,7 @@ pub extern "C" fn quaver_input(handle: u32, index: u32, dims: usize, rank: usize
 }
 
 /// Runs the model on the inputs that are set. 1, or 0 on an error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_run(handle: u32) -> u32 {
     with(|state| {
         state.session(handle)?.run()?;
@@ -199,7 +200,7 @@ pub extern "C" fn quaver_run(handle: u32) -> u32 {
 }
 
 /// Makes the elements of an output the result. 1, or 0 on an error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_output(handle: u32, index: u32) -> u32 {
     with(|state| {
         let bytes = state.session(handle)?.output(index as usize)?.bytes();
@@ -210,19 +211,19 @@ pub extern "C" fn quaver_output(handle: u32, index: u32) -> u32 {
 }
 
 /// Where the elements of an output lie until the next run; 0 on an error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_output_ptr(handle: u32, index: u32) -> usize {
     with(|state| Ok(state.session(handle)?.output(index as usize)?.bytes().as_ptr().expose_provenance()))
 }
 
 /// Bytes of an output; also 0 on an error, which [`quaver_output_ptr`] tells from an empty one.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_output_len(handle: u32, index: u32) -> usize {
     with(|state| Ok(state.session(handle)?.output(index as usize)?.bytes().len()))
 }
 
 /// Makes the extents of an output the result, as 32-bit numbers. 1, or 0 on an error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_output_dims(handle: u32, index: u32) -> u32 {
     with(|state| {
         let dims = state.session(handle)?.output_dims(index as usize)?;
@@ -234,7 +235,7 @@ pub extern "C" fn quaver_output_dims(handle: u32, index: u32) -> u32 {
 /// Makes the picture in the `len` bytes at `address` an input, which becomes the result: `width` times `height` pixels of red,
 /// green, blue and alpha, a byte each. The options are JSON, the `options_len` bytes at `options`; see
 /// [`ImageOptions`](image::ImageOptions). 1, or 0 on an error.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_image(address: usize, len: usize, width: u32, height: u32, options: usize, options_len: usize) -> u32 {
     with(|state| {
         let options = image::ImageOptions::parse(block(&state.blocks, options, options_len)?)?;
@@ -244,19 +245,19 @@ pub extern "C" fn quaver_image(address: usize, len: usize, width: u32, height: u
 }
 
 /// Where the result lies; a multiple of 64, or 0 where there is none.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_result_ptr() -> usize {
     with(|state| Ok(state.result.as_ref().map_or(0, |bytes| bytes.as_ptr().expose_provenance())))
 }
 
 /// Bytes of the result.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_result_len() -> usize {
     with(|state| Ok(state.result.as_ref().map_or(0, |bytes| bytes.len())))
 }
 
 /// Makes the message of the last error the result, in UTF-8. 1, or 0 if no call has failed yet.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_last_error() -> u32 {
     with(|state| match state.error.as_ref().map(ToString::to_string) {
         Some(message) => state.give(message.as_bytes()),
@@ -266,7 +267,7 @@ pub extern "C" fn quaver_last_error() -> u32 {
 
 /// Makes the last error the result, as JSON: `{"kind":"input","message":…,"about":{"name":"x","expected":…,"got":…}}`. The kind is
 /// that of [`Failure::kind`], or `host`; `about` has what is known. 1, or 0 if no call has failed yet.
-#[unsafe(no_mangle)]
+#[cfg_attr(not(feature = "embedded"), unsafe(no_mangle))]
 pub extern "C" fn quaver_last_error_details() -> u32 {
     with(|state| match state.error.as_ref().map(AbiError::details) {
         Some(details) => state.give(details.as_bytes()),

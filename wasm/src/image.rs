@@ -199,6 +199,16 @@ pub fn tensor(rgba: &[u8], (width, height): (u32, u32), options: &ImageOptions) 
     }
     let rgb = rgba.as_chunks().0.iter().flat_map(|&[r, g, b, _]: &[u8; 4]| [r, g, b]).collect();
     let Some(picture) = RgbImage::from_raw(width, height, rgb) else { return Err(ImageError::Size { width, height }) };
+    of_picture(picture, options)
+}
+
+/// The input's elements, little-endian, from a picture.
+///
+/// # Errors
+/// [`ImageError`], where the picture has no pixels, or too many, also between the steps of resizing.
+pub fn of_picture(picture: RgbImage, options: &ImageOptions) -> Result<AlignedBytes, ImageError> {
+    limit(picture.width(), picture.height())?;
+    limit(options.width, options.height)?;
     elements(&fitted(picture, options)?, options)
 }
 

@@ -299,43 +299,65 @@ impl Session {
         graph.inputs.get(index).map(|&id| graph.value(id)).ok_or(missing)
     }
 
+    /// The model.
+    pub fn model(&self) -> &QvrModel<AlignedBytes> {
+        &self.model
+    }
+
+    /// Plans a run on inputs of the extents that are set, and takes its memory, so that [`Session::run`] has only to compute.
+    ///
+    /// # Errors
+    /// Those of [`Session::run`].
+    pub fn prepare(&mut self) -> Result<(), SessionError> {
+        let sizes = self.sizes()?;
+        if self.ready.as_ref().is_some_and(|ready| ready.sizes == sizes) {
+            return Ok(());
+        }
+        // The old arena goes first, so that both need never fit at once.
+        self.ready = None;
+        let graph = self.model.graph();
+        let sized = graph.sized(&sizes).map_err(|source| SessionError::Sizes { sizes: sizes.to_string(), source })?;
+        let plan = Plan::new(&sized, sizes.batch(), Self::MAX_MEMORY)?;
+        let bindings = Bindings::new(self.class, &sized, &self.model, &plan);
+        let sized = if let Cow::Owned(graph) = sized { Some(Box::new(graph)) } else { None };
+        self.ready = Some(Ready { sizes, sized, executor: Executor::new(plan, bindings.scratch())?, bindings });
+        Ok(())
+    }
+
     /// Runs the model on the inputs that are set.
     ///
     /// # Errors
     /// [`SessionError`], where an input is missing, they disagree about an extent, or the run needs more memory than there is.
     pub fn run(&mut self) -> Result<(), SessionError> {
+        self.prepare()?;
         let graph = self.model.graph();
         let mut views = Vec::with_capacity(self.inputs.len());
+        for (&id, input) in graph.inputs.iter().zip(&self.inputs) {
+            views.extend(input.as_ref().and_then(|input| TensorView::new(graph.value(id).dtype, &input.shape, &input.bytes)));
+        }
+        let ready = self.ready.as_mut().ok_or(SessionError::NotRun)?;
+        let graph = ready.sized.as_deref().unwrap_or(graph);
+        ready.executor.run(graph, &self.model, &ready.bindings, &views, None)?;
+        self.ran = true;
+        Ok(())
+    }
+
+    /// What the inputs say of all that the model leaves open.
+    fn sizes(&self) -> Result<Sizes, SessionError> {
+        let graph = self.model.graph();
         let mut sizes = Sizes::default();
         for (&id, input) in graph.inputs.iter().zip(&self.inputs) {
             let value = graph.value(id);
             let missing =
                 || SessionError::Missing { name: value.name.clone(), expected: format!("{}{}", value.dtype, display(&value.shape)) };
-            let input = input.as_ref().ok_or_else(missing)?;
-            for (symbol, got) in own_sizes(value, &input.shape)?.iter() {
+            for (symbol, got) in own_sizes(value, &input.as_ref().ok_or_else(missing)?.shape)?.iter() {
                 if let Some(expected) = sizes.get(symbol).filter(|&known| known != got) {
                     return Err(SessionError::Extent { name: value.name.clone(), symbol: symbol.to_owned(), got, expected });
                 }
                 sizes.set(symbol, got);
             }
-            views.extend(TensorView::new(value.dtype, &input.shape, &input.bytes));
         }
-        let ready = match &mut self.ready {
-            Some(ready) if ready.sizes == sizes => ready,
-            slot => {
-                // The old arena goes first, so that both need never fit at once.
-                *slot = None;
-                let sized = graph.sized(&sizes).map_err(|source| SessionError::Sizes { sizes: sizes.to_string(), source })?;
-                let plan = Plan::new(&sized, sizes.batch(), Self::MAX_MEMORY)?;
-                let bindings = Bindings::new(self.class, &sized, &self.model, &plan);
-                let sized = if let Cow::Owned(graph) = sized { Some(Box::new(graph)) } else { None };
-                slot.insert(Ready { sizes, sized, executor: Executor::new(plan, bindings.scratch())?, bindings })
-            }
-        };
-        let graph = ready.sized.as_deref().unwrap_or(graph);
-        ready.executor.run(graph, &self.model, &ready.bindings, &views, None)?;
-        self.ran = true;
-        Ok(())
+        Ok(sizes)
     }
 
     /// The output `index` of the last run.

@@ -10,6 +10,7 @@ mod machine;
 mod process;
 mod setup;
 mod site;
+mod stock;
 mod table;
 mod test;
 mod tidy;
@@ -40,6 +41,8 @@ enum Command {
     Wasm,
     /// Measure Quaver beside other engines, which it installs for itself.
     Bench(bench::Args),
+    /// Build wasmtime's own server and test that a component runs on it.
+    Stock,
     /// Build the showcase, models included, and serve it.
     Demo(demo::Args),
 }
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Wasm => wasm::run(),
         Command::Bench(args) => bench::run(&args),
+        Command::Stock => stock::run(),
         Command::Demo(args) => demo::run(&args),
     };
     match outcome {

@@ -6,8 +6,10 @@
 //!
 //! * `target/wasm/quaver_abi.wasm`, `quaver_abi_relaxed.wasm`, `quaver_abi_sat.wasm`: the modules for wasmtime and other hosts
 //! * `wasm/npm/dist/`: the npm package's code: the modules for JavaScript, their list and their glue, and its TypeScript, compiled
+//! * `target/wasm/quaver_component.wasm`, `quaver_component_base.wasm`: what `quaver componentize` puts a model into; see [`component`]
 //! * `target/npm/quaver-VERSION.tgz`: the package as a registry would have it
 
+mod component;
 mod glue;
 
 use std::collections::BTreeSet;
@@ -211,6 +213,7 @@ pub fn run() -> Result<()> {
         copy(&root().join(licence), &dist.join(licence))?;
     }
     files.push(pack(&package)?);
+    files.extend(component::build(&toolchain, &folder)?);
     sizes(&files)?;
     // Without a standard library of its own, a module is larger, which is not its fault.
     if toolchain.rebuilds() {
@@ -290,15 +293,20 @@ fn target() -> PathBuf {
 
 /// Compiles `quaver-wasm` with the build's features and some more, and returns the module's path, which the next build overwrites.
 fn compile(toolchain: &Toolchain, build: Build, more: &[&str]) -> Result<PathBuf> {
+    compile_package(toolchain, "quaver-wasm", &[build.features, more].concat(), build.flags)
+}
+
+/// Compiles a package's library with such features and flags.
+fn compile_package(toolchain: &Toolchain, package: &str, features: &[&str], more: &[&str]) -> Result<PathBuf> {
     let target = target();
     let mut command = toolchain.build();
-    command.args(["--quiet", "--locked", "--package", "quaver-wasm", "--lib", "--profile", PROFILE]);
-    command.args(["--features", &[build.features, more].concat().join(",")]).arg("--target-dir").arg(&target);
-    let added = toolchain.flags().iter().chain(build.flags).map(|&flag| flag.to_owned());
+    command.args(["--quiet", "--locked", "--package", package, "--lib", "--profile", PROFILE]);
+    command.args(["--features", &features.join(",")]).arg("--target-dir").arg(&target);
+    let added = toolchain.flags().iter().chain(more).map(|&flag| flag.to_owned());
     let flags: Vec<String> = flags().into_iter().chain(added).collect();
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     run_program(&mut command)?;
-    Ok(target.join(TARGET).join(PROFILE).join("quaver_wasm.wasm"))
+    Ok(target.join(TARGET).join(PROFILE).join(package.replace('-', "_") + ".wasm"))
 }
 
 fn flags() -> Vec<String> {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use quaver::{Model, Session, SessionOptions};
+use quaver_protocol::classes::{self, Class};
 use serde::Serialize;
 
 use crate::{data, ui};
@@ -33,16 +34,9 @@ pub struct Args {
 }
 
 #[derive(Debug, Serialize)]
-struct Guess {
-    class: usize,
-    label: String,
-    probability: f32,
-}
-
-#[derive(Debug, Serialize)]
 struct Answer {
     photo: String,
-    guesses: Vec<Guess>,
+    guesses: Vec<Class>,
     /// SHA-256 of the scores' bytes, by which hosts can be compared.
     digest: String,
     /// The instruction set that computed them.
@@ -70,7 +64,7 @@ pub fn run(args: &Args) -> Result<()> {
         let scores = output.as_slice::<f32>().context("the first output is not f32, so it holds no scores")?;
         answers.push(Answer {
             photo: photo.display().to_string(),
-            guesses: guesses(scores, &labels, args.top),
+            guesses: classes::top(scores, &labels, args.top),
             digest: data::wasm::digest(output.bytes()),
             isa: session.isa(),
         });
@@ -93,24 +87,4 @@ pub fn run(args: &Args) -> Result<()> {
     }
     println!("{table}");
     Ok(())
-}
-
-fn guesses(scores: &[f32], labels: &[String], top: usize) -> Vec<Guess> {
-    let probabilities = probabilities(scores);
-    let mut order: Vec<usize> = (0..scores.len()).collect();
-    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]).then(a.cmp(&b)));
-    let label = |class: usize| labels.get(class).cloned().unwrap_or_else(|| format!("class {class}"));
-    order.into_iter().take(top).map(|class| Guess { class, label: label(class), probability: probabilities[class] }).collect()
-}
-
-/// The scores themselves where they are a distribution already, else their softmax.
-fn probabilities(scores: &[f32]) -> Vec<f32> {
-    let sum: f32 = scores.iter().sum();
-    if scores.iter().all(|&s| (0.0..=1.0).contains(&s)) && (sum - 1.0).abs() < 0.05 {
-        return scores.to_vec();
-    }
-    let max = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let exps: Vec<f32> = scores.iter().map(|s| (s - max).exp()).collect();
-    let sum: f32 = exps.iter().sum();
-    exps.into_iter().map(|e| e / sum).collect()
 }

@@ -128,6 +128,11 @@ impl<B: AsRef<[u8]>> QvrModel<B> {
         &self.tensors
     }
 
+    /// The whole file.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+
     /// Bytes of the file.
     pub fn file_size(&self) -> usize {
         self.bytes.as_ref().len()

@@ -1,0 +1,116 @@
+//! From a `wasi:http` request to bytes, and from an answer to a response.
+
+use quaver_protocol::answer::HEADER_LENGTH;
+use quaver_protocol::{Answer, Head};
+use wasip2::http::types::{Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use wasip2::io::streams::{OutputStream, StreamError};
+
+/// Most bytes of a request's body.
+const MAX_BODY: u64 = 64 << 20;
+/// Bytes asked for at once.
+const READ: u64 = 1 << 22;
+
+/// A request, read to its end.
+pub struct Request {
+    /// `GET`, `POST` and so on.
+    pub method: String,
+    /// The path, with what follows its `?`.
+    pub path: String,
+    /// The body.
+    pub body: Vec<u8>,
+    content_type: Option<String>,
+    header_length: Option<String>,
+}
+
+impl Request {
+    /// Reads a request.
+    pub fn receive(request: IncomingRequest) -> Result<Self, Answer> {
+        let method = match request.method() {
+            Method::Get => "GET".to_owned(),
+            Method::Head => "HEAD".to_owned(),
+            Method::Post => "POST".to_owned(),
+            Method::Put => "PUT".to_owned(),
+            Method::Delete => "DELETE".to_owned(),
+            Method::Connect => "CONNECT".to_owned(),
+            Method::Options => "OPTIONS".to_owned(),
+            Method::Trace => "TRACE".to_owned(),
+            Method::Patch => "PATCH".to_owned(),
+            Method::Other(name) => name,
+        };
+        let headers = request.headers();
+        let header = |name: &str| headers.get(name).into_iter().next().map(|value| String::from_utf8_lossy(&value).into_owned());
+        let length = header("content-length").and_then(|value| value.parse::<u64>().ok());
+        let too_long = || Answer::refusal(413, &format!("the body should have at most {MAX_BODY} bytes"));
+        if length.is_some_and(|length| length > MAX_BODY) {
+            return Err(too_long());
+        }
+        let broken = |what: &str| Answer::refusal(400, &format!("the body can't be read: {what}"));
+        let path = request.path_with_query().unwrap_or_default();
+        let (content_type, header_length) = (header("content-type"), header(HEADER_LENGTH));
+        let incoming = request.consume().map_err(|()| broken("it was read before"))?;
+        let stream = incoming.stream().map_err(|()| broken("it was read before"))?;
+        let mut body: Vec<u8> = Vec::new();
+        loop {
+            match stream.blocking_read(READ) {
+                // All at once needs no copy.
+                Ok(bytes) if body.is_empty() => body = bytes,
+                Ok(bytes) => {
+                    body.reserve(length.unwrap_or(0).saturating_sub(body.len() as u64) as usize);
+                    body.extend_from_slice(&bytes);
+                }
+                Err(StreamError::Closed) => break,
+                Err(StreamError::LastOperationFailed(error)) => return Err(broken(&error.to_debug_string())),
+            }
+            if body.len() as u64 > MAX_BODY {
+                return Err(too_long());
+            }
+        }
+        Ok(Self { method, path, body, content_type, header_length })
+    }
+
+    /// What says how the body is to be read.
+    pub fn head(&self) -> Head<'_> {
+        Head { path: &self.path, content_type: self.content_type.as_deref(), header_length: self.header_length.as_deref() }
+    }
+}
+
+/// Sends an answer. Where the client is gone, nobody is left to tell.
+pub fn send(answer: Answer, out: ResponseOutparam) {
+    let headers = Fields::new();
+    let header = |name: &str, value: &str| {
+        // Names and values are ours, and fields are new, so they can be set.
+        let _ = headers.set(name, &[value.as_bytes().to_vec()]);
+    };
+    header("content-type", answer.content_type);
+    header("content-length", &answer.body.len().to_string());
+    if let Some(length) = answer.header_length {
+        header(HEADER_LENGTH, &length.to_string());
+    }
+    let response = OutgoingResponse::new(headers);
+    let _ = response.set_status_code(answer.status);
+    let body = response.body();
+    ResponseOutparam::set(out, Ok(response));
+    let Ok(body) = body else { return };
+    if let Ok(stream) = body.write() {
+        let written = write(&stream, &answer.body);
+        drop(stream);
+        if written.is_err() {
+            return;
+        }
+    }
+    let _ = OutgoingBody::finish(body, None);
+}
+
+fn write(stream: &OutputStream, mut bytes: &[u8]) -> Result<(), StreamError> {
+    while !bytes.is_empty() {
+        let room = stream.check_write()?;
+        if room == 0 {
+            stream.subscribe().block();
+            continue;
+        }
+        let (now, later) = bytes.split_at(bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
+        stream.write(now)?;
+        bytes = later;
+    }
+    stream.blocking_flush()
+}

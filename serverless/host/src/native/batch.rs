@@ -1,0 +1,74 @@
+//! Several requests to one run, and its results back to each.
+
+use quaver::Session;
+use quaver_core::tensor::{AlignedBytes, TensorView};
+
+use super::model::{Elements, Model, Tensor};
+use super::pool::RunError;
+
+/// Runs requests together; all are for `model`, and where they are several, it shares runs, and their shapes are equal but for the
+/// number of samples. Results are in the order of the requests.
+pub fn run(model: &Model, session: &mut Session, requests: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, RunError> {
+    if let [inputs] = requests {
+        return Ok(vec![infer(model, session, inputs, |view| one(&view))?]);
+    }
+    let rows: Vec<usize> = requests.iter().map(|inputs| samples(inputs)).collect();
+    let total = rows.iter().sum();
+    let together = (0..model.description.inputs.len()).map(|at| joined(requests, at, total)).collect::<Option<Vec<_>>>();
+    let outputs = infer(model, session, &together.ok_or(RunError::Memory)?, |view| parts(&view, &rows, total))?;
+    // From results by output to results by request.
+    let mut outputs: Vec<_> = outputs.into_iter().map(Vec::into_iter).collect();
+    Ok(rows.iter().map(|_| outputs.iter_mut().filter_map(Iterator::next).collect()).collect())
+}
+
+/// Samples of a request.
+pub fn samples(inputs: &[Tensor]) -> usize {
+    inputs.first().and_then(|input| input.shape.first()).copied().unwrap_or(1)
+}
+
+/// Runs, and takes what `take` makes of each output.
+fn infer<T>(
+    model: &Model,
+    session: &mut Session,
+    inputs: &[Tensor],
+    take: impl Fn(TensorView<'_>) -> Option<T>,
+) -> Result<Vec<T>, RunError> {
+    let ports = model.description.inputs.iter();
+    let named: Option<Vec<_>> = ports.zip(inputs).map(|(port, input)| Some((port.name.as_str(), input.view()?))).collect();
+    let outputs = session.infer(&named.ok_or(RunError::Shapes)?)?;
+    outputs.iter().map(|(_, view)| take(view)).collect::<Option<Vec<_>>>().ok_or(RunError::Memory)
+}
+
+fn one(view: &TensorView<'_>) -> Option<Tensor> {
+    Tensor::copy_of(view.dtype(), view.shape().to_vec(), view.bytes())
+}
+
+/// Input `at` of all requests, one behind the other.
+fn joined(requests: &[Vec<Tensor>], at: usize, total: usize) -> Option<Tensor> {
+    let all = || requests.iter().filter_map(|inputs| inputs.get(at));
+    let first = all().next()?;
+    let mut bytes = AlignedBytes::zeroed(all().map(|input| input.bytes.len()).sum())?;
+    let mut rest = &mut bytes[..];
+    for input in all() {
+        let (here, behind) = rest.split_at_mut(input.bytes.len());
+        here.copy_from_slice(&input.bytes);
+        rest = behind;
+    }
+    let mut shape = first.shape.clone();
+    *shape.first_mut()? = total;
+    Some(Tensor { dtype: first.dtype, shape, bytes: Elements::Aligned(bytes) })
+}
+
+/// An output, cut into those of requests with so many samples each.
+fn parts(view: &TensorView<'_>, rows: &[usize], total: usize) -> Option<Vec<Tensor>> {
+    let size = view.bytes().len().checked_div(total)?;
+    let mut rest = view.bytes();
+    let part = |&rows: &usize| {
+        let (here, behind) = rest.split_at_checked(rows * size)?;
+        rest = behind;
+        let mut shape = view.shape().to_vec();
+        *shape.first_mut()? = rows;
+        Tensor::copy_of(view.dtype(), shape, here)
+    };
+    rows.iter().map(part).collect()
+}
