@@ -7,8 +7,21 @@ pub fn print(header: impl Into<Row>, rows: impl IntoIterator<Item = impl Into<Ro
     println!("{}", text(header, rows));
 }
 
+/// Prints rows of a name, figures, and words at the end.
+pub fn print_with_words(header: impl Into<Row>, rows: impl IntoIterator<Item = impl Into<Row>>) {
+    let mut table = table(header, rows);
+    if let Some(last) = table.column_iter_mut().last() {
+        last.set_cell_alignment(CellAlignment::Left);
+    }
+    println!("{table}");
+}
+
 /// Rows of a name and figures, as lines.
 pub fn text(header: impl Into<Row>, rows: impl IntoIterator<Item = impl Into<Row>>) -> String {
+    table(header, rows).to_string()
+}
+
+fn table(header: impl Into<Row>, rows: impl IntoIterator<Item = impl Into<Row>>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     for row in rows {
@@ -17,5 +30,5 @@ pub fn text(header: impl Into<Row>, rows: impl IntoIterator<Item = impl Into<Row
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    table.to_string()
+    table
 }

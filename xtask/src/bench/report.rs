@@ -121,7 +121,7 @@ impl Report {
             }
         }
         println!("\nfiles, MB, and the nodes that each kernel runs");
-        table::print(["network", "FP32", "INT8", "kernels"], self.files.iter().map(Files::row));
+        table::print_with_words(["network", "FP32", "INT8", "kernels"], self.files.iter().map(Files::row));
         let reasons = self.reasons();
         if !reasons.is_empty() {
             println!("\n- not measured:\n{}", reasons.join("\n"));
