@@ -136,6 +136,8 @@ struct Real {
     rows: Vec<f32>,
     step: usize,
     seen: usize,
+    /// Rows up to the end of each sample.
+    ends: Vec<usize>,
 }
 
 /// What the float network gives for the values that corrections compare with.
@@ -157,6 +159,7 @@ fn reals(float: &Network, products: &[Product], samples: &[Sample]) -> Result<Re
                 }
                 real.seen += 1;
             }
+            real.ends.push(real.rows.len() / channels);
         })?;
     }
     Ok(reals)
