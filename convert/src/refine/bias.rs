@@ -34,6 +34,8 @@ pub(super) fn correct(network: &mut Network, walk: &Walk, node: usize, product: 
         Some(None) => return,
         None => vec![0.0; real.rows.len()],
     };
+    // The rows of one sample alone stand for samples.
+    let ends: &Vec<usize> = if real.ends.len() < 2 { &(1..=real.rows.len() / channels).collect() } else { &real.ends };
     let room = i64::from(i32::MAX) - (shape.k_blocks() * 4) as i64 * 255 * 128;
     let group_channels = channels / rows.groups;
     for n in 0..channels {
@@ -52,7 +54,7 @@ pub(super) fn correct(network: &mut Network, walk: &Walk, node: usize, product: 
             let sum: f32 = x[group * rows.k..][..rows.k].iter().zip(&column).map(|(x, w)| x * w).sum();
             (f64::from(sum) + before) * scale - f64::from(real[n]) + f64::from(drift[n])
         });
-        let Some(error) = mean(&errors.collect::<Vec<_>>(), &real.ends) else { continue };
+        let Some(error) = mean(&errors.collect::<Vec<_>>(), ends) else { continue };
         let folded = libm::rint(before - error / scale) - zero;
         if folded.abs() <= room as f64 {
             bias[at] = folded as i32;
@@ -76,9 +78,6 @@ fn mean(errors: &[f64], ends: &[usize]) -> Option<f64> {
     let inside = |e: &&f64| (least..=most).contains(*e);
     let count = errors.iter().filter(inside).count() as f64;
     let mean = errors.iter().filter(inside).sum::<f64>() / count;
-    // The rows of one sample alone stand for samples.
-    let rows: Vec<usize> = (1..=errors.len()).collect();
-    let ends = if ends.len() < 2 { &rows } else { ends };
     let starts = std::iter::once(0).chain(ends.iter().copied());
     let squares = starts.zip(ends).filter_map(|(start, &end)| {
         let deviation = errors.get(start..end)?.iter().filter(inside).map(|e| e - mean).sum::<f64>();
