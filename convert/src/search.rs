@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use quaver_core::graph::Network;
+use quaver_core::graph::{Network, ValueId};
 
 use crate::agreement::Agreement;
 use crate::calibrate::burn_exec::FloatRunner;
@@ -75,7 +75,12 @@ pub fn search<E: From<ConvertError>>(
     if search.attempt("as given", mapping.clone())? {
         return Ok(search.end());
     }
-    for observer in ObserverKind::ALL.into_iter().filter(|&o| o != mapping.global.observer) {
+    // What an observer means may be what another does.
+    let meant = |observer: ObserverKind| -> Vec<ObserverKind> {
+        (0..float.graph.values.len()).map(|value| observer.resolve(&float.graph, ValueId(value as u32))).collect()
+    };
+    let given = meant(mapping.global.observer);
+    for observer in ObserverKind::ALL.into_iter().filter(|&o| meant(o) != given) {
         let mut other = mapping.clone();
         other.global.observer = observer;
         if search.attempt(&format!("observer {}", observer.name()), other)? {
@@ -100,7 +105,11 @@ pub fn search<E: From<ConvertError>>(
         }
     }
     search.layers(mapping)?;
-    search.dynamic(mapping)?;
+    if mapping.global.scheme == Scheme::Static {
+        let mut dynamic = mapping.clone();
+        dynamic.global.scheme = Scheme::Dynamic;
+        search.attempt("dynamic quantization", dynamic)?;
+    }
     Ok(search.end())
 }
 
@@ -119,8 +128,9 @@ impl<E: From<ConvertError>> Search<'_, E> {
         let converted = convert(self.float, self.samples, &mapping, &mut |_| {})?;
         let loss = (self.measure)(&converted)?;
         let met = loss.value <= self.target;
-        let kept = self.best.as_ref().is_none_or(|(.., best)| loss.is_less(best));
-        (self.observe)(&Trial { what: what.to_owned(), loss, integers: (integers(&converted), converted.decisions.len()), kept });
+        let integers = integers(&converted);
+        let kept = self.best.as_ref().is_none_or(|(best, _, its)| is_better(self.target, (loss, integers), (*its, self::integers(best))));
+        (self.observe)(&Trial { what: what.to_owned(), loss, integers: (integers, converted.decisions.len()), kept });
         if kept {
             self.best = Some((converted, mapping, loss));
         }
@@ -158,30 +168,11 @@ impl<E: From<ConvertError>> Search<'_, E> {
         let Some(mut enough) = enough else { return Ok(()) };
         while enough - too_few > 1 {
             let middle = usize::midpoint(enough, too_few);
-            // Fewer layers in float are better than less loss, once the target is met.
-            let before = self.best.take();
             if self.attempt(&what(middle), float(middle))? {
                 enough = middle;
             } else {
-                self.best = before;
                 too_few = middle;
             }
-        }
-        Ok(())
-    }
-
-    /// Quantizes dynamically instead, if that meets the target with more integers than layers in float do, or is nearer to it.
-    fn dynamic(&mut self, given: &QConfigMapping) -> Result<(), E> {
-        let mut mapping = given.clone();
-        mapping.global.scheme = Scheme::Dynamic;
-        let Some(before) = self.best.take() else { return Ok(()) };
-        let met = self.attempt("dynamic quantization", mapping)?;
-        let better = self.best.as_ref().is_some_and(|(converted, _, loss)| {
-            let (now, then) = (integers(converted), integers(&before.0));
-            if before.2.value <= self.target { met && now > then } else { now > 0 && loss.is_less(&before.2) }
-        });
-        if !better {
-            self.best = Some(before);
         }
         Ok(())
     }
@@ -216,6 +207,18 @@ impl<E: From<ConvertError>> Search<'_, E> {
     }
 }
 
+/// Whether a conversion, by its loss and its nodes in integers, is better than another: first the target is to be met, then more is to
+/// be integers, then less is to be lost.
+fn is_better(target: f64, new: (Loss, usize), old: (Loss, usize)) -> bool {
+    let met = |(loss, _): (Loss, usize)| loss.value <= target;
+    match (met(new), met(old)) {
+        (true, true) if new.1 != old.1 => new.1 > old.1,
+        (true, false) => true,
+        (false, true) => false,
+        _ => new.0.is_less(&old.0),
+    }
+}
+
 /// Nodes in integers.
 fn integers(converted: &Converted) -> usize {
     converted.decisions.iter().filter(|d| d.scheme != Scheme::Float).count()
@@ -223,4 +226,18 @@ fn integers(converted: &Converted) -> usize {
 
 fn wrap<E: From<ConvertError>>(error: crate::calibrate::burn_exec::RunError) -> E {
     E::from(ConvertError::from(crate::calibrate::CalibrateError::from(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_comes_before_integers_and_these_before_loss() {
+        let of = |value: f64, integers: usize| (Loss { value, tie: 0.0 }, integers);
+        let better = |new, old| is_better(1.0, new, old);
+        assert!(better(of(0.9, 1), of(1.1, 9)) && !better(of(1.1, 9), of(0.9, 1)));
+        assert!(better(of(0.9, 9), of(0.1, 1)) && !better(of(0.1, 1), of(0.9, 9)));
+        assert!(better(of(0.1, 5), of(0.9, 5)) && better(of(2.0, 1), of(3.0, 9)) && !better(of(2.0, 1), of(2.0, 1)));
+    }
 }
