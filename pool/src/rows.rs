@@ -32,11 +32,18 @@ impl Rows for Rectangle<'_> {
     }
 
     #[inline(always)]
-    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> impl Iterator<Item = &mut [u8; L]> {
+    fn lines<const L: usize, const N: usize>(
+        &mut self,
+        row: usize,
+        count: usize,
+        from: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8; L]>> {
         let (r, c) = (row.wrapping_sub(self.rows.start), from.wrapping_sub(self.columns.start));
         let (height, width) = (self.rows.len(), self.columns.len());
-        assert!(r <= height && N <= height - r && c <= width && L <= width - c, "a kernel writes outside of its part");
-        Lines { next: self.start.wrapping_add(r * self.pitch + c), pitch: self.pitch, left: N, rectangle: PhantomData }
+        let fits = r <= height && count <= (height - r) / N.max(1) && c <= width && L <= width - c;
+        assert!(fits, "a kernel writes outside of its part");
+        let next = self.start.wrapping_add(r * self.pitch + c);
+        Tiles::<L, N> { next, pitch: self.pitch, left: count, rectangle: PhantomData }
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
@@ -45,6 +52,26 @@ impl Rows for Rectangle<'_> {
         // SAFETY: whole rows of the output, all of them this rectangle's, are one piece of it; as in `at`.
         (columns == (0..self.pitch) && self.columns == columns)
             .then(|| unsafe { std::slice::from_raw_parts_mut(self.start.add(r * self.pitch), rows * self.pitch) })
+    }
+}
+
+/// Lines of a rectangle, `N` of them at a time, all within the rectangle.
+struct Tiles<'a, const L: usize, const N: usize> {
+    next: *mut u8,
+    pitch: usize,
+    left: usize,
+    rectangle: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a, const L: usize, const N: usize> Iterator for Tiles<'a, L, N> {
+    type Item = Lines<'a, L>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.left = self.left.checked_sub(1)?;
+        let next = self.next;
+        self.next = next.wrapping_add(N * self.pitch);
+        Some(Lines { next, pitch: self.pitch, left: N, rectangle: PhantomData })
     }
 }
 

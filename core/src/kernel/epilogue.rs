@@ -120,8 +120,13 @@ pub trait Rows {
     /// Bytes `from .. from + len` of row `row`.
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8];
 
-    /// `L` bytes from `from` on of each of `N` rows from `row` on, one row after the other.
-    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> impl Iterator<Item = &mut [u8; L]>;
+    /// `L` bytes from `from` on of each row from `row` on: `count` times `N` rows.
+    fn lines<const L: usize, const N: usize>(
+        &mut self,
+        row: usize,
+        count: usize,
+        from: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8; L]>>;
 
     /// Bytes `columns` of `rows` rows from `row` on, if they are in one piece.
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]>;
@@ -134,8 +139,13 @@ impl<R: Rows> Rows for &mut R {
     }
 
     #[inline(always)]
-    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> impl Iterator<Item = &mut [u8; L]> {
-        R::lines::<L, N>(self, row, from)
+    fn lines<const L: usize, const N: usize>(
+        &mut self,
+        row: usize,
+        count: usize,
+        from: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8; L]>> {
+        R::lines::<L, N>(self, row, count, from)
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
@@ -159,9 +169,17 @@ impl Rows for SliceRows<'_> {
     }
 
     #[inline(always)]
-    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> impl Iterator<Item = &mut [u8; L]> {
-        let rows = self.bytes[row * self.pitch..].chunks_mut(self.pitch).take(N);
-        rows.map(move |row| row[from..].first_chunk_mut().expect("a kernel writes into its part"))
+    fn lines<const L: usize, const N: usize>(
+        &mut self,
+        row: usize,
+        count: usize,
+        from: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8; L]>> {
+        let pitch = self.pitch;
+        let tiles = self.bytes[row * pitch..].chunks_mut(pitch * N).take(count);
+        tiles.map(move |tile| {
+            tile.chunks_mut(pitch).map(move |row| row[from..].first_chunk_mut().expect("a kernel writes into its part"))
+        })
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {

@@ -272,15 +272,9 @@ impl<'a, R: Rows> Gemm<'a, R> {
         }
     }
 
-    /// What the sums of a tile start with.
+    /// What the sums of any row of a tile start with.
     #[inline(always)]
-    pub(super) fn biases<S: Simd, const MR: usize, const NB: usize>(&self, s: S, block: usize, bounds: Bounds) -> [[S::I; NB]; MR] {
-        [self.starts::<S, NB>(s, block, bounds); MR]
-    }
-
-    /// The same of any of its rows.
-    #[inline(always)]
-    fn starts<S: Simd, const NB: usize>(&self, s: S, block: usize, bounds: Bounds) -> [S::I; NB] {
+    pub(super) fn starts<S: Simd, const NB: usize>(&self, s: S, block: usize, bounds: Bounds) -> [S::I; NB] {
         // Loops instead of `array::map`: closures in there are not reliably inlined, and a call costs all registers.
         let lift = s.splat_i32(if bounds == Bounds::Lifts { S::LIFT } else { 0 });
         let mut starts = [lift; NB];
@@ -304,6 +298,14 @@ impl<'a> Ahead<'a> {
     pub(super) fn of(&self, tile: usize) -> &'a [[i8; 64]] {
         let from = (tile * self.each).min(self.lines.len());
         &self.lines[from..(from + self.each).min(self.lines.len())]
+    }
+
+    /// Those that the next tile asks for.
+    #[inline(always)]
+    pub(super) fn next(&mut self) -> &'a [[i8; 64]] {
+        let (next, rest) = self.lines.split_at(self.each.min(self.lines.len()));
+        self.lines = rest;
+        next
     }
 
     /// Those of the tiles from `tile` on.

@@ -8,7 +8,7 @@ use super::gemm::{Bases, Source, Weights};
 use super::simd::Simd;
 
 /// The activations of a tile's rows: quad k of segment i of row m is at `base[m]` + `segments[i]` + 4k, for each k below `run`,
-/// and lies within `bytes`.
+/// and lies within `bytes`. There is at least one.
 #[derive(Debug, Clone, Copy)]
 pub struct TileRows<'a, const MR: usize> {
     bytes: &'a [u8],
@@ -21,26 +21,20 @@ impl<'a, const MR: usize> TileRows<'a, MR> {
     /// The rows with these bases.
     ///
     /// # Panics
-    /// If one of them ends outside of the source.
+    /// If one of them ends outside of the source, or there are no quads.
     #[inline(always)]
     pub fn new(source: &Source<'a>, base: [usize; MR]) -> Self {
         let mut last = 0;
         for m in 0..MR {
             last = base[m].max(last);
         }
-        Self::up_to(source, base, last, extent(source))
-    }
-
-    /// The same, given the last base, and where a row ends that starts at 0.
-    #[inline(always)]
-    fn up_to(source: &Source<'a>, base: [usize; MR], last: usize, extent: usize) -> Self {
         let Source { bytes, segments, quads: run, .. } = *source;
-        let end = extent.saturating_add(last);
+        let end = extent(source).saturating_add(last);
         assert!(end <= bytes.len(), "a row ends at {end} of {}", bytes.len());
         Self { bytes, base, segments, run }
     }
 
-    /// The source.
+    /// The source, from where bases count.
     #[inline(always)]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
@@ -72,17 +66,23 @@ impl<'a, const MR: usize> TileRows<'a, MR> {
 }
 
 /// Where a row ends that starts at 0.
+///
+/// # Panics
+/// If rows are of no quads.
 #[inline(always)]
 fn extent(source: &Source<'_>) -> usize {
+    assert!(!source.segments.is_empty() && source.quads > 0, "rows of no quads");
     let segment = source.segments.iter().fold(0, |last, &segment| segment.max(last));
     source.quads.saturating_mul(4).saturating_add(segment)
 }
 
 /// Goes from tile to tile, without a division for each.
-#[derive(Debug, Clone, Copy)]
-pub struct Walk<'a> {
+#[derive(Debug, Clone)]
+pub struct Walk<'a, const MR: usize> {
     source: Source<'a>,
     extent: usize,
+    /// Rows and columns of an image; lines that follow each other without a gap are one.
+    extents: [usize; 2],
     /// Columns that are left of the line, and the base of the next.
     left: usize,
     next: usize,
@@ -91,14 +91,16 @@ pub struct Walk<'a> {
     image: usize,
 }
 
-impl<'a> Walk<'a> {
+impl<'a, const MR: usize> Walk<'a, MR> {
     /// From row `row` on.
     #[inline(always)]
     pub fn new(source: &Source<'a>, row: usize) -> Self {
         let Bases { extents: [height, width], steps, .. } = source.bases;
-        let (line, column) = (row / width, row % width);
-        let (image, y) = (line / height, line % height);
-        let mut walk = Self { source: *source, extent: extent(source), left: width - column, next: 0, y, image };
+        let extents = if steps[1] == width * steps[2] { [1, height * width] } else { [height, width] };
+        let (line, column) = (row / extents[1], row % extents[1]);
+        let (image, y) = (line / extents[0], line % extents[0]);
+        let (extent, left) = (extent(source), extents[1] - column);
+        let mut walk = Self { source: *source, extent, extents, left, next: 0, y, image };
         walk.next = walk.line() + column * steps[2];
         walk
     }
@@ -110,38 +112,78 @@ impl<'a> Walk<'a> {
         start + self.image * steps[0] + self.y * steps[1]
     }
 
-    /// The next rows.
+    /// The next tiles, as many as are alike: those within a line, or the one that goes on in the next line; at most so many.
     ///
     /// # Panics
     /// If one of them ends outside of the source.
-    #[inline(always)]
-    pub fn rows<const MR: usize>(&mut self) -> TileRows<'a, MR> {
-        let Bases { extents: [height, width], steps, .. } = self.source.bases;
+    pub fn run(&mut self, most: usize) -> Run<'a, MR> {
+        let Source { bytes, segments, quads, bases: Bases { steps: [_, _, step], .. } } = self.source;
+        let tiles = most.min(self.left / MR);
         let mut base = [0; MR];
-        let mut last = 0;
-        if self.left > MR {
-            for m in 0..MR {
-                base[m] = self.next + m * steps[2];
-            }
-            last = base[MR - 1];
-            self.next += MR * steps[2];
-            self.left -= MR;
-        } else {
+        if tiles == 0 {
             for m in 0..MR {
                 base[m] = self.next;
-                last = self.next.max(last);
-                self.next += steps[2];
-                self.left -= 1;
-                if self.left == 0 {
-                    self.y += 1;
-                    if self.y == height {
-                        (self.y, self.image) = (0, self.image + 1);
-                    }
-                    (self.left, self.next) = (width, self.line());
-                }
+                self.take(1);
             }
+            return Run { rows: TileRows::new(&self.source, base), step: 0, tiles: 1.min(most) };
         }
-        TileRows::up_to(&self.source, base, last, self.extent)
+        for m in 0..MR {
+            base[m] = m * step;
+        }
+        let start = self.next;
+        let last = start + (tiles * MR - 1) * step;
+        let end = self.extent.saturating_add(last);
+        assert!(end <= bytes.len(), "a row ends at {end} of {}", bytes.len());
+        self.take(tiles * MR);
+        Run { rows: TileRows { bytes: &bytes[start..], base, segments, run: quads }, step: MR * step, tiles }
+    }
+
+    /// Goes on by so many columns, at most to the next line.
+    fn take(&mut self, columns: usize) {
+        self.next += columns * self.source.bases.steps[2];
+        self.left -= columns;
+        if self.left == 0 {
+            self.go_on();
+        }
+    }
+
+    /// To the next line.
+    fn go_on(&mut self) {
+        let [height, width] = self.extents;
+        self.y += 1;
+        if self.y == height {
+            (self.y, self.image) = (0, self.image + 1);
+        }
+        (self.left, self.next) = (width, self.line());
+    }
+}
+
+/// Tiles that are equally far apart, of alike rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Run<'a, const MR: usize> {
+    rows: TileRows<'a, MR>,
+    /// Bytes from one tile to the next.
+    step: usize,
+    tiles: usize,
+}
+
+impl<'a, const MR: usize> Run<'a, MR> {
+    /// Tiles that are left.
+    pub fn tiles(&self) -> usize {
+        self.tiles
+    }
+}
+
+impl<'a, const MR: usize> Iterator for Run<'a, MR> {
+    type Item = TileRows<'a, MR>;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<TileRows<'a, MR>> {
+        self.tiles = self.tiles.checked_sub(1)?;
+        let rows = self.rows;
+        // Behind the last tile there may be less than a step.
+        self.rows.bytes = rows.bytes.get(self.step..).unwrap_or_default();
+        Some(rows)
     }
 }
 
@@ -162,6 +204,12 @@ impl<'a, const NB: usize> Panel<'a, NB> {
     pub fn new(weights: &Weights<'a>, block: usize, quads: usize, ahead: &'a [[i8; 64]]) -> Self {
         assert_eq!(quads, weights.quads, "weights of another K");
         Self { weights: &weights.packed[block * quads..][..NB * quads], quads, ahead }
+    }
+
+    /// The same with other weights to ask for.
+    #[inline(always)]
+    pub fn asking_for(self, ahead: &'a [[i8; 64]]) -> Self {
+        Self { ahead, ..self }
     }
 
     /// The weights of all blocks: `NB` times as many vectors as there are quads.
@@ -232,16 +280,31 @@ mod tests {
     #[test]
     fn a_walk_finds_the_bases() {
         let bytes = [0; 4096];
-        for extents in [[1, 40], [3, 7], [2, 1], [1, 1], [5, 14], [4, 15]] {
-            let steps = [extents[0] * extents[1] * 8 + 3, extents[1] * 8 + 1, 8];
+        for (extents, gap) in [([1, 40], 1), ([3, 7], 1), ([2, 1], 1), ([1, 1], 1), ([5, 14], 1), ([4, 15], 1), ([4, 15], 0), ([5, 2], 0)] {
+            let steps = [extents[0] * extents[1] * 8 + 3, extents[1] * 8 + gap, 8];
             let bases = Bases { start: 5, extents, steps };
             let of = source(&bytes, &[0, 16], 3, bases);
             for first in 0..extents[0] * extents[1] {
-                let mut walk = Walk::new(&of, first);
+                let mut walk = Walk::<14>::new(&of, first);
                 for row in [first, first + 14, first + 28] {
                     let mut expected = [0; 14];
                     bases.fill(row, &mut expected);
-                    assert_eq!(*walk.rows::<14>().base(), expected, "{extents:?} from {first}");
+                    let rows = walk.run(1).next().expect("one");
+                    let start = bytes.len() - rows.bytes().len();
+                    assert_eq!(rows.base().map(|base| start + base), expected, "{extents:?} from {first}");
+                }
+                let mut walk = Walk::<3>::new(&of, first);
+                let mut row = first;
+                while row < first + 3 * 20 {
+                    let run = walk.run((first + 3 * 20 - row) / 3);
+                    assert!((1..=20).contains(&run.tiles()));
+                    for rows in run {
+                        let mut expected = [0; 3];
+                        bases.fill(row, &mut expected);
+                        let start = bytes.len() - rows.bytes().len();
+                        assert_eq!(rows.base().map(|base| start + base), expected, "{extents:?} from {first}, {row}");
+                        row += 3;
+                    }
                 }
             }
         }
@@ -255,7 +318,7 @@ mod tests {
         assert_eq!(TileRows::new(&of, [0, 40]).quads(), 10);
         assert!(std::panic::catch_unwind(|| TileRows::new(&of, [61, 0])).is_err());
         assert!(std::panic::catch_unwind(|| TileRows::new(&of, [usize::MAX, 0])).is_err());
-        assert!(std::panic::catch_unwind(|| Walk::new(&of, 2).rows::<2>()).is_err());
+        assert!(std::panic::catch_unwind(|| Walk::<2>::new(&of, 2).run(1)).is_err());
     }
 
     #[test]

@@ -11,10 +11,20 @@ use super::epilogue::{
 };
 use super::gemm::{Acc, Ahead, Gemm, Lines, MOST_ROWS, Tiled, starts};
 use super::simd::{Kernel, Simd};
-use super::tile::{Panel, TileRows, Walk};
+use super::tile::{Panel, Walk};
 
-/// Tiles that are computed before what is left over beside them, while the output is at hand.
-const BAND: usize = 4;
+/// Rows of whole tiles of either height.
+const BAND: usize = 84;
+
+/// Bytes of output that are computed before what is left over beside them.
+const OUTPUT_AT_HAND: usize = 32 * 1024;
+
+/// Rows of a tile of four blocks, and quads up to which there are such tiles: their weights stay in the nearest cache.
+const WIDE_ROWS: usize = 6;
+const MOST_WIDE: usize = 64;
+
+/// Bytes of activations that stay at hand while panels go by.
+const AT_HAND: usize = 16 * 1024;
 
 /// Lines of weights that are asked for before the first tile, at most: about as many as a core waits for at once.
 const FIRST_LINES: usize = 48;
@@ -45,12 +55,25 @@ impl<'a, R: Rows> Gemm<'a, R> {
         let table = matches!(self.finish, Finish::U8(Requantize { table: Some(_), .. }));
         if self.rows_first() {
             let strip = Strip { rows: 0..0, block: 0, panels: 0, bounds, ahead: Ahead::default() };
-            let band = if table || (odd && pairs > 0) { BAND * MR } else { rows.len().max(1) };
+            let whole_blocks = blocks.end.min(self.weights.channels / 16).saturating_sub(blocks.start);
+            let wide = if self.takes_wide(bounds) { whole_blocks / 4 } else { 0 };
+            // What is left over beside the widest panels is computed while the output is at hand.
+            let beside = table || (odd && pairs > 0) || (wide > 0 && blocks.len() > 4 * wide);
+            let band = if beside { (OUTPUT_AT_HAND / (16 * blocks.len() * BAND)).max(1) * BAND } else { rows.len().max(1) };
             for from in rows.clone().step_by(band) {
                 let rows = from..rows.end.min(from + band);
-                self.strip::<S, MR, 2>(s, Strip { rows: rows.clone(), block: blocks.start, panels: pairs, ..strip });
-                if odd {
-                    self.strip::<S, MR, 1>(s, Strip { rows: rows.clone(), block: last, panels: 1, ..strip });
+                let split = from + if wide > 0 { rows.len() / BAND * BAND } else { 0 };
+                for (rows, wide) in [(from..split, wide), (split..rows.end, 0)] {
+                    let strip = |block: usize, panels: usize| Strip { rows: rows.clone(), block, panels, ..strip };
+                    if wide > 0 {
+                        self.wide::<S, WIDE_ROWS>(s, strip(blocks.start, wide));
+                    }
+                    if pairs > 2 * wide {
+                        self.strip::<S, MR, 2>(s, strip(blocks.start + 4 * wide, pairs - 2 * wide));
+                    }
+                    if odd {
+                        self.strip::<S, MR, 1>(s, strip(last, 1));
+                    }
                 }
                 look_up(s, &self.finish, rows, self.channels(), &mut self.to);
             }
@@ -79,6 +102,25 @@ impl<'a, R: Rows> Gemm<'a, R> {
             }
         }
         look_up(s, &self.finish, self.rows.clone(), self.channels(), &mut self.to);
+    }
+
+    /// Whether tiles of fewer rows and four blocks are better: they take fewer instructions for each product and each byte, but
+    /// read weights more often.
+    #[inline(always)]
+    fn takes_wide(&self, bounds: Bounds) -> bool {
+        matches!(self.finish, Finish::U8(_)) && bounds != Bounds::None && self.weights.quads <= MOST_WIDE
+    }
+
+    /// Tiles of four blocks and so many rows, for [`Gemm::takes_wide`]; but for the table.
+    #[inline(always)]
+    fn wide<S: Simd, const MR: usize>(&mut self, s: S, strip: Strip<'a>) {
+        let Finish::U8(how) = self.finish else { return };
+        match how.residual {
+            None if strip.bounds == Bounds::Lifts => self.way::<S, MR, 4, LIFTS, ALONE>(s, strip, how),
+            None => self.way::<S, MR, 4, ROUNDS, ALONE>(s, strip, how),
+            Some(Residual { zero_point: 0, .. }) => self.way::<S, MR, 4, ROUNDS, ADDED_FROM_0>(s, strip, how),
+            Some(_) => self.way::<S, MR, 4, ROUNDS, ADDED>(s, strip, how),
+        }
     }
 
     /// Tiles of full height, but for the table.
@@ -175,40 +217,57 @@ impl<R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMITS: 
     fn run<S: Simd>(mut self, s: S) {
         let strip = self.strip.clone();
         let mut walk = Walk::new(&self.gemm.source, strip.rows.start);
-        for (i, row) in strip.rows.clone().step_by(MR).enumerate() {
-            let rows = walk.rows();
+        let tiles = strip.rows.len() / MR;
+        // As many as stay at hand while panels go by.
+        let band = if strip.panels == 1 { tiles } else { (AT_HAND / (MR * 4 * self.gemm.weights.quads).max(1)).max(1) };
+        let mut done = 0;
+        while done < tiles {
+            let band = Band { first: done, count: band.min(tiles - done) };
+            let start = walk.clone();
             for panel in 0..strip.panels {
-                let block = strip.block + panel * NB;
-                let ahead = strip.ahead_of(self.gemm, i, block, NB);
-                self.tile(s, &rows, Panel::new(&self.gemm.weights, block, rows.quads(), ahead), row, block);
+                walk = start.clone();
+                self.panel(s, &mut walk, strip.block + panel * NB, &band);
             }
+            done += band.count;
         }
     }
+}
+
+/// Rows of tiles that go by for each panel.
+struct Band {
+    /// The first, of those of the strip.
+    first: usize,
+    count: usize,
 }
 
 impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMITS: u8, const RESIDUAL: u8>
     Way<'_, 'g, R, MR, NB, BOUNDS, LIMITS, RESIDUAL>
 {
+    /// The tiles of a panel: all that they have in common is at hand before the first.
     #[inline(always)]
-    fn tile<S: Simd>(&mut self, s: S, rows: &TileRows<'g, MR>, panel: Panel<'g, NB>, row: usize, block: usize) {
-        let Self { gemm, how, .. } = self;
-        let mut acc = gemm.biases::<S, MR, NB>(s, block, if BOUNDS == LIFTS { Bounds::Lifts } else { Bounds::Rounds });
-        s.products(&mut acc, rows, &panel);
+    fn panel<S: Simd>(&mut self, s: S, walk: &mut Walk<'_, MR>, block: usize, band: &Band) {
+        let Self { gemm, strip, how } = self;
+        let panel = Panel::<NB>::new(&gemm.weights, block, gemm.source.quads * gemm.source.segments.len(), &[]);
+        let start = gemm.starts::<S, NB>(s, block, if BOUNDS == LIFTS { Bounds::Lifts } else { Bounds::Rounds });
         let channels = (gemm.weights.channels - block * 16).min(NB * 16);
         let channel = gemm.channel + block * 16;
         let residual = how.residual.unwrap_or(Residual { bytes: &[], zero_point: 0, multiplier: 0.0 });
         let fixed = Fixed::<S, NB>::new(s, &gemm.weights.multiplier[block..block + NB], how, &residual);
+        let first_row = strip.rows.start + band.first * MR;
+        // Where several panels follow, the first tile of each asks for all of the next panel's weights.
+        let all_next = strip.panels > 1 && band.first == 0 && strip.rows.start == gemm.rows.start;
+        let mut ahead = if all_next { gemm.ahead(block, NB, 1) } else { strip.ahead.behind(band.first) };
         macro_rules! groups {
-            ($added:ident, $to:ident) => {
+            ($acc:ident, $added:ident, $to:ident) => {
                 // Written out, since sums stay in registers only where every index is a constant.
-                groups!($added, $to, 0 1 2 3 4 5 6)
+                groups!($acc, $added, $to, 0 1 2 3 4 5 6)
             };
-            ($added:ident, $to:ident, $($group:literal)*) => {
+            ($acc:ident, $added:ident, $to:ident, $($group:literal)*) => {
                 $(if const { $group * (4 / NB) < MR } {
                     let first = $group * (4 / NB);
-                    let mut v = [acc[0][0]; 4];
+                    let mut v = [$acc[0][0]; 4];
                     for j in 0..4 {
-                        v[j] = acc[(first + j / NB) % MR][j % NB];
+                        v[j] = $acc[(first + j / NB) % MR][j % NB];
                     }
                     let bytes = $added!(v, first);
                     for j in 0..(4 / NB).min(MR - first) {
@@ -217,56 +276,85 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
                 })*
             };
         }
-        // All channels of the tile exist.
+        // All channels of the panel exist.
         macro_rules! whole {
-            ($len:literal, $store:ident, $per:expr) => {{
-                let addend =
-                    if RESIDUAL != ALONE { Some(Addend::<$len, MR>::new(&residual, row * gemm.width + channel, gemm.width)) } else { None };
-                let mut places = gemm.to.lines::<$len, MR>(row, channel);
-                macro_rules! added {
-                    ($v:ident, $first:expr) => {
-                        match &addend {
-                            Some(addend) => fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, $v, (addend, $first, [(); NB])),
-                            None => fixed.bytes::<BOUNDS, LIMITS, ALONE>(s, $v, [&[][..]; 4]),
-                        }
-                    };
+            ($len:literal, |$vector:ident, $quarter:ident, $place:ident| $store:expr) => {
+                let mut at = first_row * gemm.width + channel;
+                let mut lines = gemm.to.lines::<$len, MR>(first_row, band.count, channel);
+                runs!(rows, {
+                    let Some(mut places) = lines.next() else { return };
+                    let mut acc = [start; MR];
+                    s.products(&mut acc, &rows, &panel.asking_for(ahead.next()));
+                    let addend = if RESIDUAL != ALONE { Some(Addend::<$len, MR>::new(&residual, at, gemm.width)) } else { None };
+                    at += MR * gemm.width;
+                    macro_rules! added {
+                        ($v:ident, $first:expr) => {
+                            match &addend {
+                                Some(addend) => fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, $v, (addend, $first, [(); NB])),
+                                None => fixed.bytes::<BOUNDS, LIMITS, ALONE>(s, $v, [&[][..]; 4]),
+                            }
+                        };
+                    }
+                    macro_rules! place {
+                        ($bytes:ident, $j:expr, $m:expr) => {
+                            if let Some($place) = places.next() {
+                                let ($vector, $quarter): (_, usize) = ($bytes, $j);
+                                $store;
+                            }
+                        };
+                    }
+                    groups!(acc, added, place);
+                });
+            };
+        }
+        macro_rules! runs {
+            ($rows:ident, $tile:block) => {
+                let mut left = band.count;
+                while left > 0 {
+                    let run = walk.run(left);
+                    left -= run.tiles();
+                    for $rows in run $tile
                 }
-                macro_rules! place {
-                    ($bytes:ident, $quarter:expr, $m:expr) => {
-                        if let Some(place) = places.next() {
-                            s.$store($bytes, $quarter / $per, place);
-                        }
-                    };
-                }
-                groups!(added, place);
-            }};
+            };
         }
         if channels == NB * 16 {
-            if NB == 2 {
-                whole!(32, store_half, 2);
+            if const { NB == 4 } {
+                whole!(64, |bytes, _quarter, place| s.store_b(bytes, place));
+            } else if const { NB == 2 } {
+                whole!(32, |bytes, quarter, place| s.store_half(bytes, quarter / 2, place));
             } else {
-                whole!(16, store_quarter, 1);
+                whole!(16, |bytes, quarter, place| s.store_quarter(bytes, quarter, place));
             }
             return;
         }
-        macro_rules! added {
-            ($v:ident, $first:expr) => {{
-                let mut r: [&[u8]; 4] = [&[]; 4];
-                if RESIDUAL != ALONE {
-                    for j in 0..4 {
-                        let (m, n) = (($first + j / NB) % MR, j % NB);
-                        let line = &residual.bytes[(row + m) * gemm.width + channel..][..channels];
-                        r[j] = &line[channels.min(n * 16)..channels.min(n * 16 + 16)];
+        // Wide panels are of whole blocks.
+        if const { NB == 4 } {
+            return;
+        }
+        let mut row = first_row;
+        runs!(rows, {
+            let mut acc = [start; MR];
+            s.products(&mut acc, &rows, &panel.asking_for(ahead.next()));
+            macro_rules! added {
+                ($v:ident, $first:expr) => {{
+                    let mut r: [&[u8]; 4] = [&[]; 4];
+                    if RESIDUAL != ALONE {
+                        for j in 0..4 {
+                            let (m, n) = (($first + j / NB) % MR, j % NB);
+                            let line = &residual.bytes[(row + m) * gemm.width + channel..][..channels];
+                            r[j] = &line[channels.min(n * 16)..channels.min(n * 16 + 16)];
+                        }
                     }
-                }
-                fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, $v, r)
-            }};
-        }
-        macro_rules! place {
-            ($bytes:ident, $quarter:expr, $m:expr) => {
-                s.store_some($bytes, $quarter, gemm.to.at(row + $m, channel, channels))
-            };
-        }
-        groups!(added, place);
+                    fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, $v, r)
+                }};
+            }
+            macro_rules! place {
+                ($bytes:ident, $quarter:expr, $m:expr) => {
+                    s.store_some($bytes, $quarter, gemm.to.at(row + $m, channel, channels))
+                };
+            }
+            groups!(acc, added, place);
+            row += MR;
+        });
     }
 }

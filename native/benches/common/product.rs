@@ -5,13 +5,14 @@ use quaver_core::arith::requant::requantize;
 use quaver_core::graph::op::Epilogue;
 use quaver_core::kernel::epilogue::{Finish, Requantize, Residual};
 use quaver_core::kernel::gemm::{Bases, Gemm, Source, Weights};
+use quaver_core::tensor::AlignedBytes;
 
 /// Operands of a product.
 pub struct Problem {
     /// Rows, channels and products of a sum.
     pub shape: [usize; 3],
-    x: Vec<u8>,
-    residual: Vec<u8>,
+    x: AlignedBytes,
+    residual: AlignedBytes,
     weights: Vec<[i8; 64]>,
     bias: Vec<[i32; 16]>,
     multiplier: Vec<[f32; 16]>,
@@ -31,8 +32,8 @@ impl Problem {
         let blocks = n.div_ceil(16);
         Self {
             shape,
-            x: (0..m * k).map(|_| next() & 127).collect(),
-            residual: (0..m * n).map(|_| next()).collect(),
+            x: aligned((0..m * k).map(|_| next() & 127).collect()),
+            residual: aligned((0..m * n).map(|_| next()).collect()),
             weights: (0..blocks * k / 4).map(|_| [0; 64].map(|_: i8| next() as i8)).collect(),
             bias: (0..blocks).map(|_| [0; 16].map(|_: i32| i32::from(next()) * 64)).collect(),
             multiplier: (0..blocks).map(|_| [0.0; 16].map(|_: f32| f32::from(next()) * scale)).collect(),
@@ -70,4 +71,9 @@ impl Problem {
         };
         (0..n).map(channel).collect()
     }
+}
+
+/// From a cache line's start on, as in a session.
+fn aligned(bytes: Vec<u8>) -> AlignedBytes {
+    AlignedBytes::copy_of(&bytes).expect("memory")
 }

@@ -28,7 +28,8 @@ impl Packed {
     /// Binds a node of operand extents `x` and output extents `to`, where it is one of these. Where `slack` is false, no byte
     /// behind the operand may be read.
     pub fn bind(op: &Op, x: &[usize], slack: bool, to: &[usize]) -> Option<Self> {
-        if !super::window_is_usual(op) {
+        // Sums of no products are the definition's affair.
+        if !super::window_is_usual(op) || x.last() == Some(&0) {
             return None;
         }
         match op {

@@ -27,11 +27,16 @@ impl Rows for Once<'_> {
         self.rows.at(row, from, len)
     }
 
-    fn lines<const L: usize, const N: usize>(&mut self, row: usize, from: usize) -> impl Iterator<Item = &mut [u8; L]> {
-        for row in row..row + N {
+    fn lines<const L: usize, const N: usize>(
+        &mut self,
+        row: usize,
+        count: usize,
+        from: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8; L]>> {
+        for row in row..row + count * N {
             assert!(self.asked.as_mut().is_none_or(|asked| asked.insert((row, from))), "{row}, {from} is written twice");
         }
-        self.rows.lines::<L, N>(row, from)
+        self.rows.lines::<L, N>(row, count, from)
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {

@@ -35,10 +35,13 @@ fn steps<const MR: usize, const NB: usize, const AHEAD: bool>(
     let base = *rows.base();
     let mut w = panel.weights().as_ptr();
     let mut ahead = panel.ahead().iter();
-    for &segment in rows.segments() {
-        let mut at = rows.bytes().as_ptr().wrapping_add(segment);
+    // SAFETY: `TileRows` has a segment, and a quad in each. Were there a way around these loops, the compiler would set up all
+    // sums once more for each of them.
+    unsafe { core::hint::assert_unchecked(!rows.segments().is_empty() && rows.run() > 0) };
+    for segment in rows.segments() {
+        let mut at = rows.bytes().as_ptr().wrapping_add(*segment);
         let end = at.wrapping_add(4 * rows.run());
-        while at != end {
+        loop {
             let mut weights = [isa.splat_i32(0); NB];
             for (n, weights) in weights.iter_mut().enumerate() {
                 if AHEAD && let Some(line) = ahead.next() {
@@ -53,6 +56,9 @@ fn steps<const MR: usize, const NB: usize, const AHEAD: bool>(
                 unsafe { step(&mut acc[m], at, base[m], &weights) };
             }
             at = at.wrapping_add(4);
+            if at == end {
+                break;
+            }
         }
     }
 }
@@ -82,6 +88,32 @@ unsafe fn step<const NB: usize>(acc: &mut [__m512i; NB], at: *const u8, base: us
                 acc1 = inout(zmm_reg) acc[NB - 1],
                 w0 = in(zmm_reg) weights[0],
                 w1 = in(zmm_reg) weights[NB - 1],
+                options(readonly, nostack, preserves_flags),
+            );
+        }
+        return;
+    }
+    if NB == 4 {
+        let _quad: __m512i;
+        // SAFETY: the caller promises that the quad can be read.
+        unsafe {
+            core::arch::asm!(
+                "vpbroadcastd {quad}, dword ptr [{at} + {base}]",
+                "vpdpbusd {acc0}, {quad}, {w0}",
+                "vpdpbusd {acc1}, {quad}, {w1}",
+                "vpdpbusd {acc2}, {quad}, {w2}",
+                "vpdpbusd {acc3}, {quad}, {w3}",
+                quad = out(zmm_reg) _quad,
+                at = in(reg) at,
+                base = in(reg) base,
+                acc0 = inout(zmm_reg) acc[0],
+                acc1 = inout(zmm_reg) acc[1 % NB],
+                acc2 = inout(zmm_reg) acc[2 % NB],
+                acc3 = inout(zmm_reg) acc[3 % NB],
+                w0 = in(zmm_reg) weights[0],
+                w1 = in(zmm_reg) weights[1 % NB],
+                w2 = in(zmm_reg) weights[2 % NB],
+                w3 = in(zmm_reg) weights[3 % NB],
                 options(readonly, nostack, preserves_flags),
             );
         }
