@@ -32,18 +32,19 @@ impl Rows for Rectangle<'_> {
     }
 
     #[inline(always)]
-    fn lines<const L: usize, const N: usize>(
+    fn lines<const N: usize>(
         &mut self,
         row: usize,
         count: usize,
         from: usize,
-    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8; L]>> {
+        len: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8]>> {
         let (r, c) = (row.wrapping_sub(self.rows.start), from.wrapping_sub(self.columns.start));
         let (height, width) = (self.rows.len(), self.columns.len());
-        let fits = r <= height && count <= (height - r) / N.max(1) && c <= width && L <= width - c;
+        let fits = r <= height && count <= (height - r) / N.max(1) && c <= width && len <= width - c;
         assert!(fits, "a kernel writes outside of its part");
         let next = self.start.wrapping_add(r * self.pitch + c);
-        Tiles::<L, N> { next, pitch: self.pitch, left: count, rectangle: PhantomData }
+        Tiles::<N> { next, pitch: self.pitch, len, left: count, rectangle: PhantomData }
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
@@ -56,44 +57,46 @@ impl Rows for Rectangle<'_> {
 }
 
 /// Lines of a rectangle, `N` of them at a time, all within the rectangle.
-struct Tiles<'a, const L: usize, const N: usize> {
+struct Tiles<'a, const N: usize> {
     next: *mut u8,
     pitch: usize,
+    len: usize,
     left: usize,
     rectangle: PhantomData<&'a mut [u8]>,
 }
 
-impl<'a, const L: usize, const N: usize> Iterator for Tiles<'a, L, N> {
-    type Item = Lines<'a, L>;
+impl<'a, const N: usize> Iterator for Tiles<'a, N> {
+    type Item = Lines<'a>;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
         let next = self.next;
         self.next = next.wrapping_add(N * self.pitch);
-        Some(Lines { next, pitch: self.pitch, left: N, rectangle: PhantomData })
+        Some(Lines { next, pitch: self.pitch, len: self.len, left: N, rectangle: PhantomData })
     }
 }
 
-/// Lines of a rectangle: of so many rows, the first of `L` bytes at `next`, all of them within the rectangle.
-struct Lines<'a, const L: usize> {
+/// Lines of a rectangle: of so many rows, the first of `len` bytes at `next`, all of them within the rectangle.
+struct Lines<'a> {
     next: *mut u8,
     pitch: usize,
+    len: usize,
     left: usize,
     rectangle: PhantomData<&'a mut [u8]>,
 }
 
-impl<'a, const L: usize> Iterator for Lines<'a, L> {
-    type Item = &'a mut [u8; L];
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a mut [u8];
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        let line = self.next.cast();
+        let line = self.next;
         // From pointer to pointer, since a product for each takes more instructions than a kernel has time for.
         self.next = self.next.wrapping_add(self.pitch);
         // SAFETY: it lies in the rectangle, as in `Rectangle::at`, which stays borrowed; lines of different rows don't overlap.
-        Some(unsafe { &mut *line })
+        Some(unsafe { std::slice::from_raw_parts_mut(line, self.len) })
     }
 }
 

@@ -120,13 +120,14 @@ pub trait Rows {
     /// Bytes `from .. from + len` of row `row`.
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8];
 
-    /// `L` bytes from `from` on of each row from `row` on: `count` times `N` rows.
-    fn lines<const L: usize, const N: usize>(
+    /// Bytes `from .. from + len` of each row from `row` on: `count` times `N` rows.
+    fn lines<const N: usize>(
         &mut self,
         row: usize,
         count: usize,
         from: usize,
-    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8; L]>>;
+        len: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8]>>;
 
     /// Bytes `columns` of `rows` rows from `row` on, if they are in one piece.
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]>;
@@ -139,13 +140,14 @@ impl<R: Rows> Rows for &mut R {
     }
 
     #[inline(always)]
-    fn lines<const L: usize, const N: usize>(
+    fn lines<const N: usize>(
         &mut self,
         row: usize,
         count: usize,
         from: usize,
-    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8; L]>> {
-        R::lines::<L, N>(self, row, count, from)
+        len: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8]>> {
+        R::lines::<N>(self, row, count, from, len)
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
@@ -169,17 +171,16 @@ impl Rows for SliceRows<'_> {
     }
 
     #[inline(always)]
-    fn lines<const L: usize, const N: usize>(
+    fn lines<const N: usize>(
         &mut self,
         row: usize,
         count: usize,
         from: usize,
-    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8; L]>> {
+        len: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8]>> {
         let pitch = self.pitch;
         let tiles = self.bytes[row * pitch..].chunks_mut(pitch * N).take(count);
-        tiles.map(move |tile| {
-            tile.chunks_mut(pitch).map(move |row| row[from..].first_chunk_mut().expect("a kernel writes into its part"))
-        })
+        tiles.map(move |tile| tile.chunks_mut(pitch).map(move |row| &mut row[from..from + len]))
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {

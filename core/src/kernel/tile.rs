@@ -76,13 +76,19 @@ fn extent(source: &Source<'_>) -> usize {
     source.quads.saturating_mul(4).saturating_add(segment)
 }
 
-/// Goes from tile to tile, without a division for each.
-#[derive(Debug, Clone)]
-pub struct Walk<'a, const MR: usize> {
+/// Finds the rows of tiles, without a division for each.
+#[derive(Debug, Clone, Copy)]
+pub struct Walk<'a> {
     source: Source<'a>,
+    /// Where a row ends that starts at 0.
     extent: usize,
     /// Rows and columns of an image; lines that follow each other without a gap are one.
     extents: [usize; 2],
+}
+
+/// A place on a [`Walk`].
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
     /// Columns that are left of the line, and the base of the next.
     left: usize,
     next: usize,
@@ -91,70 +97,79 @@ pub struct Walk<'a, const MR: usize> {
     image: usize,
 }
 
-impl<'a, const MR: usize> Walk<'a, MR> {
-    /// From row `row` on.
+impl<'a> Walk<'a> {
+    /// All rows of a source.
     #[inline(always)]
-    pub fn new(source: &Source<'a>, row: usize) -> Self {
+    pub fn new(source: &Source<'a>) -> Self {
         let Bases { extents: [height, width], steps, .. } = source.bases;
         let extents = if steps[1] == width * steps[2] { [1, height * width] } else { [height, width] };
-        let (line, column) = (row / extents[1], row % extents[1]);
-        let (image, y) = (line / extents[0], line % extents[0]);
-        let (extent, left) = (extent(source), extents[1] - column);
-        let mut walk = Self { source: *source, extent, extents, left, next: 0, y, image };
-        walk.next = walk.line() + column * steps[2];
-        walk
+        Self { source: *source, extent: extent(source), extents }
+    }
+
+    /// Row `row`.
+    #[inline(always)]
+    pub fn place(&self, row: usize) -> Place {
+        let [height, width] = self.extents;
+        let (line, column) = (row / width, row % width);
+        let mut place = Place { left: width - column, next: 0, y: line % height, image: line / height };
+        place.next = self.line(&place) + column * self.source.bases.steps[2];
+        place
+    }
+
+    /// The next tiles, as many as are alike: those within a line, or the one that goes on in the next line; at most so many,
+    /// which are at least one.
+    ///
+    /// # Panics
+    /// If one of them ends outside of the source.
+    #[inline(always)]
+    pub fn run<const MR: usize>(&self, place: &mut Place, most: usize) -> Run<'a, MR> {
+        if place.left < MR {
+            let mut base = [0; MR];
+            self.across(place, &mut base);
+            return Run { rows: TileRows::new(&self.source, base), step: 0, tiles: 1 };
+        }
+        let Source { bytes, segments, quads, bases: Bases { steps: [_, _, step], .. } } = self.source;
+        let tiles = if place.left >= most * MR { most } else { place.left / MR };
+        let mut base = [0; MR];
+        for m in 0..MR {
+            base[m] = m * step;
+        }
+        let start = place.next;
+        let end = (start + (tiles * MR - 1) * step).saturating_add(self.extent);
+        assert!(end <= bytes.len(), "a row ends at {end} of {}", bytes.len());
+        self.take(place, tiles * MR);
+        Run { rows: TileRows { bytes: &bytes[start..], base, segments, run: quads }, step: MR * step, tiles }
+    }
+
+    /// The next rows, which are of two lines or more. Apart, since it is rare where there is little time.
+    #[inline(never)]
+    fn across(&self, place: &mut Place, base: &mut [usize]) {
+        for base in base {
+            *base = place.next;
+            self.take(place, 1);
+        }
+    }
+
+    /// Goes on by so many columns, at most to the next line.
+    #[inline(always)]
+    fn take(&self, place: &mut Place, columns: usize) {
+        place.next += columns * self.source.bases.steps[2];
+        place.left -= columns;
+        if place.left == 0 {
+            let [height, width] = self.extents;
+            place.y += 1;
+            if place.y == height {
+                (place.y, place.image) = (0, place.image + 1);
+            }
+            (place.left, place.next) = (width, self.line(place));
+        }
     }
 
     /// The base of the line's first column.
     #[inline(always)]
-    fn line(&self) -> usize {
+    fn line(&self, place: &Place) -> usize {
         let Bases { start, steps, .. } = self.source.bases;
-        start + self.image * steps[0] + self.y * steps[1]
-    }
-
-    /// The next tiles, as many as are alike: those within a line, or the one that goes on in the next line; at most so many.
-    ///
-    /// # Panics
-    /// If one of them ends outside of the source.
-    pub fn run(&mut self, most: usize) -> Run<'a, MR> {
-        let Source { bytes, segments, quads, bases: Bases { steps: [_, _, step], .. } } = self.source;
-        let tiles = most.min(self.left / MR);
-        let mut base = [0; MR];
-        if tiles == 0 {
-            for m in 0..MR {
-                base[m] = self.next;
-                self.take(1);
-            }
-            return Run { rows: TileRows::new(&self.source, base), step: 0, tiles: 1.min(most) };
-        }
-        for m in 0..MR {
-            base[m] = m * step;
-        }
-        let start = self.next;
-        let last = start + (tiles * MR - 1) * step;
-        let end = self.extent.saturating_add(last);
-        assert!(end <= bytes.len(), "a row ends at {end} of {}", bytes.len());
-        self.take(tiles * MR);
-        Run { rows: TileRows { bytes: &bytes[start..], base, segments, run: quads }, step: MR * step, tiles }
-    }
-
-    /// Goes on by so many columns, at most to the next line.
-    fn take(&mut self, columns: usize) {
-        self.next += columns * self.source.bases.steps[2];
-        self.left -= columns;
-        if self.left == 0 {
-            self.go_on();
-        }
-    }
-
-    /// To the next line.
-    fn go_on(&mut self) {
-        let [height, width] = self.extents;
-        self.y += 1;
-        if self.y == height {
-            (self.y, self.image) = (0, self.image + 1);
-        }
-        (self.left, self.next) = (width, self.line());
+        start + place.image * steps[0] + place.y * steps[1]
     }
 }
 
@@ -285,24 +300,27 @@ mod tests {
             let bases = Bases { start: 5, extents, steps };
             let of = source(&bytes, &[0, 16], 3, bases);
             for first in 0..extents[0] * extents[1] {
-                let mut walk = Walk::<14>::new(&of, first);
-                for row in [first, first + 14, first + 28] {
-                    let mut expected = [0; 14];
+                let walk = Walk::new(&of);
+                let check = |row: usize, base: &[usize], rest: &[u8]| {
+                    let mut expected = vec![0; base.len()];
                     bases.fill(row, &mut expected);
-                    let rows = walk.run(1).next().expect("one");
-                    let start = bytes.len() - rows.bytes().len();
-                    assert_eq!(rows.base().map(|base| start + base), expected, "{extents:?} from {first}");
+                    let start = bytes.len() - rest.len();
+                    let found: Vec<usize> = base.iter().map(|base| start + base).collect();
+                    assert_eq!(found, expected, "{extents:?} from {first}, {row}");
+                };
+                let mut place = walk.place(first);
+                for row in [first, first + 14, first + 28] {
+                    let mut run = walk.run::<14>(&mut place, 1);
+                    let rows = run.next().expect("one");
+                    check(row, rows.base(), rows.bytes());
+                    assert!(run.next().is_none());
                 }
-                let mut walk = Walk::<3>::new(&of, first);
-                let mut row = first;
+                let (mut place, mut row) = (walk.place(first), first);
                 while row < first + 3 * 20 {
-                    let run = walk.run((first + 3 * 20 - row) / 3);
+                    let run = walk.run::<3>(&mut place, (first + 3 * 20 - row) / 3);
                     assert!((1..=20).contains(&run.tiles()));
                     for rows in run {
-                        let mut expected = [0; 3];
-                        bases.fill(row, &mut expected);
-                        let start = bytes.len() - rows.bytes().len();
-                        assert_eq!(rows.base().map(|base| start + base), expected, "{extents:?} from {first}, {row}");
+                        check(row, rows.base(), rows.bytes());
                         row += 3;
                     }
                 }
@@ -318,7 +336,13 @@ mod tests {
         assert_eq!(TileRows::new(&of, [0, 40]).quads(), 10);
         assert!(std::panic::catch_unwind(|| TileRows::new(&of, [61, 0])).is_err());
         assert!(std::panic::catch_unwind(|| TileRows::new(&of, [usize::MAX, 0])).is_err());
-        assert!(std::panic::catch_unwind(|| Walk::<2>::new(&of, 2).run(1)).is_err());
+        assert!(
+            std::panic::catch_unwind(|| {
+                let walk = Walk::new(&of);
+                walk.run::<2>(&mut walk.place(2), 1)
+            })
+            .is_err()
+        );
     }
 
     #[test]

@@ -9,9 +9,9 @@ use super::epilogue::{
     ADDED, ADDED_FROM_0, ALONE, Bounds, Finish, Fixed, LIFTS, LIMITED, ROUNDS, Requantize, Residual, Rows, SHIFTED, UNLIMITED, limited,
     look_up,
 };
-use super::gemm::{Acc, Ahead, Gemm, Lines, MOST_ROWS, Tiled, starts};
+use super::gemm::{Acc, Ahead, Gemm, Lines, MOST_ROWS, Source, Tiled, starts};
 use super::simd::{Kernel, Simd};
-use super::tile::{Panel, Walk};
+use super::tile::{Panel, Place, Walk};
 
 /// Rows of whole tiles of either height.
 const BAND: usize = 84;
@@ -21,7 +21,7 @@ const OUTPUT_AT_HAND: usize = 32 * 1024;
 
 /// Rows of a tile of four blocks, and quads up to which there are such tiles: their weights stay in the nearest cache.
 const WIDE_ROWS: usize = 6;
-const MOST_WIDE: usize = 64;
+const MOST_WIDE: usize = 32;
 
 /// Bytes of activations that stay at hand while panels go by.
 const AT_HAND: usize = 16 * 1024;
@@ -59,7 +59,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
             let wide = if self.takes_wide(bounds) { whole_blocks / 4 } else { 0 };
             // What is left over beside the widest panels is computed while the output is at hand.
             let beside = table || (odd && pairs > 0) || (wide > 0 && blocks.len() > 4 * wide);
-            let band = if beside { (OUTPUT_AT_HAND / (16 * blocks.len() * BAND)).max(1) * BAND } else { rows.len().max(1) };
+            let band = if beside { (OUTPUT_AT_HAND / (16 * blocks.len().max(1) * BAND)).max(1) * BAND } else { rows.len().max(1) };
             for from in rows.clone().step_by(band) {
                 let rows = from..rows.end.min(from + band);
                 let split = from + if wide > 0 { rows.len() / BAND * BAND } else { 0 };
@@ -105,21 +105,20 @@ impl<'a, R: Rows> Gemm<'a, R> {
     }
 
     /// Whether tiles of fewer rows and four blocks are better: they take fewer instructions for each product and each byte, but
-    /// read weights more often.
+    /// read weights more often, and with a residual leave an epilogue no registers.
     #[inline(always)]
     fn takes_wide(&self, bounds: Bounds) -> bool {
-        matches!(self.finish, Finish::U8(_)) && bounds != Bounds::None && self.weights.quads <= MOST_WIDE
+        let few = self.weights.quads <= MOST_WIDE && bounds != Bounds::None;
+        few && matches!(self.finish, Finish::U8(Requantize { residual: None, .. }))
     }
 
     /// Tiles of four blocks and so many rows, for [`Gemm::takes_wide`]; but for the table.
     #[inline(always)]
     fn wide<S: Simd, const MR: usize>(&mut self, s: S, strip: Strip<'a>) {
-        let Finish::U8(how) = self.finish else { return };
-        match how.residual {
-            None if strip.bounds == Bounds::Lifts => self.way::<S, MR, 4, LIFTS, ALONE>(s, strip, how),
-            None => self.way::<S, MR, 4, ROUNDS, ALONE>(s, strip, how),
-            Some(Residual { zero_point: 0, .. }) => self.way::<S, MR, 4, ROUNDS, ADDED_FROM_0>(s, strip, how),
-            Some(_) => self.way::<S, MR, 4, ROUNDS, ADDED>(s, strip, how),
+        match (self.finish, strip.bounds) {
+            (Finish::U8(how), Bounds::Lifts) => self.way::<S, MR, 4, LIFTS, ALONE>(s, strip, how),
+            (Finish::U8(how), _) => self.way::<S, MR, 4, ROUNDS, ALONE>(s, strip, how),
+            _ => {}
         }
     }
 
@@ -216,17 +215,21 @@ impl<R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMITS: 
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let strip = self.strip.clone();
-        let mut walk = Walk::new(&self.gemm.source, strip.rows.start);
+        let walk = Walk::new(&self.gemm.source);
+        let mut place = walk.place(strip.rows.start);
         let tiles = strip.rows.len() / MR;
-        // As many as stay at hand while panels go by.
-        let band = if strip.panels == 1 { tiles } else { (AT_HAND / (MR * 4 * self.gemm.weights.quads).max(1)).max(1) };
+        // As many as stay at hand while panels go by; windows overlap.
+        let Source { segments, quads, bases, .. } = self.gemm.source;
+        let run = 4 * quads;
+        let tile = segments.len() * (MR * run.min(bases.steps[2]) + run);
+        let band = if strip.panels == 1 { tiles } else { (AT_HAND / tile.max(1)).max(1) };
         let mut done = 0;
         while done < tiles {
             let band = Band { first: done, count: band.min(tiles - done) };
-            let start = walk.clone();
+            let start = place;
             for panel in 0..strip.panels {
-                walk = start.clone();
-                self.panel(s, &mut walk, strip.block + panel * NB, &band);
+                place = start;
+                self.panel(s, &walk, &mut place, strip.block + panel * NB, &band);
             }
             done += band.count;
         }
@@ -245,7 +248,7 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
 {
     /// The tiles of a panel: all that they have in common is at hand before the first.
     #[inline(always)]
-    fn panel<S: Simd>(&mut self, s: S, walk: &mut Walk<'_, MR>, block: usize, band: &Band) {
+    fn panel<S: Simd>(&mut self, s: S, walk: &Walk<'_>, place: &mut Place, block: usize, band: &Band) {
         let Self { gemm, strip, how } = self;
         let panel = Panel::<NB>::new(&gemm.weights, block, gemm.source.quads * gemm.source.segments.len(), &[]);
         let start = gemm.starts::<S, NB>(s, block, if BOUNDS == LIFTS { Bounds::Lifts } else { Bounds::Rounds });
@@ -280,7 +283,7 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
         macro_rules! whole {
             ($len:literal, |$vector:ident, $quarter:ident, $place:ident| $store:expr) => {
                 let mut at = first_row * gemm.width + channel;
-                let mut lines = gemm.to.lines::<$len, MR>(first_row, band.count, channel);
+                let mut lines = gemm.to.lines::<MR>(first_row, band.count, channel, $len);
                 runs!(rows, {
                     let Some(mut places) = lines.next() else { return };
                     let mut acc = [start; MR];
@@ -297,7 +300,7 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
                     }
                     macro_rules! place {
                         ($bytes:ident, $j:expr, $m:expr) => {
-                            if let Some($place) = places.next() {
+                            if let Some($place) = places.next().and_then(|place| place.as_mut_array::<$len>()) {
                                 let ($vector, $quarter): (_, usize) = ($bytes, $j);
                                 $store;
                             }
@@ -311,7 +314,7 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
             ($rows:ident, $tile:block) => {
                 let mut left = band.count;
                 while left > 0 {
-                    let run = walk.run(left);
+                    let run = walk.run::<MR>(place, left);
                     left -= run.tiles();
                     for $rows in run $tile
                 }
@@ -332,7 +335,9 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
             return;
         }
         let mut row = first_row;
+        let mut lines = gemm.to.lines::<MR>(first_row, band.count, channel, channels);
         runs!(rows, {
+            let Some(mut places) = lines.next() else { return };
             let mut acc = [start; MR];
             s.products(&mut acc, &rows, &panel.asking_for(ahead.next()));
             macro_rules! added {
@@ -350,7 +355,9 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
             }
             macro_rules! place {
                 ($bytes:ident, $quarter:expr, $m:expr) => {
-                    s.store_some($bytes, $quarter, gemm.to.at(row + $m, channel, channels))
+                    if let Some(place) = places.next() {
+                        s.store_some($bytes, $quarter, place);
+                    }
                 };
             }
             groups!(acc, added, place);

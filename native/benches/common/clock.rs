@@ -1,5 +1,5 @@
 //! The clock of benchmarks on a machine that is not quiet. It does not count what other programs do meanwhile, but it does not
-//! make up for what they do to caches and clock rates: benchmarks interleave, and take the least of many.
+//! make up for what they do to caches and clock rates: benchmarks interleave, and take the least or the median of many.
 
 use rustix::time::{ClockId, clock_gettime};
 

@@ -55,7 +55,13 @@ fn case() -> impl Strategy<Value = Case> {
     let limits = prop_oneof![Just([0, 255]), any::<[u8; 2]>()];
     let values = prop_oneof![3 => Just(Values::Any), 1 => Just(Values::Extreme)];
     (
-        (prop_oneof![4 => 1..=30usize, 1 => 31..=100usize], 1..=70usize, 4..=200usize, 1..=9usize, 1..=4usize),
+        (
+            prop_oneof![4 => 1..=30usize, 2 => 31..=300usize],
+            prop_oneof![3 => 1..=70usize, 1 => 64..=160usize],
+            4..=200usize,
+            1..=9usize,
+            1..=4usize,
+        ),
         ([0..5usize, 0..5usize], kind, zero_point, limits, values, any::<u64>()),
     )
         .prop_map(|((rows, channels, k, segments, height), (around, kind, zero_point, limits, values, seed))| {
@@ -85,11 +91,15 @@ impl Operands {
         let mut rng = Rng(case.seed);
         let run = case.k.div_ceil(4).div_ceil(case.segments);
         let quads = run * case.segments;
-        // Segments in any order and overlapping; images of `height` rows of 3 columns, whose distances are odd.
+        // Segments in any order and overlapping; images of `height` rows of few columns or more than a tile has rows, whose
+        // distances are odd.
         let segments: Vec<usize> = (0..case.segments).map(|_| rng.below(100)).collect();
-        let steps = [41, 17, 5];
-        let bases =
-            if case.height == 1 { Bases::matrix(case.rows, 4 * run + 1) } else { Bases { start: 3, extents: [case.height, 3], steps } };
+        let (steps, columns) = ([41, 17, 5], [3, 14, 40][rng.below(3)]);
+        let bases = if case.height == 1 {
+            Bases::matrix(case.rows, 4 * run + 1)
+        } else {
+            Bases { start: 3, extents: [case.height, columns], steps }
+        };
         let end = (0..case.rows).map(|row| base(&bases, row)).max().unwrap_or_default() + segments.iter().max().unwrap_or(&0) + 4 * run;
         let mut x = rng.bytes(end, max_activation);
         let blocks = case.channels.div_ceil(16);

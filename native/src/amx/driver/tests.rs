@@ -27,16 +27,17 @@ impl Rows for Once<'_> {
         self.rows.at(row, from, len)
     }
 
-    fn lines<const L: usize, const N: usize>(
+    fn lines<const N: usize>(
         &mut self,
         row: usize,
         count: usize,
         from: usize,
-    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8; L]>> {
+        len: usize,
+    ) -> impl Iterator<Item = impl Iterator<Item = &mut [u8]>> {
         for row in row..row + count * N {
             assert!(self.asked.as_mut().is_none_or(|asked| asked.insert((row, from))), "{row}, {from} is written twice");
         }
-        self.rows.lines::<L, N>(row, count, from)
+        self.rows.lines::<N>(row, count, from, len)
     }
 
     fn piece(&mut self, row: usize, rows: usize, columns: Range<usize>) -> Option<&mut [u8]> {
