@@ -17,6 +17,10 @@ use super::split::Split;
 use crate::backend::{Operand, OutputMut};
 use crate::quant::Affine;
 
+/// Numbers ahead of those that are quantized that are asked for: inputs come from far away, by pages of 4 KiB, at whose ends what a
+/// processor asks for by itself stops.
+const AHEAD: usize = 1024;
+
 /// f32 → u8. A unit is an element.
 #[derive(Debug, Clone, Copy)]
 pub struct Quantize<'a> {
@@ -177,6 +181,7 @@ impl QuantizeTransposed<'_> {
             let mut rows = [s.splat_b(self.pad); 4];
             for (row, channel) in rows.iter_mut().zip(first..self.channels) {
                 *row = v.plane_shuffled(s, &self.x[plane(channel)..][..count]);
+                ask_for(s, self.x, plane(channel) + AHEAD);
             }
             let quads = s.interleave(rows);
             if self.pitch == 3 {
@@ -188,6 +193,16 @@ impl QuantizeTransposed<'_> {
             }
             let (pixels, _) = pixels.as_flattened().as_chunks::<4>();
             scatter(&pixels[..count], (self.pitch - first).min(4), &mut to[first..], self.pitch);
+        }
+    }
+}
+
+/// Asks for the 64 numbers at `at`, where they are.
+#[inline(always)]
+fn ask_for<S: Simd>(s: S, x: &[f32], at: usize) {
+    if let Some(block) = x.get(at..).and_then(|x| x.first_chunk::<64>()) {
+        for line in bytemuck::cast_ref::<[f32; 64], [[i8; 64]; 4]>(block) {
+            s.prefetch(line);
         }
     }
 }
