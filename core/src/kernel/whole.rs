@@ -21,7 +21,7 @@ const OUTPUT_AT_HAND: usize = 32 * 1024;
 
 /// Rows of a tile of four blocks, and quads up to which there are such tiles: their weights stay in the nearest cache.
 const WIDE_ROWS: usize = 6;
-const MOST_WIDE: usize = 32;
+const MOST_WIDE: usize = 72;
 
 /// Bytes of activations that stay at hand while panels go by.
 const AT_HAND: usize = 16 * 1024;
