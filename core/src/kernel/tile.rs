@@ -129,16 +129,17 @@ impl<'a> Walk<'a> {
             return Run { rows: TileRows::new(&self.source, base), step: 0, tiles: 1 };
         }
         let Source { bytes, segments, quads, bases: Bases { steps: [_, _, step], .. } } = self.source;
-        let tiles = if place.left >= most * MR { most } else { place.left / MR };
+        let tiles = most.min(place.left / MR);
         let mut base = [0; MR];
         for m in 0..MR {
-            base[m] = m * step;
+            base[m] = m.wrapping_mul(step);
         }
         let start = place.next;
-        let end = (start + (tiles * MR - 1) * step).saturating_add(self.extent);
+        // Of the last row; where that did not saturate, nothing has overflowed.
+        let end = start.saturating_add((tiles * MR - 1).saturating_mul(step)).saturating_add(self.extent);
         assert!(end <= bytes.len(), "a row ends at {end} of {}", bytes.len());
         self.take(place, tiles * MR);
-        Run { rows: TileRows { bytes: &bytes[start..], base, segments, run: quads }, step: MR * step, tiles }
+        Run { rows: TileRows { bytes: &bytes[start..], base, segments, run: quads }, step: MR.wrapping_mul(step), tiles }
     }
 
     /// The next rows, which are of two lines or more. Apart, since it is rare where there is little time.

@@ -1,5 +1,5 @@
-//! The matrix kernel where registers hold a tile of 14 rows × 32 channels: the walk over tiles, and the tiles of full height,
-//! whose sums never leave the registers on their way from the bias to bytes.
+//! The matrix kernel where registers hold a tile of 14 rows × 32 channels, or 6 × 64: the walk over tiles, and the tiles of full
+//! height, whose sums never leave the registers on their way from the bias to bytes.
 //!
 //! Each way from sums to bytes is a function compiled by itself: in a larger one, the compiler does not keep all of a tile's
 //! registers.
