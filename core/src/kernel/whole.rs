@@ -26,6 +26,9 @@ const MOST_WIDE: usize = 72;
 /// Bytes of activations that stay at hand while panels go by.
 const AT_HAND: usize = 16 * 1024;
 
+/// Tiles of the first band, at least.
+const FIRST_TILES: usize = 4;
+
 /// Lines of weights that are asked for before the first tile, at most: about as many as a core waits for at once.
 const FIRST_LINES: usize = 48;
 
@@ -225,7 +228,9 @@ impl<R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMITS: 
         let band = if strip.panels == 1 { tiles } else { (AT_HAND / tile.max(1)).max(1) };
         let mut done = 0;
         while done < tiles {
-            let band = Band { first: done, count: band.min(tiles - done) };
+            // Weights come from far away for the first: that takes some tiles.
+            let count = if done == 0 { band.max(FIRST_TILES) } else { band };
+            let band = Band { first: done, count: count.min(tiles - done) };
             let start = place;
             for panel in 0..strip.panels {
                 place = start;
@@ -257,9 +262,9 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
         let residual = how.residual.unwrap_or(Residual { bytes: &[], zero_point: 0, multiplier: 0.0 });
         let fixed = Fixed::<S, NB>::new(s, &gemm.weights.multiplier[block..block + NB], how, &residual);
         let first_row = strip.rows.start + band.first * MR;
-        // Where several panels follow, the first tile of each asks for all of the next panel's weights.
+        // Where several panels follow, the first band asks for all of the next panel's weights.
         let all_next = strip.panels > 1 && band.first == 0 && strip.rows.start == gemm.rows.start;
-        let mut ahead = if all_next { gemm.ahead(block, NB, 1) } else { strip.ahead.behind(band.first) };
+        let mut ahead = if all_next { gemm.ahead(block, NB, band.count) } else { strip.ahead.behind(band.first) };
         macro_rules! groups {
             ($acc:ident, $added:ident, $to:ident) => {
                 // Written out, since sums stay in registers only where every index is a constant.

@@ -35,6 +35,8 @@ fn steps<const MR: usize, const NB: usize, const AHEAD: bool>(
     let base = *rows.base();
     let mut w = panel.weights().as_ptr();
     let mut ahead = panel.ahead().iter();
+    // As few at a time as will do: more than come from afar meanwhile hold up what is needed now.
+    let dense = panel.ahead().len() > panel.quads();
     // SAFETY: `TileRows` has a segment, and a quad in each. Were there a way around these loops, the compiler would set up all
     // sums once more for each of them.
     unsafe { core::hint::assert_unchecked(!rows.segments().is_empty() && rows.run() > 0) };
@@ -44,7 +46,10 @@ fn steps<const MR: usize, const NB: usize, const AHEAD: bool>(
         loop {
             let mut weights = [isa.splat_i32(0); NB];
             for (n, weights) in weights.iter_mut().enumerate() {
-                if AHEAD && let Some(line) = ahead.next() {
+                if AHEAD
+                    && (n == 0 || dense)
+                    && let Some(line) = ahead.next()
+                {
                     isa.prefetch(line);
                 }
                 // SAFETY: `isa` proves the feature; `Panel` has a vector of weights for each quad of each segment in each block.
