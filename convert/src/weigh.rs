@@ -4,13 +4,15 @@
 //! got wrong, or make much of it. So its error is put into a float run, and followed to the outputs. Errors add up nearly as if they
 //! had nothing to do with each other, so what the outputs lose by all of them together is about the sum.
 //!
-//! Of a layer's error it counts what its operand's rounding and its weights' cause, since that is what goes when it stays float; the
-//! rounding of its result is its readers'. Means of channels are left out where biases take them up. A float run is recorded once a
+//! Of a layer's error it counts what its operand's rounding (also before the table that it comes out of) and its weights' cause, since
+//! that is what goes when it stays float; the rounding of its result is its readers'. Means of channels are left out where biases take them up. A float run is recorded once a
 //! sample, and only what is behind a layer is computed anew.
 
 use std::collections::HashMap;
 
+use quaver_core::graph::op::Epilogue;
 use quaver_core::graph::{Graph, Network, Op, ValueId};
+use quaver_core::quant::Affine;
 
 use crate::agreement::Agreement;
 use crate::by_node::{Held, compute};
@@ -49,7 +51,7 @@ pub fn weigh(
     let runner = FloatRunner::new(float)?;
     let records = samples.iter().map(|sample| runner.record(sample)).collect::<Result<Vec<_>, _>>()?;
     let nodes: HashMap<&str, usize> = float.graph.nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
-    let scale = Scale { float, network: &converted.network, runner: &runner, records: &records, nodes };
+    let scale = Scale { float, network: &converted.network, products: &converted.products, runner: &runner, records: &records, nodes };
     let heavy = converted.decisions.iter().filter(|d| !d.node.is_empty() && d.fused_into.is_none());
     let named: Vec<&str> =
         heavy.filter(|d| d.weights.is_some() || is_product(&converted.network, &d.node)).map(|d| d.node.as_str()).collect();
@@ -78,12 +80,22 @@ fn is_product(network: &Network, name: &str) -> bool {
     network.graph.nodes.iter().any(|n| n.name == name && n.op == Op::MatMul)
 }
 
+fn epilogue(op: &Op) -> Option<Epilogue> {
+    match op {
+        Op::QConv(c) => c.epilogue,
+        Op::QConvTranspose(c) => c.epilogue,
+        Op::QGemm(g) => g.epilogue,
+        _ => None,
+    }
+}
+
 /// A value of the float network, and what it is for each sample.
 type Results = (ValueId, Vec<HostTensor>);
 
 struct Scale<'a> {
     float: &'a Network,
     network: &'a Network,
+    products: &'a [Product],
     runner: &'a FloatRunner,
     records: &'a [Record],
     /// Nodes of the float network by name.
@@ -99,13 +111,36 @@ impl Scale<'_> {
         let mut results = Vec::with_capacity(self.records.len());
         for record in self.records {
             let Some(x) = record.value(entry.inputs[0]) else { return Ok(None) };
-            let data = x.data.iter().map(|&x| product.from.dequantize(product.from.quantize(x))).collect();
+            let bytes = self.looked_up(product, record).filter(|bytes| bytes.len() == x.data.len());
+            let bytes = bytes.unwrap_or_else(|| x.data.iter().map(|&x| product.from.quantize(x)).collect());
+            let data = bytes.into_iter().map(|q| product.from.dequantize(q)).collect();
             results.push(self.runner.with_weights(record, node, HostTensor { shape: x.shape.clone(), data }, weights.clone())?);
         }
         if product.passes.bias_correction {
             self.centre(product.output, &mut results);
         }
         Ok(Some((product.output, results)))
+    }
+
+    /// The operand of a product, where it comes out of the table of another product: rounded before and behind it.
+    fn looked_up(&self, product: &Product, record: &Record) -> Option<Vec<u8>> {
+        let nodes = &self.network.graph.nodes;
+        let of = |name: &str| nodes.iter().find(|n| n.name == name);
+        let operand = *of(&product.node)?.inputs.first()?;
+        let before = self.products.iter().find(|p| of(&p.node).is_some_and(|n| n.outputs[0] == operand))?;
+        let node = of(&before.node)?;
+        let epilogue = epilogue(&node.op).filter(|e| e.table && e.residual.is_none())?;
+        let table = self.network.elements::<u8>(*node.inputs.last()?)?;
+        // multiplier = s_x · s_w / s.
+        let multipliers = self.network.elements::<f32>(*node.inputs.get(3)?)?;
+        let (scale, multiplier) = before.scales.iter().zip(multipliers).find(|(_, m)| **m > 0.0)?;
+        let affine = Affine {
+            scale: (f64::from(before.from.scale) * scale / f64::from(*multiplier)) as f32,
+            zero_point: epilogue.zero_point,
+            q_max: before.from.q_max,
+        };
+        let real = record.value(before.output)?;
+        Some(real.data.iter().map(|&x| table[usize::from(affine.quantize(x).clamp(epilogue.lo, epilogue.hi))]).collect())
     }
 
     /// The weights that a product has, as real numbers in the order of the float network's.
@@ -210,7 +245,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use quaver_core::graph::Dim;
-    use quaver_core::graph::op::BinaryFn;
+    use quaver_core::graph::op::{BinaryFn, UnaryFn};
     use quaver_core::tensor::DType;
 
     use super::*;
@@ -277,5 +312,48 @@ mod tests {
             few.iter().for_each(|sample| layers::alone(&net, &runner, quantized, sample, &mut alone).expect("runs"));
             assert!(alone["rough"].noise_to_signal() > 4.0 * alone["loud"].noise_to_signal(), "{alone:?}");
         }
+    }
+
+    /// A product of weights that 8 bits hold exactly, a table behind it, and a product that reads it.
+    #[test]
+    fn an_operand_out_of_a_table_is_rounded_before_it_too() {
+        let mut net = Network::new("n");
+        let x = net.input("x", DType::F32, vec![Dim::BATCH, WIDTH.into()]);
+        let unit: Vec<f32> = (0..WIDTH * WIDTH).map(|i| if i % (WIDTH + 1) == 0 { 4.0 } else { 0.0 }).collect();
+        let w = net.constant("w", &[WIDTH, WIDTH], &unit);
+        let a = net.push(Op::Gemm, &[x, w], "a", "a").expect("valid");
+        let swish = net.push(Op::Unary { function: UnaryFn::HardSwish }, &[a], "swish", "s").expect("valid");
+        let w = net.constant("v", &[WIDTH, WIDTH], &numbers(WIDTH * WIDTH, 5));
+        let y = net.push(Op::Gemm, &[swish, w], "b", "y").expect("valid");
+        net.output(y);
+        let mut mapping = QConfigMapping::default();
+        mapping.global.bias_correction = false;
+        let calibrated = Calibrated::new(&net, &Samples::given(samples()), &mapping, &mut |_| {}).expect("runs");
+        let converted = calibrated.convert(&mapping).expect("converts");
+        let product = |name: &str| converted.products.iter().find(|p| p.node == name).expect("a product");
+        // Inputs that 8 bits hold exactly.
+        let from = product("a").from;
+        let x = HostTensor { shape: vec![16, WIDTH], data: (0..=255).map(|q| from.dequantize(q)).collect() };
+
+        let runner = FloatRunner::new(&net).expect("float");
+        let record = runner.record(&[x]).expect("runs");
+        let known: HashMap<&str, ValueId> =
+            net.graph.values.iter().enumerate().map(|(i, v)| (v.name.as_str(), ValueId(i as u32))).collect();
+        let graph = &converted.network.graph;
+        let sized = record.sized(graph).expect("fits");
+        let producers = graph.producers();
+        let operands = Operands { network: &converted.network, sized: &sized, record: &record, known: &known, producers: &producers };
+        let node = graph.nodes.iter().position(|n| n.name == "a").expect("a node");
+        let computed = operands.compute(node).expect("computed");
+
+        let records = std::slice::from_ref(&record);
+        let (network, products) = (&converted.network, converted.products.as_slice());
+        let scale = Scale { float: &net, network, products, runner: &runner, records, nodes: HashMap::new() };
+        let bytes = scale.looked_up(product("b"), &record).expect("out of a table");
+        assert_eq!(&bytes[..], &computed.bytes[..]);
+        let from = product("b").from;
+        let direct: Vec<u8> = record.value(swish).expect("kept").data.iter().map(|&x| from.quantize(x)).collect();
+        assert_ne!(bytes, direct);
+        assert_eq!(scale.looked_up(product("a"), &record), None);
     }
 }
