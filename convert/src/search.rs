@@ -1,9 +1,9 @@
 //! A conversion that meets a target: observers, passes, and the few layers that stay float are found by trying.
 //!
 //! It goes from what costs nothing to what costs speed, and stops as soon as the target is met: the mapping as it is; each observer;
-//! each pass left out or widened; then the layers that the outputs lose most by ([`crate::weigh`]) kept in float, twice as many each
-//! time, until the target is met; and fewer of them again, down to the least number that meets it; at last, where that leaves fewer
-//! integers, dynamic quantization of what has products of matrices. A step that gains nothing is taken back.
+//! each pass left out or widened; then the layers, and functions behind them, that the outputs lose most by ([`crate::weigh`]) kept in
+//! float, twice as many each time, until the target is met; and fewer of them again, down to the least number that meets it; at last,
+//! where that leaves fewer integers, dynamic quantization of what has products of matrices. A step that gains nothing is taken back.
 
 use quaver_core::graph::{Network, ValueId};
 
@@ -63,7 +63,7 @@ pub struct Found {
     pub mapping: QConfigMapping,
     /// Whether it meets the target.
     pub met: bool,
-    /// What the outputs lose by each layer, if that was asked: the order in which layers were kept in float.
+    /// What the outputs lose by each layer and function, if that was asked: the order in which they were kept in float.
     pub weights: Vec<Weight>,
 }
 
@@ -164,7 +164,7 @@ impl<E: From<ConvertError>> Search<'_, E> {
         self.best.as_ref().map_or_else(|| otherwise.clone(), |best| best.mapping.clone())
     }
 
-    /// Keeps the least number of layers in float, the worst first, with which the target is met.
+    /// Keeps the least number of layers and functions in float, the worst first, with which the target is met.
     fn layers(&mut self, given: &QConfigMapping) -> Result<(), E> {
         let base = self.mapping(given);
         self.weights = self.weigh()?;
@@ -176,7 +176,7 @@ impl<E: From<ConvertError>> Search<'_, E> {
         };
         let what = |count: usize| match count {
             1 => format!("'{}' in float", order[0]),
-            _ => format!("{count} layers in float"),
+            _ => format!("{count} nodes in float"),
         };
         let (mut too_few, mut enough) = (0, None);
         let mut count = 1;

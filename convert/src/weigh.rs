@@ -4,9 +4,10 @@
 //! got wrong, or make much of it. So its error is put into a float run, and followed to the outputs. Errors add up nearly as if they
 //! had nothing to do with each other, so what the outputs lose by all of them together is about the sum.
 //!
-//! Of a layer's error it counts what its operand's rounding (also before the table that it comes out of) and its weights' cause, since
-//! that is what goes when it stays float; the rounding of its result is its readers'. Means of channels are left out where biases take them up. A float run is recorded once a
-//! sample, and only what is behind a layer is computed anew.
+//! Of a layer's error it counts what its operand's rounding and its weights' cause, since that is what goes when it stays float; the
+//! rounding of its result is its readers'. A function behind it that is applied by table is weighed by itself, by the rounding before
+//! the table: if it stays float, the product still is in integers. Means of channels are left out where biases take them up. A float
+//! run is recorded once a sample, and only what is behind a layer is computed anew.
 
 use std::collections::HashMap;
 
@@ -21,7 +22,7 @@ use crate::calibrate::{HostTensor, Sample};
 use crate::pipeline::Converted;
 use crate::refine::Product;
 
-/// What the outputs lose by one layer.
+/// What the outputs lose by one layer, or by the rounding before a function that is applied by table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weight {
     /// The node.
@@ -37,7 +38,7 @@ impl Weight {
     }
 }
 
-/// Weighs the layers of `converted` that have weights or multiply two activations; the worst comes first. `float` is the network that
+/// Weighs the layers of `converted` that have weights or multiply two activations, and tables behind them; the worst comes first. `float` is the network that
 /// was quantized, equalized as it was. `progress` is called with the number of layers done, and of all.
 ///
 /// # Errors
@@ -51,28 +52,51 @@ pub fn weigh(
     let runner = FloatRunner::new(float)?;
     let records = samples.iter().map(|sample| runner.record(sample)).collect::<Result<Vec<_>, _>>()?;
     let nodes: HashMap<&str, usize> = float.graph.nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
-    let scale = Scale { float, network: &converted.network, products: &converted.products, runner: &runner, records: &records, nodes };
-    let heavy = converted.decisions.iter().filter(|d| !d.node.is_empty() && d.fused_into.is_none());
-    let named: Vec<&str> =
-        heavy.filter(|d| d.weights.is_some() || is_product(&converted.network, &d.node)).map(|d| d.node.as_str()).collect();
-    let mut losses: Vec<Vec<f64>> = Vec::with_capacity(named.len());
-    for (done, name) in named.iter().enumerate() {
-        let result = match converted.products.iter().find(|p| p.node == *name) {
-            Some(product) => scale.product(product)?,
-            None => scale.other(name)?,
+    let scale = Scale { float, network: &converted.network, runner: &runner, records: &records, nodes };
+    // What stands behind a product in its epilogue; the rounding before a table goes if the first of it stays float.
+    let behind = |node: &str| converted.decisions.iter().find(|d| d.fused_into.as_deref() == Some(node)).map(|d| d.node.as_str());
+    let mut parts: Vec<(&str, Part<'_>)> = Vec::new();
+    for decision in converted.decisions.iter().filter(|d| d.fused_into.is_none()) {
+        let name = decision.node.as_str();
+        match converted.products.iter().find(|p| p.node == name) {
+            Some(product) => {
+                parts.push((name, Part::Product(product)));
+                parts.extend(behind(name).map(|node| (node, Part::BeforeTable(product))));
+            }
+            None if decision.weights.is_some() || is_product(&converted.network, name) => parts.push((name, Part::Other)),
+            None => {}
+        }
+    }
+    parts.retain(|(name, _)| !name.is_empty());
+    let mut losses: Vec<Vec<f64>> = Vec::with_capacity(parts.len());
+    for (done, (name, part)) in parts.iter().enumerate() {
+        let result = match part {
+            Part::Product(product) => scale.product(product)?,
+            Part::BeforeTable(product) => scale.before_table(product),
+            Part::Other => scale.other(name)?,
         };
         losses.push(match result {
             Some((id, results)) => scale.loss(id, results)?,
             None => vec![0.0; float.graph.outputs.len()],
         });
-        progress(done + 1, named.len());
+        progress(done + 1, parts.len());
     }
     let total = |output: usize| losses.iter().map(|l| l[output]).sum::<f64>();
     let worst = (0..float.graph.outputs.len()).max_by(|&a, &b| total(a).total_cmp(&total(b))).unwrap_or_default();
     let mut weights: Vec<Weight> =
-        named.iter().zip(&losses).map(|(name, l)| Weight { node: (*name).to_owned(), noise: l[worst] }).collect();
+        parts.iter().zip(&losses).map(|((name, _), l)| Weight { node: (*name).to_owned(), noise: l[worst] }).collect();
     weights.sort_by(|a, b| b.noise.total_cmp(&a.noise));
     Ok(weights)
+}
+
+/// What an error is of.
+enum Part<'a> {
+    /// The operand and the weights of a product.
+    Product(&'a Product),
+    /// The result of a product, before a table is applied.
+    BeforeTable(&'a Product),
+    /// All that a node does.
+    Other,
 }
 
 /// Whether the quantized network multiplies two activations there.
@@ -95,7 +119,6 @@ type Results = (ValueId, Vec<HostTensor>);
 struct Scale<'a> {
     float: &'a Network,
     network: &'a Network,
-    products: &'a [Product],
     runner: &'a FloatRunner,
     records: &'a [Record],
     /// Nodes of the float network by name.
@@ -111,9 +134,7 @@ impl Scale<'_> {
         let mut results = Vec::with_capacity(self.records.len());
         for record in self.records {
             let Some(x) = record.value(entry.inputs[0]) else { return Ok(None) };
-            let bytes = self.looked_up(product, record).filter(|bytes| bytes.len() == x.data.len());
-            let bytes = bytes.unwrap_or_else(|| x.data.iter().map(|&x| product.from.quantize(x)).collect());
-            let data = bytes.into_iter().map(|q| product.from.dequantize(q)).collect();
+            let data = x.data.iter().map(|&x| product.from.dequantize(product.from.quantize(x))).collect();
             results.push(self.runner.with_weights(record, node, HostTensor { shape: x.shape.clone(), data }, weights.clone())?);
         }
         if product.passes.bias_correction {
@@ -122,25 +143,26 @@ impl Scale<'_> {
         Ok(Some((product.output, results)))
     }
 
-    /// The operand of a product, where it comes out of the table of another product: rounded before and behind it.
-    fn looked_up(&self, product: &Product, record: &Record) -> Option<Vec<u8>> {
-        let nodes = &self.network.graph.nodes;
-        let of = |name: &str| nodes.iter().find(|n| n.name == name);
-        let operand = *of(&product.node)?.inputs.first()?;
-        let before = self.products.iter().find(|p| of(&p.node).is_some_and(|n| n.outputs[0] == operand))?;
-        let node = of(&before.node)?;
+    /// What a product gives, rounded as it is before the table behind it; `None` where there is none.
+    fn before_table(&self, product: &Product) -> Option<Results> {
+        let node = self.network.graph.nodes.iter().find(|n| n.name == product.node)?;
         let epilogue = epilogue(&node.op).filter(|e| e.table && e.residual.is_none())?;
-        let table = self.network.elements::<u8>(*node.inputs.last()?)?;
         // multiplier = s_x · s_w / s.
         let multipliers = self.network.elements::<f32>(*node.inputs.get(3)?)?;
-        let (scale, multiplier) = before.scales.iter().zip(multipliers).find(|(_, m)| **m > 0.0)?;
+        let (scale, multiplier) = product.scales.iter().zip(multipliers).find(|(_, m)| **m > 0.0)?;
         let affine = Affine {
-            scale: (f64::from(before.from.scale) * scale / f64::from(*multiplier)) as f32,
+            scale: (f64::from(product.from.scale) * scale / f64::from(*multiplier)) as f32,
             zero_point: epilogue.zero_point,
-            q_max: before.from.q_max,
+            q_max: product.from.q_max,
         };
-        let real = record.value(before.output)?;
-        Some(real.data.iter().map(|&x| table[usize::from(affine.quantize(x).clamp(epilogue.lo, epilogue.hi))]).collect())
+        // What is beyond either end is as good as at the end, once the table's result is rounded: its range ends there too, or it is flat.
+        let (least, most) = (affine.dequantize(epilogue.lo), affine.dequantize(epilogue.hi));
+        let rounded = |&x: &f32| if (least..=most).contains(&x) { affine.dequantize(affine.quantize(x)) } else { x };
+        let of = |record: &Record| {
+            let real = record.value(product.output)?;
+            Some(HostTensor { shape: real.shape.clone(), data: real.data.iter().map(rounded).collect() })
+        };
+        Some((product.output, self.records.iter().map(of).collect::<Option<_>>()?))
     }
 
     /// The weights that a product has, as real numbers in the order of the float network's.
@@ -316,7 +338,7 @@ mod tests {
 
     /// A product of weights that 8 bits hold exactly, a table behind it, and a product that reads it.
     #[test]
-    fn an_operand_out_of_a_table_is_rounded_before_it_too() {
+    fn what_a_table_is_applied_to_is_weighed_by_itself() {
         let mut net = Network::new("n");
         let x = net.input("x", DType::F32, vec![Dim::BATCH, WIDTH.into()]);
         let unit: Vec<f32> = (0..WIDTH * WIDTH).map(|i| if i % (WIDTH + 1) == 0 { 4.0 } else { 0.0 }).collect();
@@ -347,13 +369,25 @@ mod tests {
         let computed = operands.compute(node).expect("computed");
 
         let records = std::slice::from_ref(&record);
-        let (network, products) = (&converted.network, converted.products.as_slice());
-        let scale = Scale { float: &net, network, products, runner: &runner, records, nodes: HashMap::new() };
-        let bytes = scale.looked_up(product("b"), &record).expect("out of a table");
-        assert_eq!(&bytes[..], &computed.bytes[..]);
+        let scale = Scale { float: &net, network: &converted.network, runner: &runner, records, nodes: HashMap::new() };
+        let (id, results) = scale.before_table(product("a")).expect("a table");
+        assert_eq!(id, a);
+        // Behind the table they are what the quantized network has.
         let from = product("b").from;
-        let direct: Vec<u8> = record.value(swish).expect("kept").data.iter().map(|&x| from.quantize(x)).collect();
+        let swish = |x: f32| x * (x + 3.0).clamp(0.0, 6.0) / 6.0;
+        let bytes: Vec<u8> = results[0].data.iter().map(|&x| from.quantize(swish(x))).collect();
+        assert_eq!(&bytes[..], &computed.bytes[..]);
+        let direct: Vec<u8> = record.value(a).expect("kept").data.iter().map(|&x| from.quantize(swish(x))).collect();
         assert_ne!(bytes, direct);
-        assert_eq!(scale.looked_up(product("a"), &record), None);
+        assert!(scale.before_table(product("b")).is_none());
+
+        // If it stays float, that rounding is gone.
+        let named = |converted: &Converted| -> Vec<String> {
+            weigh(calibrated.float(), converted, &samples(), &mut |_, _| {}).expect("runs").into_iter().map(|w| w.node).collect()
+        };
+        assert!(named(&converted).contains(&"swish".to_owned()));
+        mapping.keep_float("swish");
+        let without = named(&calibrated.convert(&mapping).expect("converts"));
+        assert!(!without.contains(&"swish".to_owned()) && without.contains(&"a".to_owned()), "{without:?}");
     }
 }
