@@ -13,6 +13,7 @@
 //! | [`layers`] | how well each layer agrees by itself |
 //! | [`report`] | what was quantized, what was not and why, and what it cost |
 //! | [`pipeline`] | the stages in one call |
+//! | [`weigh`] | what the outputs lose by each layer |
 //! | [`search`] | conversions until a target is met |
 //! | [`agreement`] | SQNR, cosine, top-1 of two tensors |
 
@@ -30,6 +31,7 @@ pub mod refine;
 pub mod report;
 pub mod search;
 pub mod simplify;
+pub mod weigh;
 
 #[cfg(feature = "burn")]
 pub use import::burn;

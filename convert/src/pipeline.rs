@@ -8,14 +8,14 @@ use quaver_core::graph::{Network, ValueId};
 use thiserror::Error;
 
 use crate::calibrate::data::Samples;
-use crate::calibrate::{self, CalibrateError};
+use crate::calibrate::{self, CalibrateError, Calibration, Sample};
 use crate::equalize::scaled::Scaled;
 use crate::equalize::{self, Equalized};
 use crate::import::{self, ImportError, ImportOptions};
 pub use crate::quantize::given::{brings_parameters, is_dynamic};
 use crate::quantize::qconfig::{NodeConfig, QConfigMapping, Scheme};
 use crate::quantize::{self, Decision, QuantizeError};
-use crate::refine;
+use crate::refine::{self, Product};
 use crate::simplify::{self, SimplifyError};
 
 /// Why a conversion failed.
@@ -58,6 +58,8 @@ pub struct Converted {
     pub samples: usize,
     /// Values whose channels were scaled.
     pub equalized: Vec<Equalized>,
+    /// Its products, where they have been refined.
+    pub products: Vec<Product>,
 }
 
 /// Samples that refinement looks at: it needs less than ranges do, and costs more.
@@ -72,7 +74,7 @@ const EQUALIZED_ON: usize = 128;
 /// [`ConvertError::Quantize`], where calibration would be needed among others.
 pub fn convert_as_given(float: &Network, mapping: &QConfigMapping) -> Result<Converted, ConvertError> {
     let quantized = quantize::quantize(float, mapping, &|_| None)?;
-    Ok(Converted { network: quantized.network, decisions: quantized.decisions, samples: 0, equalized: Vec::new() })
+    Ok(Converted { network: quantized.network, decisions: quantized.decisions, samples: 0, equalized: Vec::new(), products: Vec::new() })
 }
 
 /// Calibrates and quantizes a float network. `progress` is called with the number of samples done. Parameters that the
@@ -89,28 +91,71 @@ pub fn convert(
     if brings_parameters(float) {
         return convert_as_given(float, mapping);
     }
-    mapping.check(&float.graph).map_err(QuantizeError::from)?;
-    let kept = samples.spread(REFINED_ON).map_err(CalibrateError::from)?;
-    let configs: Vec<NodeConfig> = float.graph.nodes.iter().map(|n| mapping.of(n)).collect();
-    let (float, equalized) =
-        equalize::equalize(float, &configs, &samples.spread(EQUALIZED_ON).map_err(CalibrateError::from)?).map_err(CalibrateError::from)?;
-    let float = &float;
-    let producers = float.graph.producers();
-    let observer = |id: ValueId| match producers[id.index()] {
-        Some(node) => mapping.of(&float.graph.nodes[node]).observer,
-        None => mapping.global.observer,
-    };
-    let q_max = if mapping.global.reduce_range { 127 } else { 255 };
-    let calibration = calibrate::calibrate(float, samples.iter(), &observer, q_max, progress)?;
-    let range = |value: usize| calibration.range(ValueId(value as u32));
-    let mut quantized = quantize::quantize(float, mapping, &range)?;
-    refine::refine(float, &mut quantized.network, &quantized.products, &kept, &mut |_| {}).map_err(CalibrateError::from)?;
-    // Agreements are known by the float network's names.
-    let scaled = Scaled::of(&equalized);
-    for decision in &mut quantized.decisions {
-        decision.output = scaled.original(&decision.output).to_owned();
+    Calibrated::new(float, samples, mapping, progress)?.convert(mapping)
+}
+
+/// A float network that is equalized and whose ranges are known, to be quantized by mappings that ask for the same of both.
+#[derive(Debug)]
+pub struct Calibrated {
+    float: Network,
+    equalized: Vec<Equalized>,
+    calibration: Calibration,
+    /// Samples for refinement.
+    kept: Vec<Sample>,
+}
+
+impl Calibrated {
+    /// Equalizes and calibrates. `progress` is called with the number of samples done.
+    ///
+    /// # Errors
+    /// [`ConvertError::Calibrate`]; [`ConvertError::Quantize`] where `mapping` doesn't fit.
+    pub fn new(
+        float: &Network,
+        samples: &Samples,
+        mapping: &QConfigMapping,
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<Self, ConvertError> {
+        mapping.check(&float.graph).map_err(QuantizeError::from)?;
+        let kept = samples.spread(REFINED_ON).map_err(CalibrateError::from)?;
+        let configs: Vec<NodeConfig> = float.graph.nodes.iter().map(|n| mapping.of(n)).collect();
+        let (float, equalized) = equalize::equalize(float, &configs, &samples.spread(EQUALIZED_ON).map_err(CalibrateError::from)?)
+            .map_err(CalibrateError::from)?;
+        let producers = float.graph.producers();
+        let observer = |id: ValueId| match producers[id.index()] {
+            Some(node) => mapping.of(&float.graph.nodes[node]).observer,
+            None => mapping.global.observer,
+        };
+        let q_max = if mapping.global.reduce_range { 127 } else { 255 };
+        let calibration = calibrate::calibrate(&float, samples.iter(), &observer, q_max, progress)?;
+        Ok(Self { float, equalized, calibration, kept })
     }
-    Ok(Converted { network: quantized.network, decisions: quantized.decisions, samples: calibration.samples, equalized })
+
+    /// Quantizes, and refines weights and biases.
+    ///
+    /// # Errors
+    /// [`ConvertError::Quantize`], [`ConvertError::Calibrate`].
+    pub fn convert(&self, mapping: &QConfigMapping) -> Result<Converted, ConvertError> {
+        let range = |value: usize| self.calibration.range(ValueId(value as u32));
+        let mut quantized = quantize::quantize(&self.float, mapping, &range)?;
+        refine::refine(&self.float, &mut quantized.network, &quantized.products, &self.kept, &mut |_| {}).map_err(CalibrateError::from)?;
+        // Agreements are known by the float network's names.
+        let scaled = Scaled::of(&self.equalized);
+        for decision in &mut quantized.decisions {
+            decision.output = scaled.original(&decision.output).to_owned();
+        }
+        Ok(Converted {
+            network: quantized.network,
+            decisions: quantized.decisions,
+            samples: self.calibration.samples,
+            equalized: self.equalized.clone(),
+            products: quantized.products,
+        })
+    }
+
+    /// The equalized float network.
+    pub fn float(&self) -> &Network {
+        &self.float
+    }
 }
 
 impl Converted {

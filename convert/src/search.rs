@@ -1,24 +1,21 @@
 //! A conversion that meets a target: observers, passes, and the few layers that stay float are found by trying.
 //!
 //! It goes from what costs nothing to what costs speed, and stops as soon as the target is met: the mapping as it is; each observer;
-//! each pass left out or widened; then the layers of least SQNR alone ([`crate::layers`]) kept in float, twice as many each time, until the
-//! target is met; and fewer of them again, down to the least number that meets it; at last, where that leaves fewer integers, dynamic
-//! quantization of what has products of matrices. A step that gains nothing is taken back.
-
-use std::collections::BTreeMap;
+//! each pass left out or widened; then the layers, and functions behind them, that the outputs lose most by ([`crate::weigh`]) kept in
+//! float, twice as many each time, until the target is met; and fewer of them again, down to the least number that meets it; at last,
+//! where that leaves fewer integers, dynamic quantization of what has products of matrices. A step that gains nothing is taken back.
 
 use quaver_core::graph::{Network, ValueId};
 
-use crate::agreement::Agreement;
-use crate::calibrate::burn_exec::FloatRunner;
 use crate::calibrate::data::Samples;
 use crate::calibrate::observer::ObserverKind;
-use crate::layers;
-use crate::pipeline::{ConvertError, Converted, convert};
+use crate::calibrate::{CalibrateError, burn_exec::RunError};
+use crate::pipeline::{Calibrated, ConvertError, Converted};
 use crate::quantize::qconfig::{Equalization, QConfigMapping, Rounding, Scheme};
+use crate::weigh::{self, Weight};
 
-/// Samples on which layers are looked at alone.
-const LOOKED_AT: usize = 2;
+/// Samples on which layers are weighed.
+const WEIGHED_ON: usize = 4;
 
 /// How far a conversion is from float: less is better.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +45,15 @@ pub struct Trial {
     pub kept: bool,
 }
 
+/// What a search tells while it goes on.
+#[derive(Debug, Clone, Copy)]
+pub enum Event<'a> {
+    /// A conversion was tried.
+    Tried(&'a Trial),
+    /// As many layers have been weighed, of so many.
+    Weighing(usize, usize),
+}
+
 /// The end of a search.
 #[derive(Debug)]
 pub struct Found {
@@ -57,9 +63,12 @@ pub struct Found {
     pub mapping: QConfigMapping,
     /// Whether it meets the target.
     pub met: bool,
+    /// What the outputs lose by each layer and function, if that was asked: the order in which they were kept in float.
+    pub weights: Vec<Weight>,
 }
 
-/// Searches for a conversion whose loss is at most `target`. `measure` finds the loss of one, `observe` sees each trial.
+/// Searches for a conversion whose loss is at most `target`. `measure` finds the loss of one, `observe` sees what
+/// happens.
 ///
 /// # Errors
 /// Of conversion, or of `measure`.
@@ -69,9 +78,9 @@ pub fn search<E: From<ConvertError>>(
     mapping: &QConfigMapping,
     target: f64,
     measure: &mut dyn FnMut(&Converted) -> Result<Loss, E>,
-    observe: &mut dyn FnMut(&Trial),
+    observe: &mut dyn FnMut(Event<'_>),
 ) -> Result<Found, E> {
-    let mut search = Search { float, samples, target, measure, observe, best: None };
+    let mut search = Search { float, samples, target, measure, observe, best: None, weights: Vec::new() };
     if search.attempt("as given", mapping.clone())? {
         return Ok(search.end());
     }
@@ -113,38 +122,53 @@ pub fn search<E: From<ConvertError>>(
     Ok(search.end())
 }
 
+/// The best conversion so far.
+struct Best {
+    converted: Converted,
+    mapping: QConfigMapping,
+    loss: Loss,
+    /// What it came from.
+    calibrated: Calibrated,
+}
+
 struct Search<'a, E> {
     float: &'a Network,
     samples: &'a Samples,
     target: f64,
     measure: &'a mut dyn FnMut(&Converted) -> Result<Loss, E>,
-    observe: &'a mut dyn FnMut(&Trial),
-    best: Option<(Converted, QConfigMapping, Loss)>,
+    observe: &'a mut dyn FnMut(Event<'_>),
+    best: Option<Best>,
+    weights: Vec<Weight>,
 }
 
 impl<E: From<ConvertError>> Search<'_, E> {
     /// Converts by `mapping`; keeps the result where it is better. Whether the target is met by it.
     fn attempt(&mut self, what: &str, mapping: QConfigMapping) -> Result<bool, E> {
-        let converted = convert(self.float, self.samples, &mapping, &mut |_| {})?;
+        let calibrated = Calibrated::new(self.float, self.samples, &mapping, &mut |_| {})?;
+        let converted = calibrated.convert(&mapping)?;
         let loss = (self.measure)(&converted)?;
         let met = loss.value <= self.target;
         let integers = integers(&converted);
-        let kept = self.best.as_ref().is_none_or(|(best, _, its)| is_better(self.target, (loss, integers), (*its, self::integers(best))));
-        (self.observe)(&Trial { what: what.to_owned(), loss, integers: (integers, converted.decisions.len()), kept });
+        let kept = match &self.best {
+            Some(best) => is_better(self.target, (loss, integers), (best.loss, self::integers(&best.converted))),
+            None => true,
+        };
+        (self.observe)(Event::Tried(&Trial { what: what.to_owned(), loss, integers: (integers, converted.decisions.len()), kept }));
         if kept {
-            self.best = Some((converted, mapping, loss));
+            self.best = Some(Best { converted, mapping, loss, calibrated });
         }
         Ok(met)
     }
 
     fn mapping(&self, otherwise: &QConfigMapping) -> QConfigMapping {
-        self.best.as_ref().map_or_else(|| otherwise.clone(), |(_, mapping, _)| mapping.clone())
+        self.best.as_ref().map_or_else(|| otherwise.clone(), |best| best.mapping.clone())
     }
 
-    /// Keeps the least number of layers in float, the worst first, with which the target is met.
+    /// Keeps the least number of layers and functions in float, the worst first, with which the target is met.
     fn layers(&mut self, given: &QConfigMapping) -> Result<(), E> {
         let base = self.mapping(given);
-        let order = self.worst_first()?;
+        self.weights = self.weigh()?;
+        let order: Vec<String> = self.weights.iter().map(|w| w.node.clone()).collect();
         let float = |count: usize| {
             let mut mapping = base.clone();
             order[..count].iter().for_each(|name| mapping.keep_float(name));
@@ -152,7 +176,7 @@ impl<E: From<ConvertError>> Search<'_, E> {
         };
         let what = |count: usize| match count {
             1 => format!("'{}' in float", order[0]),
-            _ => format!("{count} layers in float"),
+            _ => format!("{count} nodes in float"),
         };
         let (mut too_few, mut enough) = (0, None);
         let mut count = 1;
@@ -177,33 +201,17 @@ impl<E: From<ConvertError>> Search<'_, E> {
         Ok(())
     }
 
-    /// The layers with weights, by their SQNR alone.
-    fn worst_first(&self) -> Result<Vec<String>, E> {
-        let Some((converted, ..)) = &self.best else { return Ok(Vec::new()) };
-        let runner = FloatRunner::new(self.float).map_err(wrap)?;
-        let mut agreements: BTreeMap<String, Agreement> = BTreeMap::new();
-        let network = &converted.network;
-        for sample in self.samples.spread(LOOKED_AT).map_err(|e| ConvertError::from(crate::calibrate::CalibrateError::from(e)))? {
-            layers::alone(self.float, &runner, (&network.graph, network, &converted.scaled()), &sample, &mut agreements).map_err(wrap)?;
-        }
-        // What was fused behind a layer is part of it.
-        let mut noise: BTreeMap<&str, f64> = BTreeMap::new();
-        for decision in &converted.decisions {
-            let node = decision.fused_into.as_ref().unwrap_or(&decision.node);
-            if let Some(agreement) = agreements.get(&decision.output) {
-                let slot = noise.entry(node).or_default();
-                *slot = slot.max(agreement.noise_to_signal());
-            }
-        }
-        let weighted = converted.decisions.iter().filter(|d| d.weights.is_some());
-        let mut order: Vec<(&str, f64)> = weighted.map(|d| (d.node.as_str(), noise.get(d.node.as_str()).copied().unwrap_or(0.0))).collect();
-        order.sort_by(|a, b| b.1.total_cmp(&a.1));
-        Ok(order.into_iter().map(|(name, _)| name.to_owned()).collect())
+    /// What the outputs lose by each layer of the best conversion.
+    fn weigh(&mut self) -> Result<Vec<Weight>, E> {
+        let Some(best) = &self.best else { return Ok(Vec::new()) };
+        let samples = self.samples.spread(WEIGHED_ON).map_err(|e| ConvertError::from(CalibrateError::from(e)))?;
+        let observe = &mut self.observe;
+        weigh::weigh(best.calibrated.float(), &best.converted, &samples, &mut |done, of| observe(Event::Weighing(done, of))).map_err(wrap)
     }
 
     fn end(self) -> Found {
-        let (converted, mapping, loss) = self.best.expect("the first attempt is kept");
-        Found { converted, mapping, met: loss.value <= self.target }
+        let Best { converted, mapping, loss, .. } = self.best.expect("the first attempt is kept");
+        Found { converted, mapping, met: loss.value <= self.target, weights: self.weights }
     }
 }
 
@@ -224,8 +232,8 @@ fn integers(converted: &Converted) -> usize {
     converted.decisions.iter().filter(|d| d.scheme != Scheme::Float).count()
 }
 
-fn wrap<E: From<ConvertError>>(error: crate::calibrate::burn_exec::RunError) -> E {
-    E::from(ConvertError::from(crate::calibrate::CalibrateError::from(error)))
+fn wrap<E: From<ConvertError>>(error: RunError) -> E {
+    E::from(ConvertError::from(CalibrateError::from(error)))
 }
 
 #[cfg(test)]

@@ -111,6 +111,11 @@ fn check(case: &Path, limit: f32, row: &mut Row) -> Result<(), String> {
         if dynamic && !converted.decisions.iter().any(|d| d.scheme == Scheme::Dynamic) {
             return Err("no product is quantized dynamically".to_owned());
         }
+        let heavy = |op: &str| ["Conv", "ConvTranspose", "Gemm"].contains(&op);
+        let exported = case.extension().is_some_and(|e| e == "exported");
+        if let Some(d) = converted.decisions.iter().find(|d| exported && heavy(&d.op) && d.scheme == Scheme::Float) {
+            return Err(format!("{} stays float: {}", d.node, d.reason.as_deref().unwrap_or_default()));
+        }
         row.float_nodes += converted.decisions.iter().filter(|d| d.reason.is_some()).count();
         if std::env::var_os("QUAVER_VERBOSE").is_some() {
             for d in converted.decisions.iter().filter(|d| d.reason.is_some()) {

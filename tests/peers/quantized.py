@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Small models, quantized by ONNX Runtime in every scheme that it has, with its own results: what an import has to agree with.
+"""Small models, quantized by ONNX Runtime in every scheme that it has, and as other exporters write them, with ONNX Runtime's own
+results: what an import has to agree with.
 
 For each case a folder with `model.onnx`, `input.pb`, `output.pb` (ONNX Runtime's, as f32) and `step.pb` (the distance of two
 neighbouring integers of the output, or of what is concatenated to it; 0 where the model computes real numbers).
@@ -102,6 +103,159 @@ def perceptron(b):
     return b("Softmax", b("MatMul", x, b.weights(32, 10, scale=0.3)), axis=-1)
 
 
+class Exported(Builder):
+    """A quantized model as exporters other than ONNX Runtime's write it: operations between QuantizeLinear and DequantizeLinear."""
+
+    def parameters(self, scale, zero, kind, shape=()):
+        zero = [] if zero is None else [self.constant(np.broadcast_to(np.asarray(zero, kind), shape).copy())]
+        return [self.constant(np.broadcast_to(np.float32(scale), shape).copy()), *zero]
+
+    def rounded(self, x, scale, zero=128, kind=np.uint8, shape=(), between=lambda q: q):
+        """An activation, rounded; `between` is done to its integers."""
+        parameters = self.parameters(scale, zero, kind, shape)
+        return self("DequantizeLinear", between(self("QuantizeLinear", x, *parameters)), *parameters)
+
+    def integers(self, *shape, low=-127, high=127):
+        return self.rng.integers(low, high, shape, endpoint=True)
+
+    def scales(self, channels, reach=0.02):
+        return self.rng.uniform(0.3, 1, channels).astype(np.float32) * np.float32(reach)
+
+    def filter(self, *shape, kind=np.int8, zero=None, axis=0, low=-127, high=127):
+        """Weights in integers, with a scale a channel."""
+        channels = shape[axis]
+        zeros = None if zero is None else np.broadcast_to(np.asarray(zero, kind), channels).copy()
+        parameters = self.parameters(self.scales(channels), zeros, kind, (channels,))
+        return self("DequantizeLinear", self.constant(self.integers(*shape, low=low, high=high).astype(kind)), *parameters, axis=axis)
+
+    def bias(self, channels):
+        return self.weights(channels, scale=0.1)
+
+
+def pt2e(b):
+    """PyTorch 2 export: float biases, a Relu in front of the rounding, weights' zero points of the integers' type."""
+    x = b("Conv", b.rounded("x", 0.04), b.filter(8, 3, 3, 3, zero=0), b.bias(8), pads=[1, 1, 1, 1])
+    x = b.rounded(b("Relu", x), 0.03, 0)
+    x = b("Add", b("Conv", x, b.filter(8, 8, 1, 1, zero=0), b.bias(8)), x)
+    return b.rounded(x, 0.06, 70)
+
+
+def not_folded(b):
+    """Weights that are float in the file, rounded there, as NNCF and PyTorch's FakeQuantize are exported."""
+    w = b.rounded(b.weights(8, 3, 3, 3), b.scales(8), 0, np.int8, (8,))
+    b.nodes[-1].attribute.append(helper.make_attribute("axis", 0))
+    b.nodes[-2].attribute.append(helper.make_attribute("axis", 0))
+    return b.rounded(b("Conv", b.rounded("x", 0.04), w, b.bias(8)), 0.05, 120)
+
+
+def clipped_integers(b):
+    """Seven bits in eight, as PyTorch exports quant_min = 0 and quant_max = 127."""
+    seven = lambda q: b("Clip", q, b.constant(np.uint8(0)), b.constant(np.uint8(127)))
+    x = b("Conv", b.rounded("x", 0.06, 64, between=seven), b.filter(8, 3, 3, 3), b.bias(8))
+    return b.rounded(x, 0.06, 64, between=seven)
+
+
+def clipped_weights(b):
+    """The same of weights: −127 is the least."""
+    parameters = b.parameters(b.scales(8, 0.004), 0, np.int8, (8,))
+    q = b("QuantizeLinear", b.weights(8, 3, 3, 3), *parameters, axis=0)
+    q = b("Clip", q, b.constant(np.int8(-127)), b.constant(np.int8(127)))
+    w = b("DequantizeLinear", q, *parameters, axis=0)
+    return b.rounded(b("Conv", b.rounded("x", 0.04), w, b.bias(8)), 0.05, 120)
+
+
+def asymmetric_weights(b):
+    """Intel Neural Compressor's asymmetric weights, and u8 ones."""
+    x = b("Conv", b.rounded("x", 0.04), b.filter(8, 3, 3, 3, zero=b.integers(8, low=-9, high=9), low=-110, high=110), b.bias(8))
+    x = b("Conv", b.rounded(x, 0.05, 120), b.filter(8, 8, 3, 3, kind=np.uint8, zero=128, low=1, high=255), b.bias(8))
+    return b.rounded(x, 0.3, 120)
+
+
+def integer_bias(b):
+    """Biases in 32 bits, with scales of their own and without zero points; parameters of one element in one dimension."""
+    x = b.rounded("x", 0.04, shape=(1,))
+    bias = b("DequantizeLinear", b.constant(b.integers(8, low=-900, high=900).astype(np.int32)), b.constant(b.scales(8, 0.001)), axis=0)
+    return b.rounded(b("Conv", x, b.filter(8, 3, 3, 3), bias), 0.05, 120, shape=(1,))
+
+
+def no_zero_points(b):
+    x = b.rounded(b("Relu", "x"), 0.015, None)
+    return b.rounded(b("Relu", b("Conv", x, b.filter(8, 3, 3, 3), b.bias(8))), 0.02, None)
+
+
+def shared(b):
+    """One rounding that several read, weights that two convolutions share, signed activations."""
+    x = b.rounded("x", 0.04, 3, np.int8)
+    w = b.filter(3, 3, 3, 3)
+    one = b.rounded(b("Conv", x, w, b.bias(3), pads=[1, 1, 1, 1]), 0.05, -8, np.int8)
+    two = b.rounded(b("Conv", one, w, pads=[1, 1, 1, 1]), 0.08, 5, np.int8)
+    return b.rounded(b("Concat", x, one, two, axis=1), 0.08, 0, np.int8)
+
+
+def moved_weights(b):
+    """Weights that are dequantized, then transposed or reshaped into place, as PyTorch's Linear and NNCF's are."""
+    w = b("Reshape", b.filter(8, 27, axis=0), b.constant(np.array([8, 3, 3, 3])))
+    x = b.rounded(b("Relu", b("Conv", b.rounded("x", 0.04), w, b.bias(8))), 0.03, 0)
+    x = b.rounded(b("GlobalAveragePool", x), 0.02, 0)
+    x = b("Flatten", x)
+    w = b("Transpose", b.filter(10, 8, axis=0), perm=[1, 0])
+    x = b.rounded(b("Add", b("MatMul", x, w), b.bias(10)), 0.02, 110)
+    return b.rounded(b("Gemm", x, b.filter(6, 10, axis=0), b.bias(6), transB=1), 0.02, 120)
+
+
+def cast_zero_points(b):
+    """Zero points that TorchScript's export writes as 64 bits and casts; scales and zero points in Constant nodes."""
+    def node(array):
+        return b("Constant", value=numpy_helper.from_array(np.asarray(array)))
+
+    def rounded(x, scale, zero):
+        parameters = [node(np.float32(scale)), b("Cast", node(np.int64(zero)), to=TensorProto.UINT8)]
+        return b("DequantizeLinear", b("QuantizeLinear", x, *parameters), *parameters)
+
+    x = b("Conv", rounded("x", 0.04, 128), b.filter(8, 3, 3, 3), b.bias(8))
+    return rounded(x, 0.05, 120)
+
+
+def identities(b):
+    """What exporters leave between: Identity and Dropout on integers, Identity on weights."""
+    x = b.rounded("x", 0.04, between=lambda q: b("Identity", q))
+    w = b("Identity", b.filter(8, 3, 3, 3))
+    x = b("Dropout", b("Relu", b("Conv", x, w, b.bias(8))))
+    return b("Identity", b.rounded(b("Identity", x), 0.03, 0))
+
+
+def twice(b):
+    """The same rounding twice, and a change of parameters between two operations."""
+    x = b.rounded(b.rounded("x", 0.04), 0.04)
+    x = b("Conv", x, b.filter(8, 3, 3, 3), b.bias(8))
+    x = b.rounded(b.rounded(x, 0.03, 100), 0.06, 120)
+    return b.rounded(b("Conv", x, b.filter(4, 8, 1, 1), b.bias(4)), 0.06, 120)
+
+
+def transposed(b):
+    """Scales of a transposed convolution are along axis 1."""
+    x = b("ConvTranspose", b.rounded("x", 0.04), b.filter(3, 8, 3, 3, axis=1), b.bias(8), strides=[2, 2])
+    return b.rounded(x, 0.05, 120)
+
+
+def depthwise_relu6(b):
+    x = b.rounded("x", 0.04)
+    x = b("Clip", b("Conv", x, b.filter(12, 3, 1, 1), b.bias(12)), b.constant(np.float32(0)), b.constant(np.float32(6)))
+    x = b.rounded(x, 6 / 255, 0)
+    return b.rounded(b("Conv", x, b.filter(12, 1, 3, 3), b.bias(12), group=12, pads=[1, 1, 1, 1]), 0.1, 100)
+
+
+def spelled_out(b):
+    """Rounding as arithmetic: Div, Round, Clip, Mul. Nothing says that these are integers, so they stay real."""
+    s = b.constant(np.float32(0.04))
+    x = b("Clip", b("Round", b("Div", "x", s)), b.constant(np.float32(-128)), b.constant(np.float32(127)))
+    return b("Conv", b("Mul", x, s), b.filter(8, 3, 3, 3), b.bias(8))
+
+
+EXPORTED = [
+    pt2e, not_folded, clipped_integers, clipped_weights, asymmetric_weights, integer_bias, no_zero_points, shared, moved_weights,
+    cast_zero_points, identities, twice, transposed, depthwise_relu6, spelled_out,
+]
 NETWORKS = [conv, conv_relu, depthwise, residual, squeeze_excite, branches, classifier, perceptron]
 U8, S8 = QuantType.QUInt8, QuantType.QInt8
 # name: activations, weights, per channel, symmetric weights
@@ -127,26 +281,31 @@ def quantize_statically(source, target, scheme, form, feeds):
 def step_of(model):
     """The largest step among the integers that the first output consists of; 0 where the model computes real numbers."""
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    constants |= {n.output[0]: numpy_helper.to_array(n.attribute[0].t) for n in model.graph.node if n.op_type == "Constant"}
     producers = {o: n for n in model.graph.node for o in n.output}
 
     def step(name):
         node = producers.get(name)
         if node is None:
             return 0.0
-        scales = lambda indices: [float(constants[node.input[i]]) for i in indices]
+        scales = lambda indices: [constants[node.input[i]].item() for i in indices]
         if node.op_type == "DequantizeLinear":
             return max(scales([1]) + [step(node.input[0])])
         if node.op_type == "QLinearConcat":
             return max(scales(range(3, len(node.input), 3)))
-        return max(map(step, node.input)) if node.op_type in ("QuantizeLinear", "Concat") else 0.0
+        return max(map(step, node.input)) if node.op_type in ("QuantizeLinear", "Concat", "Identity") else 0.0
 
     return step(model.graph.output[0].name)
 
 
-def save(folder, path, feed):
+def save(folder, path, feed, literally=False):
+    """`literally` asks for what the operations say: ONNX Runtime's optimizations leave out the first of two roundings."""
     folder.mkdir(parents=True, exist_ok=True)
     model = onnx.load(path)
-    session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = ort.SessionOptions()
+    if literally:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     y = session.run(None, {name: feed})[0]
     onnx.save(model, folder / "model.onnx")
@@ -185,6 +344,12 @@ def main():
             rng = np.random.default_rng(100 + seed)
             draw = lambda: rng.normal(size=builder.shape).astype(np.float32)
             schemes(args.out, network.__name__, source, [{"x": draw()} for _ in range(8)], draw())
+        for seed, network in enumerate(EXPORTED if not args.real else []):
+            builder = Exported(50 + seed, [1, 3, 12, 12])
+            source = f"{folder}/exported.onnx"
+            onnx.save(builder.model(network(builder)), source)
+            feed = np.random.default_rng(200 + seed).normal(size=builder.shape).astype(np.float32)
+            save(args.out / f"{network.__name__}.exported", source, feed, literally=True)
         for path in args.real:
             source = f"{folder}/float.onnx"
             quant_pre_process(path, source, skip_symbolic_shape=True)

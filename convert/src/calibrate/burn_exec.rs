@@ -33,6 +33,35 @@ impl HostTensor {
     }
 }
 
+/// A run of which every value is kept.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// The graph with this run's extents.
+    graph: Graph,
+    values: Vec<Option<HostTensor>>,
+}
+
+impl Record {
+    /// A value that is no constant.
+    pub fn value(&self, id: ValueId) -> Option<&HostTensor> {
+        self.values[id.index()].as_ref()
+    }
+
+    /// Another graph of the same inputs, with this run's extents.
+    ///
+    /// # Errors
+    /// [`RunError::Sizes`].
+    pub fn sized(&self, other: &Graph) -> Result<Graph, RunError> {
+        let mut sizes = Sizes::default();
+        for (theirs, own) in other.inputs.iter().zip(&self.graph.inputs) {
+            if let Some(tensor) = self.value(*own) {
+                sizes.learn(&other.value(*theirs).shape, &tensor.shape);
+            }
+        }
+        other.fixed(&sizes).map_err(|source| RunError::Sizes { sizes: sizes.to_string(), source })
+    }
+}
+
 /// Called with a value, its elements and its shape.
 pub type Observe<'a> = &'a mut dyn FnMut(ValueId, &[f32], &[usize]);
 
@@ -120,6 +149,53 @@ impl<B: Backend> FloatRunner<B> {
         Ok(runner)
     }
 
+    /// Runs the network and keeps every value.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn record(&self, inputs: &[HostTensor]) -> Result<Record, RunError> {
+        let mut record = Record { graph: self.sized(inputs)?, values: vec![None; self.network.graph.values.len()] };
+        for (&id, input) in record.graph.inputs.iter().zip(inputs) {
+            record.values[id.index()] = Some(input.clone());
+        }
+        for node in &record.graph.nodes {
+            let operands = node.inputs.iter().map(|&id| self.host(&record.values, id)).collect();
+            record.values[node.outputs[0].index()] = Some(self.step(&record.graph, node, operands, None)?);
+        }
+        Ok(record)
+    }
+
+    /// The outputs that a recorded run has where value `id` is another: what follows from it is computed anew.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn rerun(&self, record: &Record, id: ValueId, tensor: HostTensor) -> Result<Vec<HostTensor>, RunError> {
+        let mut changed: Vec<Option<HostTensor>> = vec![None; record.values.len()];
+        changed[id.index()] = Some(tensor);
+        for (node, dead) in record.graph.nodes.iter().zip(&self.dead) {
+            if node.outputs[0] != id && node.inputs.iter().any(|v| changed[v.index()].is_some()) {
+                let operand = |v: &ValueId| changed[v.index()].clone().unwrap_or_else(|| self.host(&record.values, *v));
+                changed[node.outputs[0].index()] = Some(self.step(&record.graph, node, node.inputs.iter().map(operand).collect(), None)?);
+            }
+            dead.iter().for_each(|v| changed[v.index()] = None);
+        }
+        let output = |v: &ValueId| changed[v.index()].take().unwrap_or_else(|| self.host(&record.values, *v));
+        Ok(record.graph.outputs.iter().map(output).collect())
+    }
+
+    /// The result of convolution or product `node` in a recorded run with another first operand and other weights.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn with_weights(&self, record: &Record, node: usize, x: HostTensor, weights: Vec<f32>) -> Result<HostTensor, RunError> {
+        let node = &record.graph.nodes[node];
+        let mut operands: Vec<HostTensor> = node.inputs.iter().map(|&id| self.host(&record.values, id)).collect();
+        operands[0] = x;
+        operands[1].data = weights;
+        let arranged = self.arranged(node, operands[1].clone());
+        self.step(&record.graph, node, operands, arranged)
+    }
+
     /// Runs the network. `observe` is called with every real input and every node's real output. Returns the outputs, in order;
     /// u8 ones as the numbers that the bytes are.
     ///
@@ -136,13 +212,8 @@ impl<B: Backend> FloatRunner<B> {
         }
         for (node, dead) in graph.nodes.iter().zip(&self.dead) {
             let operands: Vec<HostTensor> = node.inputs.iter().map(|&id| self.host(&values, id)).collect();
-            let output = graph.value(node.outputs[0]);
-            let result = match (&node.op, output.quant, graph.value(node.inputs[0]).quant) {
-                (Op::Quantize { .. }, Some(affine), _) => mapped(operands, |x| f32::from(affine.quantize(x))),
-                (Op::Dequantize, _, Some(affine)) => mapped(operands, |x| affine.dequantize(x as u8)),
-                _ => self.node(node, &output.shape, operands)?,
-            };
-            if output.dtype == DType::F32 {
+            let result = self.step(graph, node, operands, None)?;
+            if graph.value(node.outputs[0]).dtype == DType::F32 {
                 observe(node.outputs[0], &result.data, &result.shape);
             }
             values[node.outputs[0].index()] = Some(result);
@@ -181,31 +252,55 @@ impl<B: Backend> FloatRunner<B> {
         HostTensor { shape, data: self.network.elements::<f32>(id).map_or_else(whole, <[f32]>::to_vec) }
     }
 
-    /// Weights of a convolution in burn's layout.
+    /// One node of the graph with this run's extents. `weights` stand for those that were prepared.
+    fn step(&self, graph: &Graph, node: &Node, operands: Vec<HostTensor>, weights: Option<FloatTensor<B>>) -> Result<HostTensor, RunError> {
+        let output = graph.value(node.outputs[0]);
+        match (&node.op, output.quant, graph.value(node.inputs[0]).quant) {
+            (Op::Quantize { .. }, Some(affine), _) => Ok(mapped(operands, |x| f32::from(affine.quantize(x)))),
+            (Op::Dequantize, _, Some(affine)) => Ok(mapped(operands, |x| affine.dequantize(x as u8))),
+            _ => self.node(node, &output.shape, operands, weights),
+        }
+    }
+
+    /// Constant weights of a convolution in burn's layout.
     fn prepare(&self, node: &Node) -> Option<(ValueId, FloatTensor<B>)> {
         let id = *node.inputs.get(1)?;
         self.network.graph.value(id).constant?;
-        let w = self.upload(self.host(&vec![None; self.network.graph.values.len()], id));
+        Some((id, self.arranged(node, self.host(&vec![None; self.network.graph.values.len()], id))?))
+    }
+
+    /// Weights, HWIO, in burn's layout; `None` where the node is no convolution.
+    fn arranged(&self, node: &Node, weights: HostTensor) -> Option<FloatTensor<B>> {
         match &node.op {
-            Op::Conv(_) => Some((id, B::float_permute(w, &[3, 2, 0, 1]))),
+            Op::Conv(_) => Some(B::float_permute(self.upload(weights), &[3, 2, 0, 1])),
             Op::ConvTranspose(c) => {
                 // HWIO per group → [I, O/groups, H, W] with the groups' inputs one after the other.
-                let [kh, kw, ic, oc] = self.network.graph.value(id).shape.iter().filter_map(|d| d.fixed()).collect::<Vec<_>>()[..] else {
-                    return None;
-                };
-                let w = B::float_reshape(w, Shape::from(vec![kh, kw, ic, c.groups, oc / c.groups]));
+                let &[kh, kw, ic, oc] = &weights.shape[..] else { return None };
+                let w = B::float_reshape(self.upload(weights), Shape::from(vec![kh, kw, ic, c.groups, oc / c.groups]));
                 let w = B::float_permute(w, &[3, 2, 4, 0, 1]);
-                Some((id, B::float_reshape(w, Shape::from(vec![ic * c.groups, oc / c.groups, kh, kw]))))
+                Some(B::float_reshape(w, Shape::from(vec![ic * c.groups, oc / c.groups, kh, kw])))
             }
             _ => None,
         }
+    }
+
+    /// The weights of a convolution: those given, or prepared, or the operand.
+    fn filter(&self, node: &Node, given: Option<FloatTensor<B>>, operands: &mut Vec<HostTensor>) -> Option<FloatTensor<B>> {
+        let operand = operands.remove(0);
+        given.or_else(|| self.weights.get(&node.inputs[1]).cloned()).or_else(|| self.arranged(node, operand))
     }
 
     fn upload(&self, tensor: HostTensor) -> FloatTensor<B> {
         B::float_from_data(TensorData::new(tensor.data, tensor.shape), &self.device)
     }
 
-    fn node(&self, node: &Node, shape: &[Dim], mut operands: Vec<HostTensor>) -> Result<HostTensor, RunError> {
+    fn node(
+        &self,
+        node: &Node,
+        shape: &[Dim],
+        mut operands: Vec<HostTensor>,
+        weights: Option<FloatTensor<B>>,
+    ) -> Result<HostTensor, RunError> {
         let failed = |what: String| RunError::Device { node: node.name.clone(), what };
         let shape: Vec<usize> = shape.iter().filter_map(Dim::fixed).collect();
         let op = &node.op;
@@ -216,14 +311,16 @@ impl<B: Backend> FloatRunner<B> {
         let x = self.upload(operands.remove(0));
         let y = match op {
             Op::Conv(c) => {
-                let w = self.weights.get(&node.inputs[1]).cloned().unwrap_or_else(|| self.upload(operands.remove(0)));
+                let w =
+                    self.filter(node, weights, &mut operands).ok_or_else(|| failed("its weights have no four dimensions".to_owned()))?;
                 let bias = (node.inputs.len() > 2).then(|| operands.pop()).flatten().map(|b| self.upload(b));
                 let pads = [0, 1].map(|d| (c.window.pads_begin[d], c.window.pads_end[d]));
                 let options = ConvOptions { stride: c.window.strides, padding: pads, dilation: c.window.dilations, groups: c.groups };
                 from_nchw::<B>(B::conv2d(to_nchw::<B>(x), w, bias, options))
             }
             Op::ConvTranspose(c) => {
-                let w = self.weights.get(&node.inputs[1]).cloned().unwrap_or_else(|| self.upload(operands.remove(0)));
+                let w =
+                    self.filter(node, weights, &mut operands).ok_or_else(|| failed("its weights have no four dimensions".to_owned()))?;
                 let bias = (node.inputs.len() > 2).then(|| operands.pop()).flatten().map(|b| self.upload(b));
                 let window = c.window;
                 let options = ConvTransposeOptions::new(window.strides, window.pads_begin, c.output_padding, window.dilations, c.groups);
@@ -354,3 +451,6 @@ fn last_uses(network: &Network) -> Vec<Vec<ValueId>> {
     }
     dead
 }
+
+#[cfg(test)]
+mod tests;

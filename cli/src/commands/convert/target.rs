@@ -10,7 +10,8 @@ use quaver_convert::calibrate::burn_exec::FloatRunner;
 use quaver_convert::calibrate::data::{Samples, read_npz_array};
 use quaver_convert::calibrate::{HostTensor, Sample};
 use quaver_convert::quantize::qconfig::QConfigMapping;
-use quaver_convert::search::{Loss, Trial, search};
+use quaver_convert::search::{Event, Loss, Trial, search};
+use quaver_convert::weigh::Weight;
 use quaver_core::format::Metadata;
 use quaver_core::graph::Network;
 
@@ -30,6 +31,9 @@ pub fn percent(text: &str) -> Result<f64, String> {
         _ => Err(format!("'{text}' is no share; give one as 0.5%")),
     }
 }
+
+/// Layers that are listed, of those that outputs lose most by.
+const LISTED: usize = 12;
 
 /// What to reach, and the float network's results to measure it by.
 pub struct Goal {
@@ -96,9 +100,7 @@ impl Goal {
             table.add_row(["float".to_owned(), format!("{:.2} %", 100.0 * float), String::new(), String::new(), String::new()]);
         }
         let bar = ui::trials("search");
-        let found = search(float, calibration, mapping, target, &mut |converted| self.measure(converted), &mut |trial: &Trial| {
-            bar.inc(1);
-            bar.set_message(trial.what.clone());
+        let mut add = |trial: &Trial| {
             let value = match &self.kind {
                 Kind::Drop { float, .. } => format!("{:.2} %", 100.0 * (float - trial.loss.value)),
                 Kind::Sqnr { .. } => format!("{:.2} dB", -trial.loss.value),
@@ -106,9 +108,18 @@ impl Goal {
             let (integers, all) = trial.integers;
             let kept = if trial.kept { "kept" } else { "" };
             table.add_row([trial.what.clone(), value, format!("{:.2}", -trial.loss.tie), format!("{integers} of {all}"), kept.to_owned()]);
+        };
+        let found = search(float, calibration, mapping, target, &mut |converted| self.measure(converted), &mut |event| match event {
+            Event::Tried(trial) => {
+                bar.inc(1);
+                bar.set_message(trial.what.clone());
+                add(trial);
+            }
+            Event::Weighing(done, of) => bar.set_message(format!("{done} of {of} layers weighed")),
         })?;
         bar.finish_and_clear();
         println!("{table}");
+        print_weights(&found.weights);
         if !found.met {
             bail!("the target is not met by any choice; ask for less, or give more calibration samples");
         }
@@ -138,6 +149,22 @@ impl Goal {
             Kind::Sqnr { .. } => Loss { value: -sqnr, tie: -sqnr },
         })
     }
+}
+
+/// The layers that the outputs lose most by.
+fn print_weights(weights: &[Weight]) {
+    let total: f64 = weights.iter().map(|w| w.noise).sum();
+    if total <= 0.0 {
+        return;
+    }
+    let mut table = ui::table(&["outputs lose most by", "SQNR by it alone", "of the noise", "with those above"]);
+    let mut sum = 0.0;
+    for weight in weights.iter().take(LISTED).filter(|w| w.noise > 0.0) {
+        sum += weight.noise;
+        let share = |noise: f64| format!("{:.1} %", 100.0 * noise / total);
+        table.add_row([weight.node.clone(), format!("{:.2} dB", weight.sqnr_db()), share(weight.noise), share(sum)]);
+    }
+    println!("{table}");
 }
 
 #[cfg(test)]

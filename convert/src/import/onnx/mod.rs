@@ -191,12 +191,22 @@ fn promotable(graph: &GraphProto, options: &ImportOptions) -> bool {
     })
 }
 
-/// Element types of a graph's constants.
+/// Element types of a graph's constants, and of what is cast or is a constant in another shape.
 fn kinds(graph: &GraphProto) -> HashMap<&str, i32> {
-    let nodes = graph.node.iter().filter(|n| n.op_type == "Constant");
-    let constants = nodes.filter_map(|n| Some((n.output.first()?.as_str(), n.attribute.iter().find_map(|a| a.t.as_ref())?)));
-    let initializers = graph.initializer.iter().map(|t| (t.name.as_str(), t));
-    initializers.chain(constants).map(|(name, tensor)| (name, tensor.data_type)).collect()
+    let mut kinds: HashMap<&str, i32> = graph.initializer.iter().map(|t| (t.name.as_str(), t.data_type)).collect();
+    for node in &graph.node {
+        let operand = || node.input.first().and_then(|name| kinds.get(name.as_str())).copied();
+        let kind = match node.op_type.as_str() {
+            "Constant" => node.attribute.iter().find_map(|a| a.t.as_ref()).map(|tensor| tensor.data_type),
+            "Cast" => node.attribute.iter().find(|a| a.name == "to").and_then(|a| i32::try_from(a.i).ok()),
+            "Identity" | "Reshape" | "Squeeze" | "Unsqueeze" => operand(),
+            _ => None,
+        };
+        if let (Some(kind), Some(name)) = (kind, node.output.first()) {
+            kinds.insert(name, kind);
+        }
+    }
+    kinds
 }
 
 /// The state of an import.

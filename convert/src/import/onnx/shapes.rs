@@ -31,6 +31,11 @@ impl Importer<'_> {
             {
                 binary(op, get(0), get(1))
             }
+            // Of whole numbers, as weights in integers are; real ones are the network's.
+            "Clip" if matches!(get(0), Some(Val::Ints { .. })) => {
+                let above = if get(1).is_some() { binary("Max", get(0), get(1))? } else { get(0).cloned() };
+                if get(2).is_some() { binary("Min", above.as_ref(), get(2)) } else { Ok(above) }
+            }
             "Where" => Ok(choose(get(0), get(1), get(2))),
             "Cast" => cast(get(0), attrs),
             "Floor" | "Ceil" | "Identity" | "Neg" | "Abs" => Ok(unary(op, get(0))),

@@ -22,10 +22,10 @@ pub(in crate::import::onnx) const MICROSOFT: &[&str] = &[
     "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear",
 ];
 
-/// Operations that only move what they are given, so that they work on integers too.
+/// Operations that only move what they are given, or keep it within limits, so that they work on integers too.
 #[rustfmt::skip]
 const MOVES: &[&str] = &[
-    "Concat", "DepthToSpace", "Flatten", "GlobalMaxPool", "MaxPool", "Pad", "Reshape", "Slice", "SpaceToDepth", "Split",
+    "Clip", "Concat", "DepthToSpace", "Flatten", "GlobalMaxPool", "MaxPool", "Pad", "Reshape", "Slice", "SpaceToDepth", "Split",
     "Squeeze", "Transpose", "Unsqueeze",
 ];
 
@@ -54,11 +54,19 @@ impl Importer<'_> {
             *input = Val::Tensor(self.helper(ctx, "dequantize", Op::Dequantize, &[id])?);
         }
         let Some(affine) = affine else { return invalid("it has no operand with quantization parameters") };
-        // What Pad fills with is one of these integers.
-        if let ("Pad", Some(Some(Val::Ints { data, shape }))) = (ctx.node.op_type.as_str(), inputs.get(2)) {
+        // What Pad fills with, and what Clip ends at, are such integers.
+        let integers: &[usize] = match ctx.node.op_type.as_str() {
+            "Pad" => &[2],
+            "Clip" => &[1, 2],
+            _ => &[],
+        };
+        for &i in integers {
+            let Some(Some(Val::Ints { data, shape })) = inputs.get(i) else { continue };
             let real = |s: &Sym| s.num().and_then(|n| u8::try_from(n + shift(signed)).ok()).map(|q| affine.dequantize(q));
-            let Some(filling) = data.iter().map(real).collect() else { return invalid("it pads with what is not an 8-bit number") };
-            inputs[2] = Some(Val::floats(shape.clone(), filling));
+            let Some(real) = data.iter().map(real).collect() else {
+                return invalid(format!("operand '{}' is not an 8-bit number", label(ctx, i)));
+            };
+            inputs[i] = Some(Val::floats(shape.clone(), real));
         }
         let mut node = ctx.node.clone();
         node.output.iter_mut().filter(|o| !o.is_empty()).for_each(|o| o.push_str(":real"));

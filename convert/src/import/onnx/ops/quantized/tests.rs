@@ -1,12 +1,13 @@
 //! Small graphs of quantized operations, and what is wrong with others.
 
+use quaver_core::graph::op::UnaryFn;
 use quaver_core::graph::{Network, Op};
 use quaver_core::quant::Affine;
 
 use crate::import::onnx::proto::attribute_proto::AttributeType;
 use crate::import::onnx::proto::tensor_proto::DataType;
 use crate::import::onnx::proto::{AttributeProto, TensorProto};
-use crate::import::onnx::testing::{floats, import, ints, node, value};
+use crate::import::onnx::testing::{floats, import, ints, node, value, with};
 
 fn affines(network: &Network) -> Vec<Affine> {
     network.graph.values.iter().filter(|v| v.constant.is_none()).filter_map(|v| v.quant).collect()
@@ -56,6 +57,55 @@ fn integers_are_moved_as_they_are() {
     let network = import(value("x", DataType::Float, &[2, 3]), nodes, constants).expect("valid");
     assert_eq!(ops(&network), ["Quantize", "Dequantize", "Transpose", "Quantize", "Dequantize"]);
     assert!(affines(&network).iter().all(|a| a.zero_point == 135));
+}
+
+/// PyTorch's export of integers of fewer bits.
+#[test]
+fn limits_of_integers_are_limits_of_what_they_stand_for() {
+    let clip = node("Clip", &["q", "lo", "hi"], "c");
+    let nodes = vec![node("QuantizeLinear", &["x", "s", "z"], "q"), clip, node("DequantizeLinear", &["c", "s", "z"], "y")];
+    let import = |kind: DataType, lo: i32, hi: i32| {
+        let limits = [ints("lo", kind, &[], &[lo]), ints("hi", kind, &[], &[hi])];
+        let constants = [floats("s", &[], &[0.5]), ints("z", kind, &[], &[7])].into_iter().chain(limits).collect();
+        import(value("x", DataType::Float, &[2, 3]), nodes.clone(), constants)
+    };
+    for (kind, lo, hi) in [(DataType::Uint8, 3, 127), (DataType::Int8, -100, 63)] {
+        let network = import(kind, lo, hi).expect("valid");
+        let real = |q: i32| (q - 7) as f32 * 0.5;
+        let limits = network.graph.nodes.iter().find_map(|n| match n.op {
+            Op::Unary { function: UnaryFn::Clip { lo, hi } } => Some((lo, hi)),
+            _ => None,
+        });
+        assert_eq!(limits, Some((real(lo), real(hi))));
+    }
+    let error = import(DataType::Uint8, 0, 300).expect_err("refused").to_string();
+    assert!(error.contains("operand 'hi' is not an 8-bit number"), "{error}");
+}
+
+#[test]
+fn limits_of_weights_hold() {
+    let clip = node("Clip", &["w", "lo", "hi"], "c");
+    let nodes = vec![clip, node("DequantizeLinear", &["c", "s"], "d"), node("Add", &["x", "d"], "y")];
+    let of = |name, data: &[i32]| ints(name, DataType::Int8, if data.len() == 1 { &[] } else { &[4] }, data);
+    let constants = vec![of("w", &[-128, -127, 5, 127]), of("lo", &[-127]), of("hi", &[100]), floats("s", &[], &[0.5])];
+    let network = import(value("x", DataType::Float, &[4]), nodes, constants).expect("valid");
+    assert_eq!(network.elements::<f32>(network.graph.nodes[0].inputs[1]), Some(&[-63.5f32, -63.5, 2.5, 50.0][..]));
+}
+
+#[test]
+fn the_type_of_a_zero_point_comes_by_what_casts_or_renames_it() {
+    let to = |kind: DataType| AttributeProto { name: "to".into(), i: kind as i64, r#type: AttributeType::Int as i32, ..Default::default() };
+    for (kind, zero_point) in [(DataType::Uint8, 5), (DataType::Int8, 133)] {
+        let nodes = vec![
+            with(node("Cast", &["wide"], "cast"), to(kind)),
+            node("Identity", &["cast"], "z"),
+            node("QuantizeLinear", &["x", "s", "z"], "q"),
+            node("DequantizeLinear", &["q", "s", "z"], "y"),
+        ];
+        let constants = vec![floats("s", &[], &[0.5]), ints("wide", DataType::Int32, &[], &[5])];
+        let network = import(value("x", DataType::Float, &[2, 3]), nodes, constants).expect("valid");
+        assert_eq!(affines(&network), [Affine { scale: 0.5, zero_point, q_max: 255 }]);
+    }
 }
 
 #[test]
