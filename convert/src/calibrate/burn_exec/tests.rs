@@ -1,3 +1,5 @@
+//! What the calibration executor computes, beside numbers worked out by hand or by a plain loop; networks of files are checked elsewhere.
+
 use quaver_core::graph::op::{Conv, ConvTranspose, Window};
 
 use super::*;
