@@ -38,8 +38,8 @@ impl Weight {
     }
 }
 
-/// Weighs the layers of `converted` that have weights or multiply two activations, and tables behind them; the worst comes first. `float` is the network that
-/// was quantized, equalized as it was. `progress` is called with the number of layers done, and of all.
+/// Weighs the layers of `converted` that have weights or multiply two activations, and tables behind them; the worst comes first.
+/// `float` is the network that was quantized, equalized as it was. `progress` is called with the number of layers done, and of all.
 ///
 /// # Errors
 /// [`RunError`] where a sample doesn't fit.

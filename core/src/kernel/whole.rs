@@ -335,9 +335,8 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
             }
             return;
         }
-        // Wide panels are of whole blocks.
         if const { NB == 4 } {
-            return;
+            unreachable!("tiles of four blocks are of whole ones");
         }
         let mut row = first_row;
         let mut lines = gemm.to.lines::<MR>(first_row, band.count, channel, channels);
