@@ -14,10 +14,13 @@ use std::time::Instant;
 
 use common::clock::seconds;
 use common::product::Problem;
+use quaver::amx::{self, Amx};
 use quaver::isa::peak::Peak;
 use quaver::isa::{Visitor, each};
 use quaver::pool::{Pool, rectangles, split};
 use quaver_core::graph::op::{self, Epilogue};
+use quaver_core::kernel::epilogue::Rows;
+use quaver_core::kernel::gemm::Gemm;
 use quaver_core::kernel::simd::Simd;
 use quaver_core::tensor::AlignedBytes;
 
@@ -50,6 +53,8 @@ fn main() {
         for (epilogue, name) in [(relu, " relu"), (limited, ""), (residual, " residual")] {
             let mut bench = Bench { filters: &filters, problem: &problem, epilogue, name, expected: None };
             each(&mut bench);
+            // It is no set of vectors, so it is not among them.
+            bench.measure("amx", Amx::detect());
         }
     }
 }
@@ -63,8 +68,44 @@ struct Bench<'a> {
     expected: Option<Vec<u8>>,
 }
 
+/// An instruction set's matrix kernel, and its peak.
+trait Engine: Copy + Sync {
+    fn peak(self, products: u64) -> u64;
+    fn gemm<R: Rows>(self, gemm: Gemm<'_, R>, scratch: &mut [u8]);
+}
+
+/// An instruction set of vectors.
+#[derive(Clone, Copy)]
+struct Vectors<S>(S);
+
+impl<S: Simd + Peak + Sync> Engine for Vectors<S> {
+    fn peak(self, products: u64) -> u64 {
+        self.0.peak(products)
+    }
+
+    fn gemm<R: Rows>(self, gemm: Gemm<'_, R>, _: &mut [u8]) {
+        self.0.vectorize(gemm);
+    }
+}
+
+impl Engine for Amx {
+    fn peak(self, products: u64) -> u64 {
+        Peak::peak(self, products)
+    }
+
+    fn gemm<R: Rows>(self, gemm: Gemm<'_, R>, scratch: &mut [u8]) {
+        Amx::gemm(self, gemm, scratch);
+    }
+}
+
 impl Visitor for Bench<'_> {
     fn visit<S: Simd + Peak>(&mut self, name: &'static str, isa: Option<S>) {
+        self.measure(name, isa.map(Vectors));
+    }
+}
+
+impl Bench<'_> {
+    fn measure<E: Engine>(&mut self, name: &'static str, isa: Option<E>) {
         let [m, n, k] = self.problem.shape;
         let label = format!("{name} ({m}, {n}, {k}){}", self.name);
         if !self.filters.iter().all(|filter| label.contains(filter)) {
@@ -80,9 +121,11 @@ impl Visitor for Bench<'_> {
         let mut y = AlignedBytes::zeroed(m * n).expect("memory");
         let pool = Pool::new(1).expect("needs no thread");
         // Into a rectangle, as a session does.
-        let run = |epilogue: &Epilogue, y: &mut [u8]| {
-            rectangles(&pool, y, n, split(m, 1, m), (split(1, 1, 1), n), &mut [], &|_, _, to, _| {
-                isa.vectorize(self.problem.product(epilogue).onto(to));
+        let whole = self.problem.product(&epilogue);
+        let mut scratch = AlignedBytes::zeroed(amx::scratch(&whole.source, &whole.rows, whole.blocks.len())).expect("memory");
+        let mut run = |epilogue: &Epilogue, y: &mut [u8]| {
+            rectangles(&pool, y, n, split(m, 1, m), (split(1, 1, 1), n), &mut scratch, &|_, _, to, scratch| {
+                isa.gemm(self.problem.product(epilogue).onto(to), scratch);
             });
         };
         run(&epilogue, &mut y);
