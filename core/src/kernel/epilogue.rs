@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use super::addend::Addend;
 use super::edge;
+use super::groups::{Groups, store_row};
 use super::real::{Dynamic, to_f32};
 use super::simd::Simd;
 
@@ -250,6 +251,9 @@ fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Req
         (None, Bounds::Lifts) if const { !S::COMPACT } => to_bytes::<S, R, NB, LIFTS, ALONE>(s, sums, how, &none, to),
         (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, ALONE>(s, sums, how, &none, to),
         (None, _) => to_bytes::<S, R, NB, NONE, ALONE>(s, sums, how, &none, to),
+        (Some(residual), Bounds::Rounds | Bounds::Lifts) if const { !S::COMPACT } && residual.zero_point == 0 => {
+            to_bytes::<S, R, NB, ROUNDS, ADDED_FROM_0>(s, sums, how, &residual, to);
+        }
         (Some(residual), Bounds::Rounds | Bounds::Lifts) => to_bytes::<S, R, NB, ROUNDS, ADDED>(s, sums, how, &residual, to),
         (Some(residual), _) => to_bytes::<S, R, NB, NONE, ADDED>(s, sums, how, &residual, to),
     }
@@ -406,7 +410,16 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
     let limits = limited(how);
     // Vectors are narrowed by four: two rows of two blocks, or four rows of one.
     let step = 4 / NB;
-    for first in (0..sums.rows).step_by(step) {
+    let mut written = 0;
+    if const { !S::COMPACT } && sums.channels == NB * 16 && BOUNDS != NONE {
+        let groups = Groups { sums, fixed: &fixed, residual };
+        written = match limits {
+            UNLIMITED => groups.write::<R, BOUNDS, UNLIMITED, RESIDUAL>(s, to),
+            SHIFTED => groups.write::<R, BOUNDS, SHIFTED, RESIDUAL>(s, to),
+            _ => groups.write::<R, BOUNDS, LIMITED, RESIDUAL>(s, to),
+        };
+    }
+    for first in (written..sums.rows).step_by(step) {
         let mut v = [s.splat_i32(0); 4];
         let mut added: [&[u8]; 4] = [&[]; 4];
         for j in 0..4 {
@@ -473,17 +486,6 @@ fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUA
 #[inline(always)]
 fn store<S: Simd, R: Rows, const NB: usize>(s: S, bytes: S::B, rows: Range<usize>, sums: &Sums<'_, NB>, to: &mut R) {
     for (j, row) in rows.enumerate() {
-        let row = sums.row + row;
-        if NB == 4 {
-            if let Some(place) = to.at(row, sums.channel, 64).as_mut_array::<64>() {
-                s.store_b(bytes, place);
-            }
-        } else if NB == 2 {
-            if let Some(place) = to.at(row, sums.channel, 32).as_mut_array::<32>() {
-                s.store_half(bytes, j, place);
-            }
-        } else if let Some(place) = to.at(row, sums.channel, 16).as_mut_array::<16>() {
-            s.store_quarter(bytes, j, place);
-        }
+        store_row::<S, NB>(s, bytes, j, to.at(sums.row + row, sums.channel, NB * 16));
     }
 }

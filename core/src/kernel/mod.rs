@@ -28,6 +28,7 @@
 //! | `whole` | its tiles of full height, from the bias to bytes in registers |
 //! | `gemv` | the same for a row or two: many channels at once |
 //! | `staged` | the same where operands are widened first |
+//! | `groups` | from sums in memory to bytes, where nothing is left over |
 
 #![allow(
     clippy::needless_range_loop,
@@ -45,6 +46,7 @@ pub mod elementwise;
 pub mod epilogue;
 pub mod gemm;
 mod gemv;
+mod groups;
 pub mod layout;
 pub mod matmul;
 pub mod narrow;
