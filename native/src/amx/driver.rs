@@ -6,25 +6,29 @@
 //!
 //! * **Rows.** All tiles have one height, at most 16. What doesn't divide evenly is covered by a last tile that overlaps its
 //!   predecessor; rows that both have are computed twice and written once.
-//! * **K.** It runs on over the segments of a row in one sequence, 16 quads a step. Where a step lies within a segment and the
-//!   rows of a tile are equidistant (products, 1×1 convolutions, a line of any convolution), activations are loaded from
-//!   where they lie. All else is gathered into rows of 64 bytes, once for all channels. The last step of a K that 16 doesn't
-//!   divide ends with K: of the quads that it shares with its predecessor, the activations are gathered as zeros, so that
-//!   B is read in place even there.
+//! * **K.** It runs on over the segments of a row in one sequence, 16 quads a step. The rows of a tile are loaded from where
+//!   they lie, or else gathered, once for all channels: [`Plan`] says when. The last step of a K that 16 doesn't divide ends
+//!   with K: of the quads that it shares with its predecessor, gathered activations are zeros, so that B is read in place even
+//!   there.
 //! * **Channels.** Blocks come in pairs; the file pads them to 16.
 //!
-//! Sums start with the bias, and leave their tiles for a small buffer and then [`finish`]. Nothing here knows an instruction:
-//! tiles are those of a [`TileMachine`].
+//! Sums start with the bias, and leave their tiles for a buffer. The way from there to bytes is one of vectors, which the
+//! processor can compute beside the tiles of the next sums if both are in its sight: so a part of the sums before is
+//! [`finish`]ed after each step. Nothing here knows an instruction: tiles are those of a [`TileMachine`].
 
-use quaver_core::kernel::epilogue::{Bounds, Rows, Sums, finish, look_up};
+mod outgoing;
+
+use std::ops::Range;
+use std::slice::Chunks;
+
+use quaver_core::kernel::epilogue::{Bounds, Rows, look_up};
 use quaver_core::kernel::gemm::{Gemm, Source, Weights};
 use quaver_core::kernel::simd::{Kernel, Simd};
 
-use super::machine::{BYTES, ROWS, TileMachine};
-use super::plan::{MAX_TILES, Plan};
+use outgoing::{Aligned, Buffers, Outgoing, Pending};
 
-/// Blocks of sums: of two tiles by two blocks, and of three rows behind them, as the epilogue takes rows by four.
-const SUMS: usize = 4 * ROWS + 6;
+use super::machine::{Activations, BYTES, ROWS, TileMachine};
+use super::plan::{MAX_TILES, Plan};
 
 /// Tiles of activations.
 const A0: u8 = 4;
@@ -59,44 +63,64 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
         }
         let Source { segments, quads, .. } = gemm.source;
         assert_eq!(segments.len() * quads, gemm.weights.quads, "the segments of a row are not its K");
-        let plan = Plan::new(gemm.rows.len(), gemm.blocks.len(), gemm.weights.quads);
+        let plan = Plan::new(&gemm.source, &gemm.rows, gemm.blocks.len());
         let aligned = scratch.as_ptr().align_offset(BYTES).min(scratch.len());
+        let (bounds, all) = (gemm.bounds(), gemm.channels());
+        let Gemm { source, weights, finish, rows, blocks, channel, width, to } = gemm;
         let mut driver = Driver {
             machine: M::configure(proof, plan.shapes()),
-            bounds: gemm.bounds().without_lift(),
-            gemm,
+            source,
+            weights,
+            row: rows.start,
             plan,
-            first: 0,
+            tiles: [Tile::default(); MAX_TILES],
+            end: 0,
             gathered: scratch[aligned..].as_chunks_mut().0,
-            sums: [[0; 16]; SUMS],
+            starts: Aligned([[0; 16]; 2]),
+            out: Outgoing {
+                finish,
+                multiplier: weights.multiplier,
+                channels: weights.channels,
+                channel,
+                width,
+                bounds,
+                to,
+                buffers: Buffers::new(),
+                pending: Pending::default(),
+            },
         };
         let tiles = plan.tiles_of_a_block();
         for first in (0..plan.tiles).step_by(tiles) {
-            driver.first = first;
-            driver.block(s, tiles.min(plan.tiles - first));
+            driver.block(s, first, tiles.min(plan.tiles - first), &blocks);
         }
-        let Gemm { finish, rows, .. } = &driver.gemm;
-        let (finish, rows, channels) = (*finish, rows.clone(), driver.gemm.channels());
-        look_up(s, &finish, rows, channels, &mut driver.gemm.to);
+        driver.out.finish(s, usize::MAX);
+        look_up(s, &finish, rows, all, &mut driver.out.to);
     }
 }
 
 /// Where a tile's rows are.
-#[derive(Debug, Clone, Copy, Default)]
-struct Place {
-    /// The base of the first.
-    base: usize,
-    /// Bytes between bases; `None` where they are not equidistant.
-    pitch: Option<usize>,
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// From a base on, at a pitch.
+    Source { base: usize, pitch: usize },
+    /// From this line of what is gathered on.
+    Gathered(usize),
 }
 
-impl Place {
-    #[inline(always)]
-    fn new(bases: &[usize]) -> Self {
-        let step = |pair: &[usize]| pair[1].checked_sub(pair[0]);
-        let first = bases.windows(2).next().map_or(Some(0), step);
-        Self { base: bases[0], pitch: first.filter(|_| bases.windows(2).all(|pair| step(pair) == first)) }
+impl Default for Place {
+    fn default() -> Self {
+        Self::Gathered(0)
     }
+}
+
+/// A tile of rows.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tile {
+    place: Place,
+    /// The first row, from the first of the call.
+    row: usize,
+    /// Rows that the tile before has too.
+    before: usize,
 }
 
 /// A place in the sequence of K: the quad `offset` of a segment.
@@ -113,211 +137,233 @@ impl Cursor {
         source.segments[self.segment] + self.offset * 4
     }
 
-    /// Whether as many quads follow in the segment.
-    #[inline(always)]
-    fn has(self, quads: usize, source: &Source<'_>) -> bool {
-        self.offset + quads <= source.quads
-    }
-
+    /// On by a step, none of which leaves a segment.
     #[inline(always)]
     fn advance(&mut self, quads: usize, source: &Source<'_>) {
         self.offset += quads;
-        while self.offset >= source.quads {
-            self.offset -= source.quads;
-            self.segment += 1;
+        if self.offset >= source.quads {
+            *self = Self { segment: self.segment + 1, offset: 0 };
         }
-    }
-}
-
-/// The rows of a tile, and their pitch: in place where a step's quads are at one `distance` from equidistant bases, else
-/// gathered from row `from` on.
-#[inline(always)]
-fn rows<'a>(
-    place: &Place,
-    distance: Option<usize>,
-    bytes: &'a [u8],
-    gathered: &'a [[u8; BYTES]],
-    from: usize,
-    height: usize,
-) -> (&'a [u8], usize) {
-    match (place.pitch, distance) {
-        (Some(pitch), Some(distance)) => (&bytes[place.base + distance..], pitch),
-        _ => (gathered[from..][..height].as_flattened(), BYTES),
     }
 }
 
 struct Driver<'a, R, M> {
     machine: M,
-    gemm: Gemm<'a, R>,
-    bounds: Bounds,
+    source: Source<'a>,
+    weights: Weights<'a>,
+    /// The first output row of the call.
+    row: usize,
     plan: Plan,
-    /// The first tile of rows of the block at hand.
-    first: usize,
-    /// For each tile of a block and each step, rows of a tile; used only where something had to be gathered.
+    /// The tiles of a block.
+    tiles: [Tile; MAX_TILES],
+    /// The row behind the last tile that has a place, from the first of the call.
+    end: usize,
+    /// For each tile of a block its rows, a multiple of the plan's pitch apart.
     gathered: &'a mut [[u8; BYTES]],
-    /// The sums of up to two tiles by two blocks.
-    sums: [[i32; 16]; SUMS],
+    /// What the sums of a pair of blocks start with.
+    starts: Aligned<[[i32; 16]; 2]>,
+    out: Outgoing<'a, R>,
 }
 
 impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
-    /// As many tiles of rows from `first` on, by all channels.
+    /// So many tiles of rows from `first` on, by all channels.
     #[inline(always)]
-    fn block<S: Simd>(&mut self, s: S, tiles: usize) {
-        let mut places = [Place::default(); MAX_TILES];
-        for (i, place) in places.iter_mut().enumerate().take(tiles) {
-            let mut bases = [0; ROWS];
-            let bases = &mut bases[..self.plan.height];
-            self.gemm.source.bases.fill(self.gemm.rows.start + self.plan.start(self.first + i), bases);
-            *place = Place::new(bases);
-            self.gather(i, bases, place.pitch.is_some());
+    fn block<S: Simd>(&mut self, s: S, first: usize, tiles: usize, blocks: &Range<usize>) {
+        for i in 0..tiles {
+            let row = self.plan.start(first + i);
+            self.tiles[i] = Tile { place: self.place(row, i), row, before: self.end - row };
+            self.end = row + self.plan.height;
         }
-        let end = self.gemm.blocks.end;
-        for block in self.gemm.blocks.clone().step_by(2) {
+        for block in blocks.clone().step_by(2) {
+            let lift = if self.out.bounds == Bounds::Lifts { S::LIFT } else { 0 };
+            for (start, bias) in self.starts.0.iter_mut().zip(&self.weights.bias[block..blocks.end]) {
+                *start = bias.map(|bias| bias.wrapping_add(lift));
+            }
+            let pair = block + 1 < blocks.end;
+            // Weights that stay in L2 still come from farther away for the first rows.
+            let next = if self.plan.far || first == 0 { (block + 2).min(blocks.end)..(block + 4).min(blocks.end) } else { 0..0 };
+            let next = &self.weights.packed[next.start * self.weights.quads..next.end * self.weights.quads];
+            let each = next.len().div_ceil(tiles.div_ceil(2) * self.plan.steps.max(1)).max(1);
+            let mut ahead = next.chunks(each);
             for i in (0..tiles).step_by(2) {
-                match (places[i..tiles].first_chunk::<2>(), block + 1 < end) {
-                    (Some(pair), true) => {
-                        self.sums::<2, 2>(pair, i, block);
-                        self.finish::<S, 2>(s, i, 2, block);
-                    }
-                    (Some(pair), false) => {
-                        self.sums::<2, 1>(pair, i, block);
-                        self.finish::<S, 1>(s, i, 2, block);
-                    }
-                    (None, true) => {
-                        self.sums::<1, 2>(&[places[i]], i, block);
-                        self.finish::<S, 2>(s, i, 1, block);
-                    }
-                    (None, false) => {
-                        self.sums::<1, 1>(&[places[i]], i, block);
-                        self.finish::<S, 1>(s, i, 1, block);
-                    }
+                match (self.tiles[i..tiles].first_chunk::<2>(), pair) {
+                    (Some(&tiles), true) => self.sums::<S, 2, 2>(s, tiles, block, &mut ahead),
+                    (Some(&tiles), false) => self.sums::<S, 2, 1>(s, tiles, block, &mut ahead),
+                    (None, true) => self.sums::<S, 1, 2>(s, [self.tiles[i]], block, &mut ahead),
+                    (None, false) => self.sums::<S, 1, 1>(s, [self.tiles[i]], block, &mut ahead),
                 }
             }
         }
     }
 
-    /// Gathers what tile `tile` of the block cannot load in place.
+    /// Where the rows of a tile from `row` on are. If need be they are gathered, in place `i`.
     #[inline(always)]
-    fn gather(&mut self, tile: usize, bases: &[usize], equidistant: bool) {
-        let Plan { depth, steps, .. } = self.plan;
-        let source = &self.gemm.source;
-        let mut at = Cursor::default();
-        let mut left = self.gemm.weights.quads;
-        for step in 0..steps {
-            let quads = left.min(depth);
-            left -= quads;
-            if equidistant && at.has(depth, source) {
-                at.advance(quads, source);
-                continue;
-            }
-            let rows = &mut self.gathered[(tile * steps + step) * ROWS..][..bases.len()];
-            let mut to = (depth - quads) * 4;
-            for row in &mut *rows {
-                row[..to].fill(0);
-            }
-            let mut rest = quads;
-            while rest > 0 {
-                let piece = rest.min(source.quads - at.offset);
-                let (distance, len) = (at.distance(source), piece * 4);
-                for (row, base) in rows.iter_mut().zip(bases) {
-                    let from = &source.bytes[base + distance..];
-                    // A copy of known length is a load and a store.
-                    match from.first_chunk::<BYTES>() {
-                        Some(whole) if len == BYTES => *row = *whole,
-                        _ => row[to..to + len].copy_from_slice(&from[..len]),
-                    }
-                }
-                to += len;
-                rest -= piece;
-                at.advance(piece, source);
-            }
+    fn place(&mut self, row: usize, i: usize) -> Place {
+        let (plan, bases) = (self.plan, self.source.bases);
+        let (row, [_, width], [_, _, pitch]) = (self.row + row, bases.extents, bases.steps);
+        if plan.in_place && plan.uniform {
+            return Place::Source { base: bases.start + row * pitch, pitch };
         }
+        let mut each = [0; ROWS];
+        if plan.in_place && row % width + plan.height <= width {
+            bases.fill(row, &mut each[..1]);
+            return Place::Source { base: each[0], pitch };
+        }
+        let each = &mut each[..plan.height];
+        bases.fill(row, each);
+        let line = i * ROWS * plan.pitch;
+        let rows = &mut self.gathered[line..][..each.len() * plan.pitch];
+        for (row, &base) in rows.chunks_exact_mut(plan.pitch).zip(&*each) {
+            gather(&self.source, base, plan.steps, row.as_flattened_mut());
+        }
+        Place::Gathered(line)
     }
 
-    /// The sums of `MT` tiles of rows, of which the first is tile `tile` of the block, by `NB` blocks of channels.
+    /// The sums of `MT` tiles of rows by `NB` blocks of channels.
     ///
-    /// Tiles 0 and 1 are the first rows' sums, 2 and 3 the second's.
+    /// Tiles 0 and 1 are the first rows' sums, 2 and 3 the second's. What a step needs is loaded during the one before, each
+    /// tile as soon as nothing reads it any more. Each step also asks for a part of the weights `ahead`.
     #[inline(always)]
-    fn sums<const MT: usize, const NB: usize>(&mut self, places: &[Place; MT], tile: usize, block: usize) {
-        let Weights { packed, bias, quads, .. } = self.gemm.weights;
-        let Plan { height, depth, steps, .. } = self.plan;
-        let source = &self.gemm.source;
-        let machine = &mut self.machine;
-        machine.fill::<0>(&bias[block]);
+    fn sums<S: Simd, const MT: usize, const NB: usize>(
+        &mut self,
+        s: S,
+        tiles: [Tile; MT],
+        block: usize,
+        ahead: &mut Chunks<'_, [i8; BYTES]>,
+    ) {
+        let Weights { packed, quads, .. } = self.weights;
+        let (source, plan) = (self.source, self.plan);
+        self.machine.fill::<0>(&self.starts.0[0]);
         if NB == 2 {
-            machine.fill::<1>(&bias[block + 1]);
+            self.machine.fill::<1>(&self.starts.0[1]);
         }
         if MT == 2 {
-            machine.fill::<2>(&bias[block]);
+            self.machine.fill::<2>(&self.starts.0[0]);
             if NB == 2 {
-                machine.fill::<3>(&bias[block + 1]);
+                self.machine.fill::<3>(&self.starts.0[1]);
             }
         }
+        let shape = plan.shapes()[usize::from(A0)];
+        let rows = tiles.map(|tile| match tile.place {
+            Place::Source { base, pitch } => Activations::new(&source.bytes[base..], pitch, shape),
+            Place::Gathered(line) => {
+                let rows = &self.gathered[line..line + plan.height * plan.pitch];
+                Activations::new(rows.as_flattened(), plan.pitch * BYTES, shape)
+            }
+        });
+        let in_place = tiles.map(|tile| matches!(tile.place, Place::Source { .. }));
+        let panel = |n: usize| &packed[(block + n) * quads..][..quads];
+        let panels = [panel(0), panel(NB - 1)];
+        // What a step loads, as distances from the rows and in the panels.
         let mut at = Cursor::default();
-        for step in 0..steps {
-            let whole = at.has(depth, source);
-            let first = (step * ROWS).min(quads - depth);
-            let weights = &packed[block * quads + first..];
-            // Where the rows of this step and tile are; those of the second tile are behind the first's.
-            let gathered = (tile * steps + step) * ROWS;
-            let distance = if whole { Some(at.distance(source)) } else { None };
-            let (bytes, pitch) = rows(&places[0], distance, source.bytes, self.gathered, gathered, height);
-            machine.load_b::<B0>(&weights[..depth]);
-            machine.load_a::<A0>(bytes, pitch);
-            machine.dot::<0, A0, B0>();
+        let mut along = [0; 2];
+        let mut first = 0;
+        macro_rules! load_a {
+            ($tile:ident, $m:expr) => {
+                self.machine.load_a::<$tile>(&rows[$m], along[usize::from(in_place[$m])])
+            };
+        }
+        if plan.steps > 0 {
+            along[1] = at.distance(&source);
+            self.machine.load_b::<B0>(panels[0], first);
+            load_a!(A0, 0);
+            if MT == 2 {
+                load_a!(A1, MT - 1);
+            }
             if NB == 2 {
-                machine.load_b::<B1>(&weights[quads..][..depth]);
-                machine.dot::<1, A0, B1>();
+                self.machine.load_b::<B1>(panels[1], first);
+            }
+        }
+        for next in 1..=plan.steps {
+            let more = next < plan.steps;
+            if more {
+                first = (first + ROWS).min(quads - plan.depth);
+                along[0] += BYTES;
+                if plan.in_place {
+                    at.advance(plan.depth, &source);
+                    along[1] = at.distance(&source);
+                }
+            }
+            self.machine.dot::<0, A0, B0>();
+            if MT == 2 {
+                self.machine.dot::<2, A1, B0>();
+            }
+            if more {
+                self.machine.load_b::<B0>(panels[0], first);
+            }
+            if NB == 2 {
+                self.machine.dot::<1, A0, B1>();
+            }
+            if more {
+                load_a!(A0, 0);
             }
             if MT == 2 {
-                let gathered = gathered + steps * ROWS;
-                let (bytes, pitch) = rows(&places[MT - 1], distance, source.bytes, self.gathered, gathered, height);
-                machine.load_a::<A1>(bytes, pitch);
-                machine.dot::<2, A1, B0>();
                 if NB == 2 {
-                    machine.dot::<3, A1, B1>();
+                    self.machine.dot::<3, A1, B1>();
+                }
+                if more {
+                    load_a!(A1, MT - 1);
                 }
             }
-            at.advance(depth, source);
-        }
-        // The rows of a pair are one range, also where the second tile overlaps the first: such rows' sums are the same.
-        let start = |m: usize| self.plan.start(self.first + tile + m);
-        let second = start(MT - 1) - start(0);
-        let sums = self.sums.as_flattened_mut();
-        let (pitch, second) = (NB * 16, second * NB * 16);
-        machine.store::<0>(sums, pitch);
-        if NB == 2 {
-            machine.store::<1>(&mut sums[16..], pitch);
-        }
-        if MT == 2 {
-            machine.store::<2>(&mut sums[second..], pitch);
-            if NB == 2 {
-                machine.store::<3>(&mut sums[second + 16..], pitch);
+            if NB == 2 && more {
+                self.machine.load_b::<B1>(panels[1], first);
+            }
+            for line in ahead.next().unwrap_or_default() {
+                s.prefetch(line);
+            }
+            if self.out.pending.done < self.out.pending.rows {
+                self.out.finish(s, plan.share);
             }
         }
+        self.out.finish(s, usize::MAX);
+        // The rows of a pair are one range, also where the second tile overlaps the first: such rows' sums are the same.
+        let apart = tiles[MT - 1].row - tiles[0].row;
+        let sums = self.out.buffers.turn();
+        let (pitch, second) = (NB * 16, apart * NB * 16);
+        self.machine.store::<0>(sums, pitch);
+        if NB == 2 {
+            self.machine.store::<1>(&mut sums[16..], pitch);
+        }
+        if MT == 2 {
+            self.machine.store::<2>(&mut sums[second..], pitch);
+            if NB == 2 {
+                self.machine.store::<3>(&mut sums[second + 16..], pitch);
+            }
+        }
+        self.out.pending = Pending { blocks: NB, block, done: tiles[0].before, rows: apart + plan.height, row: self.row + tiles[0].row };
     }
+}
 
-    /// Writes out the sums of some tiles of rows, of which the first is tile `tile` of the block.
-    #[inline(always)]
-    fn finish<S: Simd, const NB: usize>(&mut self, s: S, tile: usize, tiles: usize, block: usize) {
-        let (plan, tile) = (self.plan, self.first + tile);
-        let start = plan.start(tile);
-        let end = plan.start(tile + tiles - 1) + plan.height;
-        // Rows that are written already: the predecessor's, where this tile is the one that overlaps it.
-        let written = tile * plan.height - start;
-        let channel = block * 16;
-        let Weights { multiplier, channels, .. } = self.gemm.weights;
-        let sums = Sums {
-            acc: &self.sums.as_chunks::<NB>().0[written..],
-            rows: end - start - written,
-            row: self.gemm.rows.start + start + written,
-            channel: self.gemm.channel + channel,
-            channels: (channels - channel).min(NB * 16),
-            multiplier: &multiplier[block..block + NB],
-            width: self.gemm.width,
-            bounds: self.bounds,
-        };
-        finish(s, &sums, &self.gemm.finish, &mut self.gemm.to);
+/// Copies a row's segments one behind the other, by whole lines of a cache: up to 63 bytes more than there are. Before what the
+/// last step has of its own, it has zeros where its predecessor has values.
+#[inline(always)]
+fn gather(source: &Source<'_>, base: usize, steps: usize, row: &mut [u8]) {
+    let len = source.quads * 4;
+    let k = len * source.segments.len();
+    let (cut, gap) = if steps > 1 { ((steps - 1) * BYTES, steps * BYTES - k) } else { (k, 0) };
+    let mut to = 0;
+    for segment in source.segments {
+        let from = &source.bytes[base + segment..];
+        let head = cut.saturating_sub(to).min(len);
+        copy_over(from, head, &mut row[to..]);
+        if gap > 0 && to + head == cut && head > 0 {
+            row[cut..][..BYTES].fill(0);
+        }
+        if head < len {
+            copy_over(&from[head..], len - head, &mut row[to + head + gap..]);
+        }
+        to += len;
+    }
+}
+
+/// Copies by whole lines where there are any.
+#[inline(always)]
+fn copy_over(from: &[u8], len: usize, to: &mut [u8]) {
+    for at in (0..len).step_by(BYTES) {
+        match (from[at..].first_chunk::<BYTES>(), to[at..].first_chunk_mut::<BYTES>()) {
+            (Some(from), Some(to)) => *to = *from,
+            _ => to[at..len].copy_from_slice(&from[at..len]),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use super::Amx;
-use super::machine::{BYTES, Shape, TILES, TileMachine};
+use super::machine::{Activations, BYTES, Shape, TILES, TileMachine};
 
 thread_local! {
     /// Whether a [`Hardware`] of this thread exists.
@@ -70,9 +70,9 @@ impl TileMachine for Hardware {
     }
 
     #[inline(always)]
-    fn load_a<const T: u8>(&mut self, rows: &[u8], pitch: usize) {
-        assert!(rows.len() >= self.shapes[usize::from(T)].span(pitch, 1), "a tile reads behind its rows");
-        // SAFETY: the tiles are configured, and all rows of this one lie in the slice.
+    fn load_a<const T: u8>(&mut self, rows: &Activations<'_>, distance: usize) {
+        let (rows, pitch) = rows.at(distance, self.shapes[usize::from(T)]);
+        // SAFETY: the tiles are configured, and all rows of one of this shape lie in the slice.
         unsafe {
             tile_asm!(
                 "tileloadd tmm{tile}, [{rows} + {pitch} * 1]", [readonly],
@@ -82,8 +82,10 @@ impl TileMachine for Hardware {
     }
 
     #[inline(always)]
-    fn load_b<const T: u8>(&mut self, rows: &[[i8; BYTES]]) {
-        assert!(rows.len() >= self.shapes[usize::from(T)].rows(), "a tile reads behind its weights");
+    fn load_b<const T: u8>(&mut self, rows: &[[i8; BYTES]], first: usize) {
+        let end = first.saturating_add(self.shapes[usize::from(T)].rows());
+        assert!(end <= rows.len(), "a tile reads behind its weights");
+        let rows = &rows[first..];
         // SAFETY: the tiles are configured, and all rows of this one, of at most 64 bytes, lie in the slice.
         unsafe {
             tile_asm!(

@@ -44,6 +44,36 @@ impl Shape {
     }
 }
 
+/// Rows of activations, checked once for all tiles that are loaded from them.
+#[derive(Debug, Clone, Copy)]
+pub struct Activations<'a> {
+    bytes: &'a [u8],
+    pitch: usize,
+    shape: Shape,
+    /// The largest distance from the start at which a tile of the shape ends within the bytes.
+    reach: usize,
+}
+
+impl<'a> Activations<'a> {
+    /// Rows that are `pitch` bytes apart, for tiles of this shape.
+    ///
+    /// # Panics
+    /// If the bytes end before the rows of a tile at the start do.
+    #[inline(always)]
+    pub fn new(bytes: &'a [u8], pitch: usize, shape: Shape) -> Self {
+        let span = shape.span(pitch, 1);
+        assert!(span <= bytes.len(), "a tile reads behind its rows");
+        Self { bytes, pitch, shape, reach: bytes.len() - span }
+    }
+
+    /// The bytes from a distance on, and the pitch of a tile of this shape there.
+    #[inline(always)]
+    pub(super) fn at(&self, distance: usize, shape: Shape) -> (&'a [u8], usize) {
+        assert!(distance <= self.reach && shape == self.shape, "a tile reads behind its rows");
+        (&self.bytes[distance..], self.pitch)
+    }
+}
+
 /// Eight tiles in a configuration. Dropping it gives them back.
 ///
 /// C += A·B takes A as rows of u8, B as the file has weights: a row of it is four values of K for each of 16 channels.
@@ -55,11 +85,11 @@ pub trait TileMachine: Sized {
     /// The tiles of this thread, with these extents and all zero.
     fn configure(proof: Self::Proof, shapes: [Shape; TILES]) -> Self;
 
-    /// Tile `T` from rows `pitch` bytes apart.
-    fn load_a<const T: u8>(&mut self, rows: &[u8], pitch: usize);
+    /// Tile `T` from a distance on of its rows.
+    fn load_a<const T: u8>(&mut self, rows: &Activations<'_>, distance: usize);
 
-    /// Tile `T` from consecutive rows of packed weights.
-    fn load_b<const T: u8>(&mut self, rows: &[[i8; BYTES]]);
+    /// Tile `T` from consecutive rows of packed weights, of which it begins with row `first`.
+    fn load_b<const T: u8>(&mut self, rows: &[[i8; BYTES]], first: usize);
 
     /// Every row of tile `T`, whose rows have 64 bytes.
     fn fill<const T: u8>(&mut self, row: &[i32; BYTES / 4]);

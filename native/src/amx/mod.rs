@@ -5,8 +5,8 @@
 //! | [`machine`] | what tiles can do, as a trait |
 //! | [`hardware`] | the processor's tiles |
 //! | [`soft`] | tiles in software, for tests |
-//! | [`driver`] | the kernel: blocking over tiles, and what is gathered for them |
-//! | [`plan`] | how rows, K and channels are cut for tiles and caches |
+//! | [`driver`] | the kernel: blocking over tiles, what is gathered for them, and the way out of their sums |
+//! | [`plan`] | how rows, K and channels are cut for tiles and caches, and when tiles pay |
 //!
 //! Everything but matrix products runs on AVX-512 VNNI, which every processor with AMX has.
 
@@ -27,7 +27,7 @@ use driver::{OnTiles, Product};
 use hardware::Hardware;
 use machine::{BYTES, ROWS, Shape, TILES, TileMachine};
 
-pub use plan::{pays, scratch};
+pub use plan::{Extents, pays, scratch};
 
 /// Name of the kernel.
 pub const GEMM: &str = "gemm_u8s8u8_32x32c64__amx";

@@ -17,6 +17,9 @@ const ROWS_AT_HAND: usize = 1 << 20;
 /// products, and places of more tiles would only take room.
 pub(super) const MAX_TILES: usize = 32;
 
+/// Rows of sums that are finished after a step, at least: fewer aren't worth the call.
+const LEAST_FINISHED: usize = 8;
+
 /// How a call is cut.
 ///
 /// Per step, a pair of tiles by a pair of blocks loads 2 KiB of each side for four products. The side that stays for the inner
@@ -27,10 +30,16 @@ pub(super) const MAX_TILES: usize = 32;
 ///   while all weights pass by.
 /// * More weights pass through L2 once for each block. Then a block has as many rows as fit beside them, so that each
 ///   weight that comes from L3 or memory meets many rows; in the inner loop it is the pair of weight blocks that L1 keeps.
+///
+/// A tile's rows are loaded from where they lie if they are equidistant and no step of K leaves a segment; so in a convolution
+/// tiles end where lines do, if lines are long enough that few rows of a tile stay empty. Else, and where loads would cross
+/// cache lines, which takes them three times as long, the rows are gathered first, once for all channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Rows of the call.
-    rows: usize,
+    /// Rows that no tile leaves: those of a line, or all.
+    line: usize,
+    /// Tiles of them.
+    of_a_line: usize,
     /// Rows of a tile.
     pub height: usize,
     /// Tiles that cover all rows.
@@ -41,23 +50,53 @@ pub(super) struct Plan {
     pub depth: usize,
     /// Steps of K.
     pub steps: usize,
+    /// Whether equidistant rows are loaded from where they lie.
+    pub in_place: bool,
+    /// Whether all rows are equidistant.
+    pub uniform: bool,
+    /// Whether weights come from farther away than L2.
+    pub far: bool,
+    /// Rows of sums to finish after each step of the next ones.
+    pub share: usize,
+    /// From one gathered row to the next, in lines of a cache. It is odd, so that the rows of a tile lie in different sets, and
+    /// leaves room for what a copy by whole lines writes too much.
+    pub pitch: usize,
 }
 
 impl Plan {
-    /// For at least one row.
+    /// For at least one row, one block and one quad.
     #[inline]
-    pub fn new(rows: usize, blocks: usize, quads: usize) -> Self {
-        let tiles = rows.div_ceil(ROWS);
+    pub fn new(source: &Source<'_>, rows: &Range<usize>, blocks: usize) -> Self {
+        let quads = source.quads * source.segments.len();
         let steps = quads.div_ceil(QUADS);
-        let block =
-            if blocks * quads * BYTES <= WEIGHTS_AT_HAND { 2 } else { (ROWS_AT_HAND / (steps * ROWS * BYTES)).clamp(2, MAX_TILES) & !1 };
-        Self { rows, height: rows.div_ceil(tiles), tiles, block: block.min(tiles.next_multiple_of(2)), depth: quads.clamp(1, QUADS), steps }
+        let in_place = loads_in_place(source, blocks);
+        let width = source.bases.extents[1];
+        let whole_lines = rows.start.is_multiple_of(width) && rows.len().is_multiple_of(width);
+        let uniform = equidistant(&source.bases, rows.end);
+        let by_lines = in_place && whole_lines && !uniform && fills_tiles(width);
+        let line = if by_lines { width } else { rows.len() };
+        let of_a_line = line.div_ceil(ROWS);
+        let tiles = rows.len() / line * of_a_line;
+        Self {
+            line,
+            of_a_line,
+            height: line.div_ceil(of_a_line),
+            tiles,
+            block: most_tiles(steps, blocks * quads * BYTES).min(tiles.next_multiple_of(2)),
+            depth: quads.clamp(1, QUADS),
+            steps,
+            in_place,
+            uniform,
+            far: blocks * quads * BYTES > WEIGHTS_AT_HAND,
+            share: (2 * ROWS).div_ceil(steps.max(1)).max(LEAST_FINISHED).next_multiple_of(4),
+            pitch: pitch(steps),
+        }
     }
 
-    /// The row, from the first of the call, at which a tile starts. Only the last may overlap the one before.
+    /// The row, from the first of the call, at which a tile starts. Only the last of a line may overlap the one before.
     #[inline(always)]
     pub fn start(&self, tile: usize) -> usize {
-        (tile * self.height).min(self.rows - self.height)
+        tile / self.of_a_line * self.line + (tile % self.of_a_line * self.height).min(self.line - self.height)
     }
 
     /// Extents of the tiles: four of sums, two of activations, two of weights.
@@ -75,6 +114,28 @@ impl Plan {
     }
 }
 
+/// Whether equidistant rows are better loaded from where they lie than gathered: a single pass over them isn't worth a copy.
+fn loads_in_place(source: &Source<'_>, blocks: usize) -> bool {
+    let steps_within = source.quads.is_multiple_of(QUADS) || (source.segments.len() == 1 && source.quads < QUADS);
+    let aligned = [source.bases.start, source.bases.steps[2]].iter().all(|distance| distance.is_multiple_of(BYTES));
+    steps_within && (aligned || blocks <= 2)
+}
+
+/// Whether tiles of a line this long have few empty rows.
+fn fills_tiles(width: usize) -> bool {
+    4 * width >= 3 * width.next_multiple_of(ROWS)
+}
+
+/// Lines of a cache from one gathered row to the next.
+fn pitch(steps: usize) -> usize {
+    (steps + 1) | 1
+}
+
+/// Tiles that meet a pair of blocks in turn, of so many steps, beside so many bytes of weights.
+fn most_tiles(steps: usize, weights: usize) -> usize {
+    if weights <= WEIGHTS_AT_HAND { 2 } else { (ROWS_AT_HAND / (pitch(steps) * ROWS * BYTES)).clamp(2, MAX_TILES) & !1 }
+}
+
 /// Bytes of scratch that a product needs, where its output has these rows and as many blocks of 16 channels. They are enough
 /// for any part of the product too.
 pub fn scratch(source: &Source<'_>, rows: &Range<usize>, blocks: usize) -> usize {
@@ -82,13 +143,15 @@ pub fn scratch(source: &Source<'_>, rows: &Range<usize>, blocks: usize) -> usize
     if rows.is_empty() || blocks == 0 || quads == 0 {
         return 0;
     }
-    let in_place = source.quads.is_multiple_of(QUADS) || (source.segments.len() == 1 && quads < QUADS);
-    if in_place && equidistant(&source.bases, rows.end) {
+    if loads_in_place(source, blocks) && equidistant(&source.bases, rows.end) {
         return 0;
     }
-    let plan = Plan::new(rows.len(), blocks, quads);
+    let (steps, width) = (quads.div_ceil(QUADS), source.bases.extents[1]);
+    // A part may end within a line where the whole does not.
+    let by_lines = if fills_tiles(width) { rows.len().div_ceil(width) * width.div_ceil(ROWS) } else { 0 };
+    let tiles = rows.len().div_ceil(ROWS).max(by_lines).next_multiple_of(2);
     // The driver begins at a multiple of a row's length.
-    plan.block * plan.steps * ROWS * BYTES + BYTES - 1
+    tiles.min(most_tiles(steps, blocks * quads * BYTES)) * ROWS * pitch(steps) * BYTES + BYTES - 1
 }
 
 /// Whether any two neighbouring rows below `end` have one distance.
@@ -98,58 +161,125 @@ fn equidistant(bases: &Bases, end: usize) -> bool {
     lines && (end <= height * width || image == height * width * column)
 }
 
-/// Whether tiles are likely to beat vectors at a product of m rows, n channels and K values.
-///
-/// A tile takes its time whether its 16 rows and 64 bytes are full or not: 16 cycles for what `vpdpbusd`, twice a cycle, takes
-/// 128 for if they are. So below half of the rows, or half of a step of K, where loading the weights dominates for both, or
-/// where the bias and the sums pass through memory for too few products, nothing is gained; nor for a product so small that
-/// configuring the tiles shows. It is a rule from the instructions' throughput, to be replaced by measured ones.
-pub fn pays(m: usize, n: usize, k: usize) -> bool {
-    /// Four tiles full of sums, of a few steps.
-    const LEAST_PRODUCTS: usize = 1 << 16;
-    m >= ROWS / 2 && k >= BYTES / 2 && m.saturating_mul(n).saturating_mul(k) >= LEAST_PRODUCTS
+/// A matrix product, as far as it decides between tiles and vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extents {
+    /// Rows.
+    pub m: usize,
+    /// Channels.
+    pub n: usize,
+    /// Bytes of K.
+    pub k: usize,
+    /// Bytes of K that lie side by side.
+    pub run: usize,
+    /// Bytes from one row to the next.
+    pub pitch: usize,
 }
+
+/// Whether tiles are likely to beat vectors at a product, by a tenth at least: a program on the other thread of a core slows
+/// tiles down three to four times, and vectors hardly.
+///
+/// The times are fits to a sweep over shapes on a Xeon of the Emerald Rapids generation (`benches/record`): a step of two tiles
+/// by two blocks takes less than a third of what vectors take for it, but the way through memory three times as long as that
+/// from register to register, and rows that must be gathered come on top.
+pub fn pays(extents: Extents) -> bool {
+    let Extents { m, n, k, run, pitch } = extents;
+    let (rows, channels, run) = (m as u64, n as u64, run.max(1));
+    let steps = k.div_ceil(BYTES) as u64;
+    // Tiles by blocks, of which a single one takes as long as two.
+    let products = rows.div_ceil(ROWS as u64).saturating_mul(channels.div_ceil(16).max(2));
+    let in_place = run.is_multiple_of(BYTES) && (pitch.is_multiple_of(BYTES) || n <= 32);
+    let lines = if in_place { 0 } else { k.div_ceil(run) * run.div_ceil(BYTES) + 1 };
+    let tiles = products
+        .saturating_mul((TILES_ENDS + TILES_STEP * steps) / 4)
+        .saturating_add(rows.saturating_mul(lines as u64 * GATHERED_LINE))
+        .saturating_add(TILES_CALL);
+    let vectors = rows.saturating_mul(channels).saturating_mul(VECTORS_ENDS + VECTORS_STEP * k as u64 / BYTES as u64) / (32 * 32);
+    tiles < vectors.saturating_add(VECTORS_CALL) / 10 * 9
+}
+
+/// Picoseconds of 32 rows by 32 channels: from the bias to the output, and for 64 bytes of K.
+const TILES_ENDS: u64 = 160_000;
+const TILES_STEP: u64 = 55_000;
+const VECTORS_ENDS: u64 = 50_000;
+const VECTORS_STEP: u64 = 190_000;
+/// Picoseconds of a line that is gathered.
+const GATHERED_LINE: u64 = 4_000;
+/// Picoseconds of a call.
+const TILES_CALL: u64 = 400_000;
+const VECTORS_CALL: u64 = 100_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// A product of so many rows, blocks and quads, whose rows need not be gathered.
+    fn product(rows: usize, blocks: usize, quads: usize) -> Plan {
+        let source = Source { bytes: &[], segments: &[0], quads, bases: Bases::matrix(rows, quads * 4) };
+        Plan::new(&source, &(0..rows), blocks)
+    }
+
     #[test]
     fn tiles_cover_the_rows_and_only_the_last_overlaps() {
         for rows in 1..600 {
-            let plan = Plan::new(rows, 3, 20);
+            let plan = product(rows, 3, 32);
             assert!((1..=ROWS).contains(&plan.height), "{rows}");
+            covers(&plan, rows);
             for tile in 0..plan.tiles {
-                let start = plan.start(tile);
-                assert!(start + plan.height <= rows);
-                assert!(start <= tile * plan.height && start + plan.height > tile * plan.height, "{rows}: {tile} adds no row");
-                assert!(start == tile * plan.height || tile + 1 == plan.tiles, "{rows}: {tile}");
+                assert!(plan.start(tile) == tile * plan.height || tile + 1 == plan.tiles, "{rows}: {tile}");
             }
-            assert_eq!(plan.start(plan.tiles - 1) + plan.height, rows);
             let block = plan.tiles_of_a_block();
             assert!(block.is_multiple_of(2) && block <= plan.block && plan.block <= MAX_TILES);
         }
     }
 
     #[test]
+    fn tiles_end_with_long_lines() {
+        for width in 1..70 {
+            let bases = Bases { start: 0, extents: [9, width], steps: [0, 2 * width * 64, 64] };
+            let source = Source { bytes: &[], segments: &[0], quads: 16, bases };
+            let plan = Plan::new(&source, &(2 * width..7 * width), 3);
+            covers(&plan, 5 * width);
+            let crossing = (0..plan.tiles).any(|tile| plan.start(tile) / width != (plan.start(tile) + plan.height - 1) / width);
+            assert_eq!(crossing, ![12, 13, 14, 15, 16].contains(&width) && width < 24 || (33..36).contains(&width), "{width}");
+            // What is no whole number of lines is cut as if there were none.
+            covers(&Plan::new(&source, &(1..7 * width), 3), 7 * width - 1);
+        }
+    }
+
+    fn covers(plan: &Plan, rows: usize) {
+        let mut end = 0;
+        for tile in 0..plan.tiles {
+            assert!(plan.start(tile) <= end && plan.start(tile) + plan.height > end, "{tile} leaves a gap, or adds no row");
+            end = plan.start(tile) + plan.height;
+        }
+        assert_eq!(end, rows);
+    }
+
+    #[test]
     fn many_weights_meet_many_rows() {
-        assert_eq!(Plan::new(3136, 4, 144).block, 2, "weights that stay in L2");
-        let plan = Plan::new(3136, 64, 1152);
+        assert_eq!(product(3136, 4, 144).block, 2, "weights that stay in L2");
+        let plan = product(3136, 64, 1152);
         assert_eq!(plan.block, 14);
-        assert!(plan.block * plan.steps * ROWS * BYTES <= ROWS_AT_HAND);
-        assert_eq!(Plan::new(49, 64, 1152).block, 4, "no more than there are");
-        assert_eq!(Plan::new(3136, 4096, 16).block, MAX_TILES);
-        assert_eq!(Plan::new(3136, 64, 16384).block, 2, "a pair at least");
+        assert!(plan.block * plan.pitch * ROWS * BYTES <= ROWS_AT_HAND);
+        assert_eq!(product(49, 64, 1152).block, 4, "no more than there are");
+        assert_eq!(product(3136, 4096, 16).block, MAX_TILES);
+        assert_eq!(product(3136, 64, 16384).block, 2, "a pair at least");
     }
 
     #[test]
     fn scratch_is_enough_for_every_part() {
-        let bases = Bases { start: 0, extents: [7, 7], steps: [9 * 9 * 64, 9 * 64, 64] };
-        let source = Source { bytes: &[], segments: &[0, 9 * 64, 18 * 64], quads: 48, bases };
-        let whole = scratch(&source, &(0..490), 80);
-        for from in (0..490).step_by(61) {
-            for to in (from..490).step_by(17) {
-                assert!((0..=80).all(|blocks| scratch(&source, &(from..to), blocks) <= whole));
+        for width in [7, 14] {
+            let bases = Bases { start: 0, extents: [7, width], steps: [9 * 16 * 64, 16 * 64, 64] };
+            let source = Source { bytes: &[], segments: &[0, 16 * 64, 32 * 64], quads: 48, bases };
+            let whole = scratch(&source, &(0..490), 80);
+            for from in (0..490).step_by(61) {
+                for to in (from + 1..490).step_by(17) {
+                    for blocks in [1, 2, 3, 60, 80] {
+                        let plan = Plan::new(&source, &(from..to), blocks);
+                        assert!(plan.tiles_of_a_block() * ROWS * plan.pitch * BYTES + BYTES - 1 <= whole, "{from}..{to}, {blocks}");
+                    }
+                }
             }
         }
     }
@@ -159,7 +289,8 @@ mod tests {
         let source = |segments: &'static [usize], quads, bases| Source { bytes: &[], segments, quads, bases };
         let matrix = Bases::matrix(100, 256);
         assert_eq!(scratch(&source(&[0], 64, matrix), &(0..100), 4), 0);
-        assert_eq!(scratch(&source(&[0], 9, Bases::matrix(100, 36)), &(0..100), 4), 0);
+        assert_eq!(scratch(&source(&[0], 9, Bases::matrix(100, 36)), &(0..100), 2), 0);
+        assert_ne!(scratch(&source(&[0], 9, Bases::matrix(100, 36)), &(0..100), 3), 0, "rows that cross lines of a cache");
         assert_ne!(scratch(&source(&[0], 65, matrix), &(0..100), 4), 0, "K ends within a step");
         assert_ne!(scratch(&source(&[0, 64], 8, matrix), &(0..100), 4), 0, "segments end within a step");
         let images = |image| Bases { start: 0, extents: [7, 7], steps: [image, 7 * 64, 64] };
@@ -169,10 +300,15 @@ mod tests {
     }
 
     #[test]
-    fn few_rows_are_left_to_vectors() {
-        assert!(!pays(1, 1000, 2048) && !pays(7, 1000, 2048));
-        assert!(pays(8, 1000, 2048) && pays(49, 512, 4608) && pays(12544, 64, 147));
-        assert!(!pays(12544, 32, 27), "half a step of K");
-        assert!(!pays(16, 16, 64), "too small");
+    fn what_measured_better_is_chosen() {
+        let matrix = |m, n, k| pays(Extents { m, n, k, run: k, pitch: k });
+        let windows = |m, n, channels: usize| pays(Extents { m, n, k: 9 * channels, run: 3 * channels, pitch: channels });
+        assert!(!matrix(1, 1000, 2048) && !matrix(4, 1000, 2048) && !matrix(8, 64, 576), "rows that aren't there");
+        assert!(matrix(49, 2048, 512) && matrix(196, 256, 1024) && matrix(3136, 64, 256) && matrix(784, 512, 128));
+        assert!(windows(3136, 64, 64) && windows(49, 512, 512));
+        assert!(!matrix(12544, 96, 16) && !matrix(3136, 24, 144) && !matrix(784, 32, 144) && !matrix(196, 192, 32), "short sums");
+        assert!(windows(784, 128, 32) && !windows(3136, 64, 16), "rows that are gathered for few channels");
+        assert!(!pays(Extents { m: 12544, n: 64, k: 196, run: 28, pitch: 8 }), "a first layer");
+        assert!(!pays(Extents { m: usize::MAX, n: 1, k: 1, run: 1, pitch: 1 }));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! It serves tests, and is slow.
 
-use super::machine::{BYTES, ROWS, Shape, TILES, TileMachine};
+use super::machine::{Activations, BYTES, ROWS, Shape, TILES, TileMachine};
 
 /// Eight tiles in memory.
 #[derive(Debug)]
@@ -31,16 +31,17 @@ impl TileMachine for Soft {
         Self { shapes, rows: [[[0; BYTES]; ROWS]; TILES] }
     }
 
-    fn load_a<const T: u8>(&mut self, rows: &[u8], pitch: usize) {
+    fn load_a<const T: u8>(&mut self, rows: &Activations<'_>, distance: usize) {
         let (shape, tile) = self.cleared(T);
+        let (rows, pitch) = rows.at(distance, shape);
         for (i, to) in tile.iter_mut().enumerate().take(shape.rows()) {
             to[..shape.bytes()].copy_from_slice(&rows[i * pitch..][..shape.bytes()]);
         }
     }
 
-    fn load_b<const T: u8>(&mut self, rows: &[[i8; BYTES]]) {
+    fn load_b<const T: u8>(&mut self, rows: &[[i8; BYTES]], first: usize) {
         let (shape, tile) = self.cleared(T);
-        for (to, row) in tile.iter_mut().zip(&rows[..shape.rows()]) {
+        for (to, row) in tile.iter_mut().zip(&rows[first..][..shape.rows()]) {
             for (to, &w) in to.iter_mut().zip(&row[..shape.bytes()]) {
                 *to = w as u8;
             }
@@ -99,8 +100,9 @@ mod tests {
         let mut weights = [[0i8; 64]; 2];
         weights[0][4..8].copy_from_slice(&[-128, 1, 2, 3]);
         weights[1][4..8].copy_from_slice(&[0, 0, 0, 127]);
-        soft.load_a::<4>(&[255, 0, 0, 0, 0, 0, 0, 255, 99, 1, 1, 1, 1, 0, 0, 0, 0], 9);
-        soft.load_b::<6>(&weights);
+        let rows = [99, 255, 0, 0, 0, 0, 0, 0, 255, 99, 1, 1, 1, 1, 0, 0, 0, 0];
+        soft.load_a::<4>(&Activations::new(&rows, 9, Shape::new(2, 8)), 1);
+        soft.load_b::<6>(&weights, 0);
         soft.fill::<0>(&std::array::from_fn(|n| n as i32 * 10));
         soft.dot::<0, 4, 6>();
         let mut sums = [0; 40];
@@ -117,9 +119,23 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "out of range")]
+    #[should_panic(expected = "behind its rows")]
+    fn rows_that_are_not_there_are_found() {
+        Activations::new(&[0; 16], 9, Shape::new(2, 8));
+    }
+
+    #[test]
+    #[should_panic(expected = "behind its rows")]
     fn a_load_behind_its_rows_is_found() {
-        machine(Shape::new(2, 8), Shape::new(2, 64), Shape::new(2, 64)).load_a::<4>(&[0; 16], 9);
+        let rows = Activations::new(&[0; 20], 9, Shape::new(2, 8));
+        machine(Shape::new(2, 8), Shape::new(2, 64), Shape::new(2, 64)).load_a::<4>(&rows, 4);
+    }
+
+    #[test]
+    #[should_panic(expected = "behind its rows")]
+    fn rows_of_another_shape_are_found() {
+        let rows = Activations::new(&[0; 20], 9, Shape::new(2, 4));
+        machine(Shape::new(2, 8), Shape::new(2, 64), Shape::new(2, 64)).load_a::<4>(&rows, 0);
     }
 
     #[test]

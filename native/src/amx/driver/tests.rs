@@ -10,6 +10,7 @@ use quaver_core::kernel::gemm::Bases;
 
 use super::*;
 use crate::amx::hardware::Hardware;
+use crate::amx::machine::{Shape, TILES};
 use crate::amx::soft::Soft;
 use crate::amx::{Amx, scratch};
 use crate::isa::avx512vnni::Avx512Vnni;
@@ -132,10 +133,12 @@ impl Case {
         let residual: Vec<u8> = (0..self.rows.end * width).map(|_| random.next() as u8).collect();
         let table: [u8; 256] = std::array::from_fn(|i| (i as u8).wrapping_mul(77).wrapping_add(5));
         let fused = op::Residual { zero_point: 113, multiplier: 0.37 };
+        // With limits on both sides, as behind a ReLU, and as behind one whose zero is above 0.
+        let [zero_point, lo, hi] = [[97, 3, 249], [0, 0, 255], [20, 20, 255]][random.below(3)];
         let epilogue = op::Epilogue {
-            zero_point: 97,
-            lo: 3,
-            hi: 249,
+            zero_point,
+            lo,
+            hi,
             residual: (ending == Ending::Residual).then_some(fused),
             table: ending == Ending::Table,
         };
@@ -204,13 +207,24 @@ fn check_all<M: TileMachine>(vectors: impl Simd, proof: M::Proof) {
         let bases = Bases { start: 0, extents: [4, 5], steps: [1000, 100, 8] };
         Case::whole(35, channels, segments, 24, bases, Ending::Residual).check::<M>(vectors, proof, &mut random);
     }
+    // Lines of convolutions, where tiles end too, and lines too short for that.
+    for width in [7, 14, 16, 28, 30, 33] {
+        for quads in [16, 32] {
+            let segments = vec![0, (width + 2) * quads * 4, (width + 2) * quads * 8];
+            let bases = Bases { start: 0, extents: [5, width], steps: [0, (width + 2) * quads * 4, quads * 4] };
+            for rows in [0..5 * width, width..3 * width, width - 1..4 * width] {
+                let case = Case { rows, ..Case::whole(5 * width, 70, segments.clone(), quads, bases, Ending::Residual) };
+                case.check::<M>(vectors, proof, &mut random);
+            }
+        }
+    }
     for _ in 0..600 {
         Case::random(&mut random).check::<M>(vectors, proof, &mut random);
     }
     // Weights beyond what stays in L2: blocks of several tiles, and a second one with fewer.
     let bases = Bases { start: 0, extents: [5, 9], steps: [9 * 5 * 8, 9 * 8, 8] };
     let case = Case::whole(145, 129, vec![0], 2050, bases, Ending::Plain);
-    let plan = Plan::new(145, 9, 2050);
+    let plan = Plan::new(&Source { bytes: &[], segments: &[0], quads: 2050, bases }, &(0..145), 9);
     assert!(plan.block > 2 && plan.tiles_of_a_block() < plan.tiles);
     case.check::<M>(vectors, proof, &mut random);
 }
@@ -234,9 +248,10 @@ fn hardware_tiles_give_the_sums_of_loops() {
 #[test]
 fn tiles_of_a_thread_are_given_back() {
     let Some(amx) = Amx::detect() else { return skip("amx") };
+    let shapes = [Shape::new(16, 64); TILES];
     for _ in 0..2 {
-        let machine = Hardware::configure(amx, Plan::new(1, 1, 1).shapes());
-        assert!(std::panic::catch_unwind(|| Hardware::configure(amx, Plan::new(1, 1, 1).shapes())).is_err());
+        let machine = Hardware::configure(amx, shapes);
+        assert!(std::panic::catch_unwind(|| Hardware::configure(amx, shapes)).is_err());
         drop(machine);
     }
 }
