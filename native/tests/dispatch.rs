@@ -33,22 +33,23 @@ const AVX512: &str = "gemm_u8s8u8_14x32c4__avx512vnni";
 const AVX: &str = "gemm_u8s8u8_6x16c4__avxvnni";
 
 #[test]
-fn convolutions_fill_tiles() {
+fn long_sums_of_many_rows_run_on_tiles() {
     let windows = [("tiles", AMX), ("windows", AVX512), ("windows", AVX)];
     chosen(&[14, 14, 256], |b, x| b.conv(x, 256, window(3, 1), 1, None), windows);
     chosen(&[56, 56, 64], |b, x| b.conv(x, 128, window(3, 2), 1, None), windows);
     let in_place = [("tiles", AMX), ("rows in place", AVX512), ("rows in place", AVX)];
-    chosen(&[56, 56, 64], |b, x| b.conv(x, 256, window(1, 1), 1, None), in_place);
-    chosen(&[8, 256], |b, x| b.gemm(x, 100), in_place);
-    chosen(&[224, 224, 3], |b, x| b.conv(x, 64, window(7, 2), 1, None), [("tiles", AMX), ("first layer", AVX512), ("first layer", AVX)]);
+    chosen(&[28, 28, 128], |b, x| b.conv(x, 256, window(1, 1), 1, None), in_place);
+    chosen(&[16, 256], |b, x| b.gemm(x, 96), in_place);
     let grouped = [("tiles", AMX), ("grouped", AVX512), ("grouped", AVX)];
-    chosen(&[28, 28, 128], |b, x| b.conv(x, 128, window(3, 1), 4, None), grouped);
-    let transposed = [("tiles", AMX), ("transposed", AVX512), ("transposed", AVX)];
-    chosen(&[14, 14, 64], |b, x| b.transposed(x, 32), transposed);
+    chosen(&[28, 28, 256], |b, x| b.conv(x, 256, window(3, 1), 4, None), grouped);
 }
 
 #[test]
-fn what_would_leave_tiles_empty_runs_on_vectors() {
+fn what_tiles_are_not_worth_runs_on_vectors() {
+    let first = [("first layer", AVX512), ("first layer", AVX512), ("first layer", AVX)];
+    chosen(&[224, 224, 3], |b, x| b.conv(x, 64, window(7, 2), 1, None), first);
+    let short = [("rows in place", AVX512), ("rows in place", AVX512), ("rows in place", AVX)];
+    chosen(&[112, 112, 16], |b, x| b.conv(x, 96, window(1, 1), 1, None), short);
     chosen(&[2048], |b, x| b.gemm(x, 1000), [("one row", AVX512), ("one row", AVX512), ("one row", AVX)]);
     let narrow = [("grouped", AVX512), ("grouped", AVX512), ("grouped", AVX)];
     chosen(&[28, 28, 64], |b, x| b.conv(x, 64, window(3, 1), 16, None), narrow);

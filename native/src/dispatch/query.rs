@@ -8,6 +8,8 @@ use quaver_core::plan::{Location, Plan};
 use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
 
+use crate::amx::Extents;
+
 /// An operand or a result.
 #[derive(Debug, Clone, Copy)]
 pub struct Value<'a> {
@@ -51,6 +53,20 @@ pub struct Product {
     pub channels: usize,
     /// The window, of a convolution.
     pub window: Option<Window>,
+}
+
+impl Product {
+    /// What decides between tiles and vectors.
+    pub fn extents(&self) -> Extents {
+        let Self { m, n, k, groups, channels, window } = *self;
+        let (run, pitch) = match window {
+            // Taps of a group lie apart; those of a line of all channels beside each other.
+            Some(Window { kernel: [_, width], dilations: [_, 1], .. }) if groups == 1 => (width * channels.next_multiple_of(4), channels),
+            Some(_) => (channels, groups * channels),
+            None => (k, channels),
+        };
+        Extents { m, n, k, run, pitch }
+    }
 }
 
 impl<'a> Query<'a> {

@@ -6,6 +6,7 @@ use quaver_core::tensor::DType;
 
 use super::kernel::Kind;
 use super::query::{Product, Query};
+use crate::amx::{self, Extents};
 use crate::cpu::Isa;
 
 /// One rule.
@@ -23,17 +24,14 @@ pub struct Rule {
     pub reason: &'static str,
 }
 
-/// Rows below which a tile register stays too empty to pay for its set-up.
-const FEW_ROWS: usize = 8;
-
 /// All rules.
 pub static RULES: &[Rule] = &[
     Rule {
         name: "tiles",
         kind: Kind::Gemm,
         isa: Some(Isa::Amx),
-        applies: |q| product(q, |p| p.m >= FEW_ROWS && p.k >= 16 && p.n >= 16),
-        reason: "enough rows, channels and K to fill tile registers",
+        applies: |q| product(q, |p| amx::pays(p.extents())),
+        reason: "enough rows, channels and K for tile registers to be worth the way through memory",
     },
     Rule {
         name: "one row",
@@ -81,8 +79,8 @@ pub static RULES: &[Rule] = &[
         name: "tiles of two activations",
         kind: Kind::MatMul,
         isa: Some(Isa::Amx),
-        applies: |q| activations(q, |[m, k, n]| m >= FEW_ROWS && k >= 16 && n >= 16),
-        reason: "enough rows, columns and K to fill tile registers, once the right operand is packed",
+        applies: |q| activations(q, |[m, k, n]| amx::pays(Extents { m, n, k, run: k, pitch: k })),
+        reason: "enough rows, columns and K for tile registers, once the right operand is packed",
     },
     Rule {
         name: "two activations",

@@ -2,12 +2,15 @@
 
 use std::ops::Range;
 
-use quaver::dispatch::choose;
 use quaver::dispatch::kernel::Kind;
 use quaver::dispatch::query::Query;
+use quaver::dispatch::tune::Change;
+use quaver::dispatch::{candidates, choose};
 use quaver::{Isa, Model, Session, SessionOptions, Tensor};
 use quaver_core::plan::Plan;
 use quaver_core::tensor::DType;
+use serde_json::json;
+use tempfile::NamedTempFile;
 
 pub use crate::build::{Build, Node};
 use crate::build::{extent, files, sizes};
@@ -48,6 +51,25 @@ fn has_kernel(model: &Model, isas: &[Isa]) -> bool {
     choose(&Query::new(graph, &plan, node, 1), isas).kernel.kind != Kind::Reference
 }
 
+/// A side file by which nodes run on tiles that the rules give to vectors, as they do with all that is small.
+fn on_tiles(model: &Model) -> Option<NamedTempFile> {
+    let isas = Isa::available();
+    let graph = &*model.graph().sized(&sizes(model.graph(), 1)).expect("such sizes can be");
+    let plan = Plan::new(graph, 1, usize::MAX).expect("small");
+    let changes = graph.nodes.iter().enumerate().filter_map(|(i, node)| {
+        let choices = candidates(&Query::new(graph, &plan, node, 1), isas);
+        let tiles = choices[1..].iter().find(|choice| choice.kernel.isa == Isa::Amx)?;
+        let (from, to) = (choices[0].kernel.name.to_owned(), tiles.kernel.name.to_owned());
+        Some(Change { node: i, name: node.name.clone(), from, to, before_ns: 2, after_ns: 1 })
+    });
+    let changes: Vec<_> = changes.collect();
+    let nodes = graph.nodes.len();
+    let tuning = json!({ "version": 1, "model": model.name(), "nodes": nodes, "batch": 1, "threads": 1, "changes": changes });
+    let file = NamedTempFile::new().expect("a temporary file");
+    serde_json::to_writer(&file, &tuning).expect("writes");
+    (!changes.is_empty()).then_some(file)
+}
+
 fn compare(model: &Model, rng: &mut Rng, seed: u64) {
     let session = |isa: Isa, threads: usize| {
         let options = SessionOptions { threads, isa: Some(isa), ..SessionOptions::default() };
@@ -56,6 +78,12 @@ fn compare(model: &Model, rng: &mut Rng, seed: u64) {
     let (_, _, mut definition) = session(Isa::Scalar, 1);
     let isas = available().filter_map(|isas| isas.last());
     let mut sessions: Vec<_> = isas.flat_map(|&isa| THREADS.map(|threads| session(isa, threads))).collect();
+    if let Some(file) = on_tiles(model) {
+        sessions.extend(THREADS.map(|threads| {
+            let options = SessionOptions { threads, tuning: Some(file.path().to_owned()), ..SessionOptions::default() };
+            (Isa::Amx, threads, Session::new(model, options).expect("the side file is about the model"))
+        }));
+    }
     for batch in BATCHES {
         let sizes = sizes(model.graph(), batch);
         let inputs: Vec<(&str, Tensor)> = model
