@@ -27,7 +27,7 @@ use driver::{OnTiles, Product};
 use hardware::Hardware;
 use machine::{BYTES, ROWS, Shape, TILES, TileMachine};
 
-pub use plan::{Extents, pays, scratch};
+pub use plan::{Extents, pays, scratch, takes};
 
 /// Name of the kernel.
 pub const GEMM: &str = "gemm_u8s8u8_32x32c64__amx";

@@ -2,6 +2,7 @@
 //! the shape alone.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use quaver_core::kernel::gemm::{Bases, Source};
 
@@ -178,24 +179,32 @@ pub struct Extents {
 
 /// Whether tiles are likely to beat vectors at a product, by a tenth at least: a program on the other thread of a core slows
 /// tiles down three to four times, and vectors hardly.
+pub fn pays(extents: Extents) -> bool {
+    let Extents { m, n, k, .. } = extents;
+    let vectors = (m as u64).saturating_mul(n as u64).saturating_mul(VECTORS_ENDS + VECTORS_STEP * k as u64 / BYTES as u64) / (32 * 32);
+    picoseconds(extents) < vectors.saturating_add(VECTORS_CALL) / 10 * 9
+}
+
+/// How long tiles take for a product.
 ///
 /// The times are fits to a sweep over shapes on a Xeon of the Emerald Rapids generation (`benches/record`): a step of two tiles
 /// by two blocks takes less than a third of what vectors take for it, but the way through memory three times as long as that
 /// from register to register, and rows that must be gathered come on top.
-pub fn pays(extents: Extents) -> bool {
+pub fn takes(extents: Extents) -> Duration {
+    Duration::from_nanos(picoseconds(extents) / 1000)
+}
+
+fn picoseconds(extents: Extents) -> u64 {
     let Extents { m, n, k, run, pitch } = extents;
-    let (rows, channels, run) = (m as u64, n as u64, run.max(1));
-    let steps = k.div_ceil(BYTES) as u64;
+    let (rows, run) = (m as u64, run.max(1));
     // Tiles by blocks, of which a single one takes as long as two.
-    let products = rows.div_ceil(ROWS as u64).saturating_mul(channels.div_ceil(16).max(2));
+    let products = rows.div_ceil(ROWS as u64).saturating_mul((n as u64).div_ceil(16).max(2));
     let in_place = run.is_multiple_of(BYTES) && (pitch.is_multiple_of(BYTES) || n <= 32);
     let lines = if in_place { 0 } else { k.div_ceil(run) * run.div_ceil(BYTES) + 1 };
-    let tiles = products
-        .saturating_mul((TILES_ENDS + TILES_STEP * steps) / 4)
+    products
+        .saturating_mul((TILES_ENDS + TILES_STEP * k.div_ceil(BYTES) as u64) / 4)
         .saturating_add(rows.saturating_mul(lines as u64 * GATHERED_LINE))
-        .saturating_add(TILES_CALL);
-    let vectors = rows.saturating_mul(channels).saturating_mul(VECTORS_ENDS + VECTORS_STEP * k as u64 / BYTES as u64) / (32 * 32);
-    tiles < vectors.saturating_add(VECTORS_CALL) / 10 * 9
+        .saturating_add(TILES_CALL)
 }
 
 /// Picoseconds of 32 rows by 32 channels: from the bias to the output, and for 64 bytes of K.

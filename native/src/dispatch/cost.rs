@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::kernel::{Kernel, Kind};
 use super::peaks::Peaks;
 use super::query::Query;
+use crate::amx;
 use crate::cpu::Isa;
 
 /// What calling a kernel costs.
@@ -25,7 +26,12 @@ pub fn predict(query: &Query<'_>, kernel: &Kernel, peaks: &Peaks) -> Duration {
         _ => (efficiency(query), peaks.bytes()),
     };
     let isa = if kernel.kind == Kind::Reference { Isa::Scalar } else { kernel.isa };
-    let work = (query.macs() as f64 / (peaks.macs(isa) * share)).max(query.bytes() as f64 / bytes);
+    let products = match query.product().filter(|_| isa == Isa::Amx) {
+        // The peak says little about tiles: what comes before and after takes as long.
+        Some(product) => amx::takes(product.extents()).as_secs_f64(),
+        None => query.macs() as f64 / (peaks.macs(isa) * share),
+    };
+    let work = products.max(query.bytes() as f64 / bytes);
     let alone = query.threads <= 1 || work < SHARED || kernel.kind == Kind::Reference;
     Duration::from_secs_f64(CALL + if alone { work } else { FORK_JOIN + work / query.threads as f64 })
 }

@@ -135,13 +135,8 @@ impl Case {
         let fused = op::Residual { zero_point: 113, multiplier: 0.37 };
         // With limits on both sides, as behind a ReLU, and as behind one whose zero is above 0.
         let [zero_point, lo, hi] = [[97, 3, 249], [0, 0, 255], [20, 20, 255]][random.below(3)];
-        let epilogue = op::Epilogue {
-            zero_point,
-            lo,
-            hi,
-            residual: (ending == Ending::Residual).then_some(fused),
-            table: ending == Ending::Table,
-        };
+        let epilogue =
+            op::Epilogue { zero_point, lo, hi, residual: (ending == Ending::Residual).then_some(fused), table: ending == Ending::Table };
         let finish = match ending {
             Ending::Real => Finish::F32,
             _ => Finish::U8(Requantize {
