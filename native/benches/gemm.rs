@@ -47,7 +47,7 @@ fn main() {
     println!("{:40} {:>12} {:>12} {:>8}", "gemm (M, N, K)", "peak GMAC/s", "GMAC/s", "share");
     for shape in SHAPES {
         let problem = Problem::new(shape);
-        let limited = Epilogue { zero_point: 120, lo: 3, hi: 250, residual: None, table: false };
+        let limited = Epilogue { zero_point: 120, lo: 3, hi: 250, residual: None, hard_swish: None, table: false };
         let relu = Epilogue { zero_point: 0, lo: 0, hi: 255, ..limited };
         let residual = Epilogue { residual: Some(op::Residual { zero_point: 100, multiplier: 0.37 }), ..limited };
         for (epilogue, name) in [(relu, " relu"), (limited, ""), (residual, " residual")] {

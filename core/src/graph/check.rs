@@ -403,6 +403,14 @@ fn packed(inputs: &[&Value], output: &Value, epilogue: Option<&Epilogue>) -> Res
             return Err("its residual's multiplier is not a positive number".into());
         }
     }
+    if let Some(slope) = e.hard_swish {
+        if e.residual.is_some() || e.table {
+            return Err("its epilogue has HardSwish beside a residual or a table".into());
+        }
+        if !(slope.is_finite() && slope > 0.0) {
+            return Err("its slope of HardSwish is not a positive number".into());
+        }
+    }
     if e.table { constant(inputs.last().copied(), DType::U8) } else { Ok(()) }
 }
 

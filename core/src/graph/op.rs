@@ -474,6 +474,9 @@ pub struct Epilogue {
     /// A u8 tensor of the output's shape is added before rounding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub residual: Option<Residual>,
+    /// HardSwish is applied before rounding: its slope, the output's scale / 6. There is no residual and no table then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hard_swish: Option<f32>,
     /// A 256-byte table is applied to the requantized byte.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub table: bool,

@@ -52,6 +52,10 @@ pub struct Requantize<'a> {
     pub hi: u8,
     /// What is added before rounding.
     pub residual: Option<Residual<'a>>,
+    /// The slope of [`hard_swish`], where that is applied before rounding; then there is no residual and no table.
+    ///
+    /// [`hard_swish`]: crate::arith::requant::hard_swish
+    pub hard_swish: Option<f32>,
     /// What the byte is looked up in.
     pub table: Option<&'a [u8; 256]>,
 }
@@ -87,7 +91,7 @@ impl Bounds {
         let Finish::U8(how) = finish else { return Self::None };
         let added = how.residual.map_or(0.0, |r| 255.0 * r.multiplier.abs());
         let mut rounds = true;
-        let mut lifts = how.residual.is_none() && how.lo >= how.zero_point && reach < 1 << 22;
+        let mut lifts = how.residual.is_none() && how.hard_swish.is_none() && how.lo >= how.zero_point && reach < 1 << 22;
         for (&bias, &m) in bias.as_flattened().iter().zip(multiplier.as_flattened()) {
             // NaN is not below anything. The conversion is of a signed number, which vectors have.
             rounds &= ((bias as f32).abs() + reach as f32) * m.abs() + added < LARGE;
@@ -246,6 +250,9 @@ fn finish_here<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how
 #[inline(always)]
 fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, to: &mut R) {
     let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
+    if how.hard_swish.is_some() && const { !by_rows::<S, NB>() } {
+        return to_bytes::<S, R, NB, NONE, SWISHED>(s, sums, how, &none, to);
+    }
     match (how.residual, sums.bounds.of_use::<S>()) {
         (None, Bounds::Lifts) if const { !S::COMPACT } => to_bytes::<S, R, NB, LIFTS, ALONE>(s, sums, how, &none, to),
         (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, ALONE>(s, sums, how, &none, to),
@@ -274,6 +281,8 @@ pub(super) struct Fixed<S: Simd, const NB: usize> {
     residual_multiplier: S::F,
     /// 2²³·`residual_multiplier`.
     residual_lifted: S::F,
+    /// Of HardSwish.
+    slope: S::F,
 }
 
 /// What a saturating conversion to a byte leaves to do: nothing, without zero point and limits; to add the zero point before
@@ -292,10 +301,18 @@ pub(super) fn limited(how: &Requantize<'_>) -> u8 {
     }
 }
 
-/// Whether bytes are added to sums, of any zero point or of 0: less work.
+/// Whether bytes are added to sums, of any zero point or of 0: less work; or else HardSwish is applied to them.
 pub(super) const ALONE: u8 = 0;
 pub(super) const ADDED: u8 = 1;
 pub(super) const ADDED_FROM_0: u8 = 2;
+pub(super) const SWISHED: u8 = 3;
+
+/// What [`crate::arith::requant::hard_swish`] is of each lane.
+#[inline(always)]
+pub(super) fn hard_swish<S: Simd>(s: S, t: S::F, slope: S::F) -> S::F {
+    let line = s.add(s.mul(t, slope), s.splat_f32(0.5));
+    s.mul(t, s.lesser(s.splat_f32(1.0), s.greater(s.splat_f32(0.0), line)))
+}
 
 /// What is added to four vectors of sums.
 pub(super) trait Added<S: Simd> {
@@ -353,6 +370,7 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
             residual_zero: s.zero(residual.zero_point),
             residual_multiplier: s.splat_f32(residual.multiplier),
             residual_lifted: s.splat_f32(residual.multiplier * LIFT),
+            slope: s.splat_f32(how.hard_swish.unwrap_or_default()),
         }
     }
 
@@ -377,6 +395,8 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
                 t = s.add(t, s.mul(residual.get(s, j, self.residual_zero), self.residual_multiplier));
             } else if RESIDUAL == ADDED_FROM_0 {
                 t = s.add(t, residual.scaled(s, j, self.residual_multiplier, self.residual_lifted));
+            } else if RESIDUAL == SWISHED {
+                t = hard_swish(s, t, self.slope);
             }
             v[j] = if BOUNDS == NONE { s.round_below(t, self.top) } else { s.round(t) };
         }
@@ -389,6 +409,11 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
     }
 }
 
+/// Whether rows are narrowed one by one as well as by four, without those in vain: where registers hold only parts of a vector.
+const fn by_rows<S: Simd, const NB: usize>() -> bool {
+    S::COMPACT && NB == 1
+}
+
 /// All rows, from memory.
 #[inline(always)]
 fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL: u8>(
@@ -398,8 +423,7 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
     residual: &Residual<'_>,
     to: &mut R,
 ) {
-    // Where registers hold only parts of a vector, rows are narrowed one by one as well as by four, without those in vain.
-    if const { S::COMPACT && NB == 1 } {
+    if const { by_rows::<S, NB>() } {
         return one_by_one::<S, R, NB, BOUNDS, RESIDUAL>(s, sums, how, residual, to);
     }
     let fixed = Fixed::<S, NB>::new(s, sums.multiplier, how, residual);
@@ -445,6 +469,7 @@ fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUA
     let (m, limits) = (s.load_f32(&sums.multiplier[0]), s.limits(how.zero_point, how.lo, how.hi));
     let top = s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point));
     let added = (RESIDUAL != ALONE).then(|| (s.zero(residual.zero_point), s.splat_f32(residual.multiplier)));
+    let swish = how.hard_swish.filter(|_| RESIDUAL == ALONE).map(|slope| s.splat_f32(slope));
     for i in 0..sums.rows {
         let mut t = s.mul(s.to_f32(s.load_i32(&sums.acc[i][0])), m);
         if let Some((zero, by)) = added {
@@ -454,6 +479,9 @@ fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUA
                 None => s.widen_some_from(&residual.bytes[at..], zero),
             };
             t = s.add(t, s.mul(bytes, by));
+        }
+        if let Some(slope) = swish {
+            t = hard_swish(s, t, slope);
         }
         // Four times the same, of which one is stored.
         let bytes = if BOUNDS == NONE { s.narrow([s.round_below(t, top); 4], limits) } else { s.round_narrow([t; 4], limits) };

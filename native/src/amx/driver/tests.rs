@@ -68,6 +68,7 @@ impl Random {
 enum Ending {
     Plain,
     Residual,
+    Swished,
     Table,
     Real,
 }
@@ -104,7 +105,7 @@ impl Case {
         let bases = Bases { start: random.below(50), extents: [height, width], steps: [line * height + random.below(99), line, column] };
         let blocks = channels.div_ceil(16);
         let (from, first) = (random.below(3).min(count - 1), random.below(2).min(blocks - 1));
-        let ending = [Ending::Plain, Ending::Residual, Ending::Table, Ending::Real][random.below(4)];
+        let ending = [Ending::Plain, Ending::Residual, Ending::Swished, Ending::Table, Ending::Real][random.below(5)];
         Self { channels, segments, quads, bases, rows: from..count, blocks: first..random.within(first..blocks) + 1, ending }
     }
 
@@ -137,6 +138,7 @@ impl Case {
             lo: 3,
             hi: 249,
             residual: (ending == Ending::Residual).then_some(fused),
+            hard_swish: (ending == Ending::Swished).then_some(0.01),
             table: ending == Ending::Table,
         };
         let finish = match ending {
@@ -146,6 +148,7 @@ impl Case {
                 lo: epilogue.lo,
                 hi: epilogue.hi,
                 residual: epilogue.residual.map(|r| Residual { bytes: &residual, zero_point: r.zero_point, multiplier: r.multiplier }),
+                hard_swish: epilogue.hard_swish,
                 table: epilogue.table.then_some(&table),
             }),
         };
