@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use quaver_core::arith::{exp, table};
 use quaver_core::format::weights::PackedShape;
-use quaver_core::graph::op::{BinaryFn, Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
+use quaver_core::graph::op::{BinaryFn, Epilogue, QConv, QConvTranspose, QGemm, Residual, UnaryFn, Window};
 use quaver_core::graph::{Graph, Network, Node, Op, ValueId};
 use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
@@ -342,7 +342,7 @@ impl<'a> Emitter<'a> {
         let scales = weights::symmetric(scale, channels, super::WeightScheme::PerChannel);
         let w = weights::quantize(shape, scale, Some(shift), from.scale, from.zero_point, scales).map_err(|e| self.too_long(node, e.k))?;
         let (lo, hi) = limits(group, to);
-        let epilogue = Some(Epilogue { zero_point: to.zero_point, lo, hi, residual: None, table: false });
+        let epilogue = Some(Epilogue { zero_point: to.zero_point, lo, hi, residual: None, hard_swish: None, table: false });
         let op = Op::QConv(QConv { window: Window::unit(), groups: channels, channels, pad_value: from.zero_point, epilogue });
         let x = self.integer(x)?;
         let mut inputs = vec![x];
@@ -379,8 +379,11 @@ impl<'a> Emitter<'a> {
         let w = weights::quantize(shape, hwio, bias, from.scale, from.zero_point, scales).map_err(|e| self.too_long(node, e.k))?;
 
         let output_affine = if self.plan.regions.is_u8[node.outputs[0].index()] { Some(self.affine(group.output)?) } else { None };
+        // Its rounding in front of a function is one that the model asks for, where the model is quantized already.
+        let swished = is_hard_swish(group) && self.plan.given.is_none();
+        let table = group.table.as_ref().filter(|_| !swished);
         // What the accumulator is requantized to: the output, or what the fused table is applied to.
-        let target = match (&group.table, output_affine) {
+        let target = match (table, output_affine) {
             (Some((_, before)), Some(_)) if self.plan.given.is_some() => Some(self.affine(*before)?),
             (Some((steps, before)), Some(after)) => {
                 let (min, max) =
@@ -400,7 +403,9 @@ impl<'a> Emitter<'a> {
         };
         let epilogue = target.map(|t| {
             let (lo, hi) = limits(group, t);
-            Epilogue { zero_point: t.zero_point, lo, hi, residual: residual.map(|(_, r)| r), table: group.table.is_some() }
+            let residual = residual.map(|(_, r)| r);
+            let hard_swish = swished.then(|| (f64::from(t.scale) / 6.0) as f32);
+            Epilogue { zero_point: t.zero_point, lo, hi, residual, hard_swish, table: table.is_some() }
         });
         let pad_value = from.zero_point;
         let op = match &node.op {
@@ -418,7 +423,7 @@ impl<'a> Emitter<'a> {
         let mut inputs = vec![self.integer(x)?];
         inputs.extend(self.weight_constants(node, &shape, &w, target.map_or(1.0, |t| f64::from(t.scale))));
         inputs.extend(residual.map(|(r, _)| r));
-        if let (Some((steps, _)), Some(before), Some(after)) = (&group.table, target, output_affine) {
+        if let (Some((steps, _)), Some(before), Some(after)) = (table, target, output_affine) {
             let bytes = table::build(|x| apply_all(steps, x), before, after);
             inputs.push(self.out.constant(format!("{}.table", node.name), &[256], &bytes));
         }
@@ -460,6 +465,12 @@ impl<'a> Emitter<'a> {
     }
 }
 
+/// Whether all that is behind a product is HardSwish, which epilogues compute themselves.
+fn is_hard_swish(group: &Group) -> bool {
+    let Group { residual: None, clamp: None, table: Some((steps, _)), .. } = group else { return false };
+    steps[..] == [Step::Unary(UnaryFn::HardSwish)]
+}
+
 /// Lower and upper clamp of a group in the integers of `target`.
 fn limits(group: &Group, target: Affine) -> (u8, u8) {
     let (lo, hi) = group.clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
@@ -480,9 +491,41 @@ fn trim(steps: &[Step], min: f32, max: f32, step: f32) -> (f32, f32) {
 
 #[cfg(test)]
 mod tests {
-    use quaver_core::graph::op::UnaryFn;
+    use quaver_core::graph::Dim;
+    use quaver_core::graph::op::{Conv, QConv};
 
     use super::*;
+    use crate::quantize::qconfig::QConfigMapping;
+    use crate::quantize::quantize;
+
+    /// What the first convolution of convolution → `function` → convolution becomes; depthwise or not.
+    fn behind_a_convolution(function: UnaryFn, depthwise: bool) -> (Epilogue, Affine, usize) {
+        let mut net = Network::new("n");
+        let x = net.input("x", DType::F32, vec![Dim::BATCH, 4.into(), 4.into(), 2.into()]);
+        let groups = if depthwise { 2 } else { 1 };
+        let w = net.constant("w", &[1, 1, 2 / groups, 2], &[0.5f32, -0.75, 0.25, 1.0][..4 / groups]);
+        let v = net.push(Op::Conv(Conv { window: Window::unit(), groups }), &[x, w], "first", "first").expect("fits");
+        let v = net.push(Op::Unary { function }, &[v], "function", "function").expect("fits");
+        let w = net.constant("w", &[1, 1, 2, 2], &[0.5f32, -0.75, 0.25, 1.0]);
+        let y = net.push(Op::Conv(Conv { window: Window::unit(), groups: 1 }), &[v, w], "last", "last").expect("fits");
+        net.output(y);
+        let quantized = quantize(&net, &QConfigMapping::default(), &|_| Some((-2.0, 4.0))).expect("it has all ranges");
+        let node = quantized.network.graph.nodes.iter().find(|n| n.name == "first").expect("there");
+        let Op::QConv(QConv { epilogue: Some(epilogue), .. }) = node.op else { panic!("not in integers: {node:?}") };
+        (epilogue, quantized.network.graph.value(node.outputs[0]).quant.expect("u8"), node.inputs.len())
+    }
+
+    #[test]
+    fn hard_swish_behind_a_product_is_no_table() {
+        for depthwise in [false, true] {
+            let (epilogue, to, operands) = behind_a_convolution(UnaryFn::HardSwish, depthwise);
+            let slope = Some((f64::from(to.scale) / 6.0) as f32);
+            let expected = Epilogue { zero_point: to.zero_point, lo: 0, hi: to.q_max, residual: None, hard_swish: slope, table: false };
+            assert_eq!((epilogue, operands), (expected, 4));
+            let (epilogue, _, operands) = behind_a_convolution(UnaryFn::Silu, depthwise);
+            assert_eq!((epilogue.hard_swish, epilogue.table, operands), (None, true, 5));
+        }
+    }
 
     #[test]
     fn flat_ends_are_cut_off() {
