@@ -6,7 +6,7 @@ use quaver_core::exec::Executor;
 use quaver_core::format::weights::PackedShape;
 use quaver_core::format::{METADATA_LABELS, Metadata, QvrModel, write};
 use quaver_core::graph::op::{
-    BinaryFn, Conv, Coordinates, Cut, Epilogue, PadMode, Pool, PoolFn, QConv, QConvTranspose, QGemm, ReduceFn, Residual, Resize,
+    BinaryFn, Conv, Coordinates, Cut, Epilogue, HardSwish, PadMode, Pool, PoolFn, QConv, QConvTranspose, QGemm, ReduceFn, Residual, Resize,
     ResizeMode, UnaryFn, Window,
 };
 use quaver_core::graph::{Dim, Graph, Network, Op, ValueId};
@@ -261,7 +261,7 @@ fn sample() -> Network {
         channels: 4,
         output_padding: [0, 0],
         pad_value: 7,
-        epilogue: Some(Epilogue { hard_swish: Some(0.02), ..plain }),
+        epilogue: Some(Epilogue { hard_swish: Some(HardSwish { slope: 0.02, shift: 0.5 }), ..plain }),
     };
     let [w, b, m] = packed(n, PackedShape::grouped([2, 2], 4, 4, 2));
     let up = bytes(n, Op::QConvTranspose(up), &[depthwise, w, b, m]);

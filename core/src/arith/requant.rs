@@ -4,7 +4,7 @@
 //! once to f32.
 
 use super::round::{clamp, rne};
-use crate::graph::op::Epilogue;
+use crate::graph::op::{Epilogue, HardSwish};
 use crate::quant::Affine;
 
 /// q = z + rne(clamp(t, lo − z, hi − z)).
@@ -22,16 +22,16 @@ pub fn requantize(acc: i32, multiplier: f32, residual: Option<u8>, epilogue: &Ep
     if let (Some(r), Some(fused)) = (residual, epilogue.residual) {
         t += (i32::from(r) - i32::from(fused.zero_point)) as f32 * fused.multiplier;
     }
-    if let Some(slope) = epilogue.hard_swish {
-        t = hard_swish(t, slope);
+    if let Some(function) = epilogue.hard_swish {
+        t = hard_swish(t, function);
     }
     round_to_u8(t, epilogue.zero_point, epilogue.lo, epilogue.hi)
 }
 
-/// HardSwish of s·t as a multiple of s: t·clamp(t·a + ½, 0, 1) with a = s / 6. It is no further from 0 than t.
+/// t·clamp(t·a + ½, 0, 1) + b: with a = s / 6, HardSwish of s·t over s, and b. The product is no further from 0 than t.
 #[inline]
-pub fn hard_swish(t: f32, slope: f32) -> f32 {
-    t * clamp(t * slope + 0.5, 0.0, 1.0)
+pub fn hard_swish(t: f32, HardSwish { slope, shift }: HardSwish) -> f32 {
+    t * clamp(t * slope + 0.5, 0.0, 1.0) + shift
 }
 
 /// The real number that an accumulator stands for: f32(acc)·m.
@@ -219,7 +219,15 @@ mod tests {
 
     #[test]
     fn hard_swish_takes_any_sum() {
-        let e = |slope| Epilogue { zero_point: 10, lo: 3, hi: 200, residual: None, hard_swish: Some(slope), table: false };
+        let with = |slope, shift| Epilogue {
+            zero_point: 10,
+            lo: 3,
+            hi: 200,
+            residual: None,
+            hard_swish: Some(HardSwish { slope, shift }),
+            table: false,
+        };
+        let e = |slope| with(slope, 0.0);
         // With s = 0.05, sums of 20 and 60 are 1 and 3; −∞·0 is NaN, which gives the lower limit.
         let slope = (0.05f64 / 6.0) as f32;
         for (acc, m, q) in [
@@ -236,6 +244,7 @@ mod tests {
         ] {
             assert_eq!(requantize(acc, m, None, &e(slope)), q, "{acc} {m}");
         }
+        assert_eq!([-60, 0, 20].map(|acc| requantize(acc, 1.0, None, &with(slope, 0.6))), [11, 11, 10 + 14]);
         // However steep: an infinite product with the slope is beyond both ends.
         assert_eq!([-7, 0, 7].map(|acc| requantize(acc, 1.0, None, &e(f32::MAX))), [10, 10, 17]);
     }
@@ -243,11 +252,11 @@ mod tests {
     proptest! {
         #[test]
         fn hard_swish_is_within_the_rounding_of_the_real_one(acc in -1_000_000i32..1_000_000, m in 1e-5f32..1e-2, scale in 1e-3f32..1.0) {
-            let slope = (f64::from(scale) / 6.0) as f32;
+            let function = HardSwish { slope: (f64::from(scale) / 6.0) as f32, shift: 0.25 };
             let t = super::scale(acc, m);
             let x = f64::from(t) * f64::from(scale);
             let real = x * (x / 6.0 + 0.5).clamp(0.0, 1.0) / f64::from(scale);
-            prop_assert!((f64::from(hard_swish(t, slope)) - real).abs() <= 1e-6 * f64::from(t).abs(), "{t}");
+            prop_assert!((f64::from(hard_swish(t, function)) - 0.25 - real).abs() <= 1e-6 * f64::from(t).abs().max(1.0), "{t}");
         }
     }
 

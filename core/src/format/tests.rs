@@ -2,7 +2,7 @@
 
 use super::weights::PackedShape;
 use super::{FILLER, FormatError, KEY_FORMAT, KEY_GRAPH, KEY_PRODUCER, MAX_HEADER, MAX_PORTS, METADATA_LABELS, Metadata, QvrModel, write};
-use crate::graph::op::{BinaryFn, Epilogue, QConv, QGemm, ReduceFn, Residual, UnaryFn, Window};
+use crate::graph::op::{BinaryFn, Epilogue, HardSwish, QConv, QGemm, ReduceFn, Residual, UnaryFn, Window};
 use crate::graph::{ConstantId, Dim, Network, Op, ValueId};
 use crate::quant::Affine;
 use crate::tensor::{AlignedBytes, DType};
@@ -44,7 +44,7 @@ fn sample() -> Network {
     let clip = u8s(&mut net, Op::Table, &[dw, clip], "clip");
     let mean = u8s(&mut net, Op::Reduce { function: ReduceFn::Mean, axes: vec![1, 2], keep_dims: false }, &[clip], "mean");
     let [w, b, m] = operands(&mut net, "fc", PackedShape::grouped([1, 1], 20, 10, 1).expect("small"));
-    let swished = Epilogue { hard_swish: Some(0.025), ..plain };
+    let swished = Epilogue { hard_swish: Some(HardSwish { slope: 0.025, shift: -1.25 }), ..plain };
     let fc = u8s(&mut net, Op::QGemm(QGemm { channels: 10, epilogue: Some(swished) }), &[mean, w, b, m], "fc");
     let exp = net.constant("exp", &[256], &[1i32; 256]);
     let soft = net.push_typed(Op::Softmax { axis: 1 }, &[fc, exp], "soft", "soft", DType::F32, None).expect("fits");
@@ -422,9 +422,9 @@ fn hard_swish_has_a_slope_and_stands_alone() {
         write(&net, &Metadata::new()).err().map(|error| error.to_string()).unwrap_or_default()
     };
     assert_eq!(refusal(&|_, _, _| {}), "");
-    for slope in [0.0, -1.0, f32::NAN, f32::INFINITY] {
-        let error = refusal(&|_, _, e| e.hard_swish = Some(slope));
-        assert!(error.contains("slope"), "{slope}: {error}");
+    for (slope, shift) in [(0.0, 0.0), (-1.0, 0.0), (f32::NAN, 0.0), (f32::INFINITY, 0.0), (0.1, f32::NAN), (0.1, f32::INFINITY)] {
+        let error = refusal(&|_, _, e| e.hard_swish = Some(HardSwish { slope, shift }));
+        assert!(error.contains("slope"), "{slope} {shift}: {error}");
     }
     let with_table = refusal(&|net, fc, e| {
         let table = net.constant("fc.table", &[256], &[9u8; 256]);
@@ -441,7 +441,9 @@ fn hard_swish_has_a_slope_and_stands_alone() {
         e.residual = Some(Residual { zero_point: 7, multiplier: 0.5 });
     });
     assert!(with_residual.contains("beside"), "{with_residual}");
-    for (from, to) in [("0.025", "0"), ("0.025", "-0.025"), ("0.025", "1e39"), ("0.025", "true"), ("hard_swish", "hardswish")] {
+    for (from, to) in
+        [("0.025", "0"), ("0.025", "-0.025"), ("0.025", "1e39"), ("0.025", "true"), ("-1.25", "1e39"), ("hard_swish", "hardswish")]
+    {
         assert!(open(&with_header(from, to)).is_err(), "{to}");
     }
 }

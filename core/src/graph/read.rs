@@ -2,8 +2,8 @@
 
 use super::extent::Extent;
 use super::op::{
-    BinaryFn, CompareFn, Conv, ConvTranspose, Coordinates, Cut, DepthOrder, Epilogue, PadMode, Pool, PoolFn, QConv, QConvTranspose, QGemm,
-    ReduceFn, Residual, Resize, ResizeMode, UnaryFn, Window,
+    BinaryFn, CompareFn, Conv, ConvTranspose, Coordinates, Cut, DepthOrder, Epilogue, HardSwish, PadMode, Pool, PoolFn, QConv,
+    QConvTranspose, QGemm, ReduceFn, Residual, Resize, ResizeMode, UnaryFn, Window,
 };
 use super::recurrent::{Cell, Recurrent};
 use super::{ConstantId, Dim, Graph, Node, Op, Value, ValueId};
@@ -25,6 +25,7 @@ structures! {
     ConvTranspose { window, groups, output_padding }
     Epilogue { zero_point = "z", lo, hi, residual or None, hard_swish or None, table or false }
     Residual { zero_point = "z", multiplier = "m" }
+    HardSwish { slope = "a", shift = "b" }
     QConv { window, groups, channels, pad_value, epilogue or None }
     QConvTranspose { window, groups, channels, output_padding, pad_value, epilogue or None }
     QGemm { channels, epilogue or None }
@@ -289,7 +290,7 @@ mod tests {
             Op::QConv(conv),
             Op::QConv(QConv { epilogue: None, ..conv }),
             Op::QConvTranspose(transpose),
-            Op::QGemm(QGemm { channels: 1, epilogue: Some(Epilogue { hard_swish: Some(0.1), ..plain }) }),
+            Op::QGemm(QGemm { channels: 1, epilogue: Some(Epilogue { hard_swish: Some(HardSwish { slope: 0.1, shift: -0.2 }), ..plain }) }),
             Op::QGemm(QGemm { channels: 1, epilogue: None }),
             Op::ChooseQparams { kept: 2 },
             Op::DynamicQuantize,

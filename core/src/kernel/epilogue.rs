@@ -6,9 +6,11 @@
 use std::ops::Range;
 
 use super::addend::Addend;
+pub use super::bounds::Bounds;
 use super::edge;
 use super::real::{Dynamic, to_f32};
 use super::simd::Simd;
+use crate::graph::op::HardSwish;
 
 /// What becomes of the sums of a packed operation.
 #[derive(Debug, Clone, Copy)]
@@ -52,10 +54,8 @@ pub struct Requantize<'a> {
     pub hi: u8,
     /// What is added before rounding.
     pub residual: Option<Residual<'a>>,
-    /// The slope of [`hard_swish`], where that is applied before rounding; then there is no residual and no table.
-    ///
-    /// [`hard_swish`]: crate::arith::requant::hard_swish
-    pub hard_swish: Option<f32>,
+    /// What is applied before rounding; then there is no residual and no table.
+    pub hard_swish: Option<HardSwish>,
     /// What the byte is looked up in.
     pub table: Option<&'a [u8; 256]>,
 }
@@ -69,54 +69,6 @@ pub struct Residual<'a> {
     pub zero_point: u8,
     /// Its scale over that of the requantized byte.
     pub multiplier: f32,
-}
-
-/// What is known of an operation's sums before they are computed. The less is possible, the less is to be done; all ways give
-/// the same bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bounds {
-    /// Nothing.
-    None,
-    /// What is rounded lies within ±2²².
-    Rounds,
-    /// That; also |acc| < 2²³, and where it is negative, the result is the lower limit.
-    Lifts,
-}
-
-impl Bounds {
-    /// Of sums whose products add up to no more than `reach` in magnitude.
-    pub fn of(reach: u64, bias: &[[i32; 16]], multiplier: &[[f32; 16]], finish: &Finish<'_>) -> Self {
-        // So far from 2²² that what the comparison's own steps round does not matter.
-        const LARGE: f32 = 4e6;
-        let Finish::U8(how) = finish else { return Self::None };
-        let added = how.residual.map_or(0.0, |r| 255.0 * r.multiplier.abs());
-        let mut rounds = true;
-        let mut lifts = how.residual.is_none() && how.hard_swish.is_none() && how.lo >= how.zero_point && reach < 1 << 22;
-        for (&bias, &m) in bias.as_flattened().iter().zip(multiplier.as_flattened()) {
-            // NaN is not below anything. The conversion is of a signed number, which vectors have.
-            rounds &= ((bias as f32).abs() + reach as f32) * m.abs() + added < LARGE;
-            lifts &= (-(1 << 22) < bias) & (bias < 1 << 22) & (m >= 0.0);
-        }
-        match (rounds, lifts) {
-            (true, true) => Self::Lifts,
-            (true, false) => Self::Rounds,
-            (false, _) => Self::None,
-        }
-    }
-
-    /// What an instruction set makes use of.
-    #[inline(always)]
-    pub(super) fn of_use<S: Simd>(self) -> Self {
-        match self {
-            Self::Lifts if const { S::COMPACT } => Self::Rounds,
-            _ => self,
-        }
-    }
-
-    /// The same for sums that start with their bias alone.
-    pub fn without_lift(self) -> Self {
-        if self == Self::Lifts { Self::Rounds } else { self }
-    }
 }
 
 /// Where rows of an output are. Several threads write to one output, each to its own places.
@@ -281,8 +233,7 @@ pub(super) struct Fixed<S: Simd, const NB: usize> {
     residual_multiplier: S::F,
     /// 2²³·`residual_multiplier`.
     residual_lifted: S::F,
-    /// Of HardSwish.
-    slope: S::F,
+    swish: Swish<S>,
 }
 
 /// What a saturating conversion to a byte leaves to do: nothing, without zero point and limits; to add the zero point before
@@ -307,11 +258,26 @@ pub(super) const ADDED: u8 = 1;
 pub(super) const ADDED_FROM_0: u8 = 2;
 pub(super) const SWISHED: u8 = 3;
 
-/// What [`crate::arith::requant::hard_swish`] is of each lane.
-#[inline(always)]
-pub(super) fn hard_swish<S: Simd>(s: S, t: S::F, slope: S::F) -> S::F {
-    let line = s.add(s.mul(t, slope), s.splat_f32(0.5));
-    s.mul(t, s.lesser(s.splat_f32(1.0), s.greater(s.splat_f32(0.0), line)))
+/// [`HardSwish`] in vectors.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Swish<S: Simd> {
+    slope: S::F,
+    shift: S::F,
+}
+
+impl<S: Simd> Swish<S> {
+    #[inline(always)]
+    pub(super) fn new(s: S, HardSwish { slope, shift }: HardSwish) -> Self {
+        Self { slope: s.splat_f32(slope), shift: s.splat_f32(shift) }
+    }
+
+    /// What [`crate::arith::requant::hard_swish`] is of each lane.
+    #[inline(always)]
+    pub(super) fn of(&self, s: S, t: S::F) -> S::F {
+        let line = s.add(s.mul(t, self.slope), s.splat_f32(0.5));
+        // Where that is NaN, t is, and so is any product with it.
+        s.add(s.mul(t, s.share(line)), self.shift)
+    }
 }
 
 /// What is added to four vectors of sums.
@@ -370,7 +336,7 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
             residual_zero: s.zero(residual.zero_point),
             residual_multiplier: s.splat_f32(residual.multiplier),
             residual_lifted: s.splat_f32(residual.multiplier * LIFT),
-            slope: s.splat_f32(how.hard_swish.unwrap_or_default()),
+            swish: Swish::new(s, how.hard_swish.unwrap_or_default()),
         }
     }
 
@@ -396,7 +362,7 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
             } else if RESIDUAL == ADDED_FROM_0 {
                 t = s.add(t, residual.scaled(s, j, self.residual_multiplier, self.residual_lifted));
             } else if RESIDUAL == SWISHED {
-                t = hard_swish(s, t, self.slope);
+                t = self.swish.of(s, t);
             }
             v[j] = if BOUNDS == NONE { s.round_below(t, self.top) } else { s.round(t) };
         }
@@ -469,7 +435,7 @@ fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUA
     let (m, limits) = (s.load_f32(&sums.multiplier[0]), s.limits(how.zero_point, how.lo, how.hi));
     let top = s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point));
     let added = (RESIDUAL != ALONE).then(|| (s.zero(residual.zero_point), s.splat_f32(residual.multiplier)));
-    let swish = how.hard_swish.filter(|_| RESIDUAL == ALONE).map(|slope| s.splat_f32(slope));
+    let swish = how.hard_swish.filter(|_| RESIDUAL == ALONE).map(|function| Swish::new(s, function));
     for i in 0..sums.rows {
         let mut t = s.mul(s.to_f32(s.load_i32(&sums.acc[i][0])), m);
         if let Some((zero, by)) = added {
@@ -480,8 +446,8 @@ fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUA
             };
             t = s.add(t, s.mul(bytes, by));
         }
-        if let Some(slope) = swish {
-            t = hard_swish(s, t, slope);
+        if let Some(swish) = swish {
+            t = swish.of(s, t);
         }
         // Four times the same, of which one is stored.
         let bytes = if BOUNDS == NONE { s.narrow([s.round_below(t, top); 4], limits) } else { s.round_narrow([t; 4], limits) };

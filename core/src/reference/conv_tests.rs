@@ -3,7 +3,7 @@
 use super::testing::{Rng, Tensor, call, call_f32};
 use crate::format::weights::PackedShape;
 use crate::graph::Op;
-use crate::graph::op::{Conv, ConvTranspose, Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
+use crate::graph::op::{Conv, ConvTranspose, Epilogue, HardSwish, QConv, QConvTranspose, QGemm, Residual, Window};
 use crate::graph::shape::{transposed_extent, window_extent};
 use crate::quant::Affine;
 use crate::tensor::DType;
@@ -145,10 +145,11 @@ impl Case {
             if let Some(r) = e.residual {
                 t += (f32::from(residual.data::<u8>()[at]) - f32::from(r.zero_point)) * r.multiplier;
             }
-            if let Some(slope) = e.hard_swish {
+            if let Some(HardSwish { slope, shift }) = e.hard_swish {
                 // f64 holds each product and sum, so that one rounding to f32 is left.
                 let line = (f64::from((f64::from(t) * f64::from(slope)) as f32) + 0.5) as f32;
                 t = (f64::from(t) * f64::from(line.clamp(0.0, 1.0))) as f32;
+                t = (f64::from(t) + f64::from(shift)) as f32;
             }
             let q = f64::from(t).round_ties_even() + f64::from(e.zero_point);
             let q = q.clamp(f64::from(e.lo), f64::from(e.hi)) as u8;
@@ -166,7 +167,7 @@ fn packed_convolutions_equal_scattered_products() {
         let residual = (round % 3 == 0).then_some(Residual { zero_point: R.zero_point, multiplier: 0.7 });
         let mut epilogue = Epilogue { zero_point: Y.zero_point, lo: 20, hi: 230, residual, hard_swish: None, table: round % 4 == 1 };
         if round % 7 == 2 {
-            epilogue = Epilogue { residual: None, hard_swish: Some(0.004), table: false, ..epilogue };
+            epilogue = Epilogue { residual: None, hard_swish: Some(HardSwish { slope: 0.004, shift: -2.25 }), table: false, ..epilogue };
         }
         case.check(&mut rng, (round % 5 != 4).then_some(epilogue));
     }

@@ -100,8 +100,7 @@ impl Case {
         let mut epilogue =
             Epilogue { zero_point: limits.0, lo: limits.1, hi: limits.2, residual, hard_swish: None, table: rng.below(4) == 0 };
         if rng.below(4) == 0 {
-            let hard_swish = Some([1e-4, 0.003, 0.02, 1e30][rng.below(4)]);
-            epilogue = Epilogue { residual: None, hard_swish, table: false, ..epilogue };
+            epilogue = Epilogue { residual: None, hard_swish: Some(rng.hard_swish()), table: false, ..epilogue };
         }
         Self {
             images,

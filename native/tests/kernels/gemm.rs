@@ -149,8 +149,7 @@ impl Operands {
                 lo: case.limits[0],
                 hi: case.limits[1],
                 residual,
-                // Of scales that a byte has, and such that the slope is a step.
-                hard_swish: matches!(case.kind, Kind::Swished).then(|| [1e-4, 0.003, 0.02, 1e30][rng.below(4)]),
+                hard_swish: matches!(case.kind, Kind::Swished).then(|| rng.hard_swish()),
                 table: matches!(case.kind, Kind::Bytes { table: true, .. }),
             },
             width,

@@ -32,7 +32,7 @@ fn product(build: &mut Build, x: ValueId, shape: PackedShape, op: impl Fn(Option
     let mut epilogue =
         Epilogue { zero_point: zero_point as u8, lo: lo as u8, hi: hi as u8, residual: None, hard_swish: None, table: false };
     if !table && build.rng.below(4) == 0 {
-        epilogue.hard_swish = Some((f64::from(quant.scale) / 6.0) as f32);
+        epilogue.hard_swish = Some(build.rng.hard_swish());
         return Node { op: op(Some(epilogue)), inputs, dtype: DType::U8, quant: Some(quant) };
     }
     if build.rng.below(3) == 0 {

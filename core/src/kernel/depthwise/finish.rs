@@ -4,7 +4,7 @@
 
 use super::lines::{Scale, Way};
 use super::{Aligned, Depthwise, bytes_at};
-use crate::kernel::epilogue::{Bounds, Finish, Requantize, Residual, Rows, hard_swish};
+use crate::kernel::epilogue::{Bounds, Finish, Requantize, Residual, Rows, Swish};
 use crate::kernel::simd::Simd;
 
 /// Vectors of sums that are kept before they are written.
@@ -48,8 +48,8 @@ impl Block {
             _ if how.hard_swish.is_some() => Way::Swished,
             _ => Way::Bounded,
         };
-        let slope = how.hard_swish.unwrap_or_default();
-        Scale { start: self.start::<S>().0, multiplier: self.multiplier, limits, slope, way }
+        let hard_swish = how.hard_swish.unwrap_or_default();
+        Scale { start: self.start::<S>().0, multiplier: self.multiplier, limits, hard_swish, way }
     }
 
     /// What sums start with.
@@ -103,7 +103,8 @@ impl<R: Rows> Depthwise<'_, R> {
             bits = (m.to_bits() & !SIGN).max(bits);
             signs |= m.to_bits();
         }
-        if how.residual.is_some() || (most as f32 + reach as f32) * f32::from_bits(bits) >= LARGE || f32::from_bits(bits).is_nan() {
+        let added = how.hard_swish.map_or(0.0, |h| h.shift.abs());
+        if how.residual.is_some() || (most as f32 + reach as f32) * f32::from_bits(bits) + added >= LARGE || f32::from_bits(bits).is_nan() {
             Bounds::None
         } else if how.hard_swish.is_none() && how.lo >= how.zero_point && signs & SIGN == 0 && most < 1 << 22 && reach < 1 << 22 {
             Bounds::Lifts
@@ -224,9 +225,10 @@ pub(super) fn requantize<S: Simd, R: Rows, const V: usize, const WAY: u8>(
         }
         if let Some(residual) = &how.residual {
             add::<S, V>(s, residual, row * of.extents[2] + block.channel, of.extents[2], count, &mut t);
-        } else if let Some(slope) = how.hard_swish {
+        } else if let Some(function) = how.hard_swish {
+            let swish = Swish::new(s, function);
             for j in 0..4 {
-                t[j] = hard_swish(s, t[j], s.splat_f32(slope));
+                t[j] = swish.of(s, t[j]);
             }
         }
         for j in 0..4 {

@@ -1,7 +1,8 @@
 //! Lines of output of a 3×3 window at stride 1 or 2, 64 bytes of two lines a step: the innermost loop of `slide`, as an order
 //! that an instruction set may carry out in its own way.
 
-use crate::kernel::epilogue::hard_swish;
+use crate::graph::op::HardSwish;
+use crate::kernel::epilogue::Swish;
 use crate::kernel::simd::Simd;
 
 /// The order. Vectors are a column of 64 channels, or where there are fewer, of `P` pieces of 64 / `P` channels: piece p is for
@@ -54,8 +55,8 @@ pub struct Scale {
     pub multiplier: [[f32; 16]; 4],
     /// Zero point, lower and upper limit.
     pub limits: [u8; 3],
-    /// Of HardSwish, for [`Way::Swished`].
-    pub slope: f32,
+    /// For [`Way::Swished`].
+    pub hard_swish: HardSwish,
     /// What is known of the sums.
     pub way: Way,
 }
@@ -79,7 +80,7 @@ pub struct Ready<S: Simd> {
     m: [S::F; 4],
     /// 2²³·`m`.
     lifted: [S::F; 4],
-    slope: S::F,
+    swish: Swish<S>,
     limits: S::Limits,
 }
 
@@ -94,7 +95,7 @@ impl<S: Simd> Ready<S> {
             lifted[v] = s.mul(m[v], s.splat_f32(8_388_608.0));
         }
         let [zero_point, lo, hi] = scale.limits;
-        Self { m, lifted, slope: s.splat_f32(scale.slope), limits: s.limits(zero_point, lo, hi) }
+        Self { m, lifted, swish: Swish::new(s, scale.hard_swish), limits: s.limits(zero_point, lo, hi) }
     }
 
     /// The bytes of sums: `WAY` is a [`Way`].
@@ -105,7 +106,7 @@ impl<S: Simd> Ready<S> {
             let t = if WAY == Way::Bounded as u8 {
                 s.mul(s.to_f32(acc[v]), self.m[v])
             } else if WAY == Way::Swished as u8 {
-                hard_swish(s, s.mul(s.to_f32(acc[v]), self.m[v]), self.slope)
+                self.swish.of(s, s.mul(s.to_f32(acc[v]), self.m[v]))
             } else {
                 s.scale_lifted(acc[v], self.m[v], self.lifted[v])
             };

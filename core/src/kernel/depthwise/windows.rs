@@ -7,7 +7,7 @@
 use super::{Aligned, Depthwise, Strip};
 use crate::graph::op::Window;
 use crate::kernel::edge;
-use crate::kernel::epilogue::{Bounds, Finish, Requantize, Rows, hard_swish};
+use crate::kernel::epilogue::{Bounds, Finish, Requantize, Rows, Swish};
 use crate::kernel::simd::Simd;
 
 /// Blocks of 16 channels that are walked over together.
@@ -254,8 +254,8 @@ impl<S: Simd> Windows<S> {
                         None => s.widen_some_from(from, zero),
                     };
                     t = s.add(t, s.mul(r, s.splat_f32(residual.multiplier)));
-                } else if let Some(slope) = how.hard_swish {
-                    t = hard_swish(s, t, s.splat_f32(slope));
+                } else if let Some(function) = how.hard_swish {
+                    t = Swish::new(s, function).of(s, t);
                 }
                 s.store_quarter(s.narrow([s.round_below(t, top); 4], limits), 0, to);
             }

@@ -138,7 +138,7 @@ impl Case {
             lo: 3,
             hi: 249,
             residual: (ending == Ending::Residual).then_some(fused),
-            hard_swish: (ending == Ending::Swished).then_some(0.01),
+            hard_swish: (ending == Ending::Swished).then_some(op::HardSwish { slope: 0.01, shift: 3.3 }),
             table: ending == Ending::Table,
         };
         let finish = match ending {
