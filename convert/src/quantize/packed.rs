@@ -214,8 +214,8 @@ mod tests {
             assert_eq!(epilogue, expected);
 
             // (h + 1)·2 − 0.5 = 2h + 1.5
-            let behind = [number(BinaryFn::Add, 1.0), number(BinaryFn::Mul, 2.0), number(BinaryFn::Sub, 0.5)];
-            let (epilogue, to, doubled) = behind_a_convolution(&[&[swish.clone()], &behind[..]].concat(), depthwise);
+            let line = [swish.clone(), number(BinaryFn::Add, 1.0), number(BinaryFn::Mul, 2.0), number(BinaryFn::Sub, 0.5)];
+            let (epilogue, to, doubled) = behind_a_convolution(&line, depthwise);
             let function = HardSwish { slope: (f64::from(to.scale) / 12.0) as f32, shift: (1.5 / f64::from(to.scale)) as f32 };
             assert_eq!((epilogue.hard_swish, epilogue.table, doubled), (Some(function), false, 2.0 * plain));
 
