@@ -53,8 +53,16 @@ pub fn weigh(
     let records = samples.iter().map(|sample| runner.record(sample)).collect::<Result<Vec<_>, _>>()?;
     let nodes: HashMap<&str, usize> = float.graph.nodes.iter().enumerate().map(|(i, n)| (n.name.as_str(), i)).collect();
     let scale = Scale { float, network: &converted.network, runner: &runner, records: &records, nodes };
-    // What stands behind a product in its epilogue; the rounding before a table goes if the first of it stays float.
-    let behind = |node: &str| converted.decisions.iter().find(|d| d.fused_into.as_deref() == Some(node)).map(|d| d.node.as_str());
+    // What stands behind a product in its epilogue; the rounding before a table goes if the first of it stays float. There is none
+    // before HardSwish.
+    let swished = |node: &str| {
+        let of = |op| epilogue(op).is_some_and(|e| e.hard_swish.is_some());
+        converted.network.graph.nodes.iter().any(|n| n.name == node && of(&n.op))
+    };
+    let behind = |node: &str| {
+        let first = converted.decisions.iter().find(|d| d.fused_into.as_deref() == Some(node))?;
+        (!swished(node)).then_some(first.node.as_str())
+    };
     let mut parts: Vec<(&str, Part<'_>)> = Vec::new();
     for decision in converted.decisions.iter().filter(|d| d.fused_into.is_none()) {
         let name = decision.node.as_str();
@@ -344,9 +352,13 @@ mod tests {
         let unit: Vec<f32> = (0..WIDTH * WIDTH).map(|i| if i % (WIDTH + 1) == 0 { 4.0 } else { 0.0 }).collect();
         let w = net.constant("w", &[WIDTH, WIDTH], &unit);
         let a = net.push(Op::Gemm, &[x, w], "a", "a").expect("valid");
-        let swish = net.push(Op::Unary { function: UnaryFn::HardSwish }, &[a], "swish", "s").expect("valid");
+        let swish = net.push(Op::Unary { function: UnaryFn::Silu }, &[a], "swish", "s").expect("valid");
         let w = net.constant("v", &[WIDTH, WIDTH], &numbers(WIDTH * WIDTH, 5));
-        let y = net.push(Op::Gemm, &[swish, w], "b", "y").expect("valid");
+        let b = net.push(Op::Gemm, &[swish, w], "b", "b").expect("valid");
+        // An epilogue computes this without a table.
+        let hard = net.push(Op::Unary { function: UnaryFn::HardSwish }, &[b], "hard", "h").expect("valid");
+        let w = net.constant("u", &[WIDTH, WIDTH], &numbers(WIDTH * WIDTH, 6));
+        let y = net.push(Op::Gemm, &[hard, w], "c", "y").expect("valid");
         net.output(y);
         let mut mapping = QConfigMapping::default();
         mapping.global.bias_correction = false;
@@ -374,7 +386,7 @@ mod tests {
         assert_eq!(id, a);
         // Behind the table they are what the quantized network has.
         let from = product("b").from;
-        let swish = |x: f32| x * (x + 3.0).clamp(0.0, 6.0) / 6.0;
+        let swish = |x: f32| (f64::from(x) / (1.0 + (-f64::from(x)).exp())) as f32;
         let bytes: Vec<u8> = results[0].data.iter().map(|&x| from.quantize(swish(x))).collect();
         assert_eq!(&bytes[..], &computed.bytes[..]);
         let direct: Vec<u8> = record.value(a).expect("kept").data.iter().map(|&x| from.quantize(swish(x))).collect();
@@ -385,7 +397,8 @@ mod tests {
         let named = |converted: &Converted| -> Vec<String> {
             weigh(calibrated.float(), converted, &samples(), &mut |_, _| {}).expect("runs").into_iter().map(|w| w.node).collect()
         };
-        assert!(named(&converted).contains(&"swish".to_owned()));
+        let all = named(&converted);
+        assert!(all.contains(&"swish".to_owned()) && !all.contains(&"hard".to_owned()), "{all:?}");
         mapping.keep_float("swish");
         let without = named(&calibrated.convert(&mapping).expect("converts"));
         assert!(!without.contains(&"swish".to_owned()) && without.contains(&"a".to_owned()), "{without:?}");

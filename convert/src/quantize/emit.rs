@@ -4,20 +4,18 @@
 use std::collections::HashMap;
 
 use quaver_core::arith::{exp, table};
-use quaver_core::format::weights::PackedShape;
-use quaver_core::graph::op::{BinaryFn, Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
+use quaver_core::graph::op::BinaryFn;
 use quaver_core::graph::{Graph, Network, Node, Op, ValueId};
 use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
 
 use super::QuantizeError;
 use super::affine::Classes;
-use super::fusion::{Group, Groups, Step, apply_all};
+use super::fusion::{Group, Groups, apply_all};
 use super::given::Given;
 use super::qconfig::{ActivationScheme, NodeConfig, Scheme};
 use super::regions::{Kind, Regions};
-use super::weights::{self, QuantizedWeights};
-use crate::refine::{Passes, Product};
+use crate::refine::Product;
 
 /// Everything that was decided about a float network.
 pub(super) struct Plan<'a> {
@@ -46,7 +44,7 @@ pub(super) struct Emitter<'a> {
     forms: Vec<Forms>,
     /// The parameters that a run chooses for a value, and the value as u8 under them: of rows, and of the whole.
     pub(super) chosen: HashMap<(ValueId, ActivationScheme), [ValueId; 2]>,
-    products: Vec<Product>,
+    pub(super) products: Vec<Product>,
 }
 
 /// Emits the quantized network, and what its products came from.
@@ -100,7 +98,7 @@ impl<'a> Emitter<'a> {
         if graph.outputs.contains(&id) || self.forms[id.index()].real.is_some() { format!("{name}:u8") } else { name.to_owned() }
     }
 
-    fn affine(&self, id: ValueId) -> Result<Affine, QuantizeError> {
+    pub(super) fn affine(&self, id: ValueId) -> Result<Affine, QuantizeError> {
         let missing = || QuantizeError::NoRange { value: self.name(id).to_owned() };
         self.plan.classes.affine(id.index(), self.plan.q_max).ok_or_else(missing)
     }
@@ -120,7 +118,7 @@ impl<'a> Emitter<'a> {
     }
 
     /// The value as u8 with its class's parameters.
-    fn integer(&mut self, id: ValueId) -> Result<ValueId, QuantizeError> {
+    pub(super) fn integer(&mut self, id: ValueId) -> Result<ValueId, QuantizeError> {
         if let Some(integer) = self.forms[id.index()].integer {
             return Ok(integer);
         }
@@ -203,7 +201,14 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn finish(&mut self, op: Op, inputs: &[ValueId], node: &Node, output: ValueId, affine: Option<Affine>) -> Result<(), QuantizeError> {
+    pub(super) fn finish(
+        &mut self,
+        op: Op,
+        inputs: &[ValueId],
+        node: &Node,
+        output: ValueId,
+        affine: Option<Affine>,
+    ) -> Result<(), QuantizeError> {
         let dtype = if affine.is_some() { DType::U8 } else { DType::F32 };
         let name = if affine.is_some() { self.integer_name(output) } else { self.name(output).to_owned() };
         let new = self.out.push_typed(op, inputs, &node.name, &name, dtype, affine)?;
@@ -332,119 +337,8 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    /// A per-channel scale and shift as a depthwise 1×1 convolution: one scale a channel makes it exact to the last bit
-    /// of the output's rounding, which a u8 constant would not be.
-    fn depthwise(&mut self, node: &Node, group: &Group, x: ValueId, scale: &[f32], shift: &[f32]) -> Result<(), QuantizeError> {
-        let channels = scale.len();
-        let from = self.affine(x)?;
-        let to = self.affine(group.output)?;
-        let shape = PackedShape::conv([1, 1], channels, channels, channels).ok_or_else(|| self.too_long(node, channels))?;
-        let scales = weights::symmetric(scale, channels, super::WeightScheme::PerChannel);
-        let w = weights::quantize(shape, scale, Some(shift), from.scale, from.zero_point, scales).map_err(|e| self.too_long(node, e.k))?;
-        let (lo, hi) = limits(group, to);
-        let epilogue = Some(Epilogue { zero_point: to.zero_point, lo, hi, residual: None, table: false });
-        let op = Op::QConv(QConv { window: Window::unit(), groups: channels, channels, pad_value: from.zero_point, epilogue });
-        let x = self.integer(x)?;
-        let mut inputs = vec![x];
-        inputs.extend(self.weight_constants(node, &shape, &w, f64::from(to.scale)));
-        self.finish(op, &inputs, node, group.output, Some(to))
-    }
-
     pub(super) fn too_long(&self, node: &Node, k: usize) -> QuantizeError {
         QuantizeError::TooLong { node: node.name.clone(), k }
-    }
-
-    fn heavy(&mut self, i: usize, node: &Node, group: &Group) -> Result<(), QuantizeError> {
-        let graph = self.graph();
-        let network = self.plan.network;
-        let x = node.inputs[0];
-        let from = self.affine(x)?;
-        let channels_of = |id: ValueId| graph.value(id).shape.last().and_then(|d| d.fixed()).unwrap_or_default();
-        let (ic, oc) = (channels_of(x), channels_of(node.outputs[0]));
-        let shape = match &node.op {
-            Op::Conv(c) => PackedShape::conv(c.window.kernel, ic, oc, c.groups),
-            Op::ConvTranspose(c) => PackedShape::grouped(c.window.kernel, ic, oc, c.groups),
-            _ => PackedShape::grouped([1, 1], ic, oc, 1),
-        };
-        let shape = shape.ok_or_else(|| self.too_long(node, ic))?;
-        let hwio = network.elements::<f32>(node.inputs[1]).unwrap_or_default();
-        if let Some(bad) = hwio.iter().find(|w| !w.is_finite()) {
-            return Err(QuantizeError::BadWeight { node: node.name.clone(), value: *bad });
-        }
-        let bias = node.inputs.get(2).and_then(|&b| network.elements::<f32>(b));
-        let scales = match self.plan.given.and_then(|g| g.weight_scales(node)) {
-            Some(scales) => scales,
-            None => weights::symmetric(hwio, oc, self.plan.configs[i].weights),
-        };
-        let w = weights::quantize(shape, hwio, bias, from.scale, from.zero_point, scales).map_err(|e| self.too_long(node, e.k))?;
-
-        let output_affine = if self.plan.regions.is_u8[node.outputs[0].index()] { Some(self.affine(group.output)?) } else { None };
-        // What the accumulator is requantized to: the output, or what the fused table is applied to.
-        let target = match (&group.table, output_affine) {
-            (Some((_, before)), Some(_)) if self.plan.given.is_some() => Some(self.affine(*before)?),
-            (Some((steps, before)), Some(after)) => {
-                let (min, max) =
-                    (self.plan.range)(before.index()).ok_or_else(|| QuantizeError::NoRange { value: self.name(*before).to_owned() })?;
-                let (min, max) = trim(steps, min, max, after.scale);
-                Some(Affine::from_range(min, max, self.plan.q_max))
-            }
-            (_, affine) => affine,
-        };
-        let residual = match (group.residual, target) {
-            (Some(r), Some(target)) => {
-                let affine = self.affine(r)?;
-                let multiplier = (f64::from(affine.scale) / f64::from(target.scale)) as f32;
-                Some((self.integer(r)?, Residual { zero_point: affine.zero_point, multiplier }))
-            }
-            _ => None,
-        };
-        let epilogue = target.map(|t| {
-            let (lo, hi) = limits(group, t);
-            Epilogue { zero_point: t.zero_point, lo, hi, residual: residual.map(|(_, r)| r), table: group.table.is_some() }
-        });
-        let pad_value = from.zero_point;
-        let op = match &node.op {
-            Op::Conv(c) => Op::QConv(QConv { window: c.window, groups: c.groups, channels: oc, pad_value, epilogue }),
-            Op::ConvTranspose(c) => Op::QConvTranspose(QConvTranspose {
-                window: c.window,
-                groups: c.groups,
-                channels: oc,
-                output_padding: c.output_padding,
-                pad_value,
-                epilogue,
-            }),
-            _ => Op::QGemm(QGemm { channels: oc, epilogue }),
-        };
-        let mut inputs = vec![self.integer(x)?];
-        inputs.extend(self.weight_constants(node, &shape, &w, target.map_or(1.0, |t| f64::from(t.scale))));
-        inputs.extend(residual.map(|(r, _)| r));
-        if let (Some((steps, _)), Some(before), Some(after)) = (&group.table, target, output_affine) {
-            let bytes = table::build(|x| apply_all(steps, x), before, after);
-            inputs.push(self.out.constant(format!("{}.table", node.name), &[256], &bytes));
-        }
-        let config = &self.plan.configs[i];
-        self.products.push(Product {
-            node: node.name.clone(),
-            shape,
-            weights: node.inputs[1],
-            output: node.outputs[0],
-            residual: group.residual,
-            from,
-            scales: w.scales.iter().map(|s| s / f64::from(from.scale)).collect(),
-            passes: Passes { rounding: config.rounding, bias_correction: config.bias_correction },
-        });
-        self.finish(op, &inputs, node, group.output, output_affine)
-    }
-
-    /// Weights, bias and multipliers as constants, in the operands' order.
-    fn weight_constants(&mut self, node: &Node, shape: &PackedShape, w: &QuantizedWeights, target_scale: f64) -> [ValueId; 3] {
-        let multipliers: Vec<f32> = w.scales.iter().map(|s| (s / target_scale) as f32).collect();
-        let name = &node.name;
-        [
-            self.out.constant(format!("{name}.weight"), &shape.weights(), &w.packed),
-            self.out.constant(format!("{name}.bias"), &[w.bias.len()], &w.bias),
-            self.out.constant(format!("{name}.multiplier"), &[multipliers.len()], &multipliers),
-        ]
     }
 
     /// A constant operand as u8, with its own parameters unless others are asked for.
@@ -461,35 +355,7 @@ impl<'a> Emitter<'a> {
 }
 
 /// Lower and upper clamp of a group in the integers of `target`.
-fn limits(group: &Group, target: Affine) -> (u8, u8) {
+pub(super) fn limits(group: &Group, target: Affine) -> (u8, u8) {
     let (lo, hi) = group.clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
     (target.quantize(lo), target.quantize(hi))
-}
-
-/// Cuts off the ends of a range on which what follows stays within a quarter of a step of its value at the end: those inputs
-/// clamp to the same output, and the integers are spent on inputs that matter (hard-swish below −3, sigmoid beyond ±6).
-fn trim(steps: &[Step], min: f32, max: f32, step: f32) -> (f32, f32) {
-    const POINTS: usize = 1024;
-    let (lo, hi) = (f64::from(min), f64::from(max));
-    let at = |i: usize| lo + (hi - lo) * i as f64 / POINTS as f64;
-    let flat = |a: f64, b: f64| (apply_all(steps, a) - apply_all(steps, b)).abs() <= f64::from(step) / 4.0;
-    let first = (0..POINTS).take_while(|&i| flat(lo, at(i + 1))).count();
-    let last = (first..POINTS).rev().take_while(|&i| flat(hi, at(i))).count();
-    (at(first) as f32, at(POINTS - last) as f32)
-}
-
-#[cfg(test)]
-mod tests {
-    use quaver_core::graph::op::UnaryFn;
-
-    use super::*;
-
-    #[test]
-    fn flat_ends_are_cut_off() {
-        let (lo, hi) = trim(&[Step::Unary(UnaryFn::HardSwish)], -20.0, 5.0, 0.02);
-        assert!((-3.1..-2.9).contains(&lo) && hi == 5.0, "{lo} {hi}");
-        let (lo, hi) = trim(&[Step::Unary(UnaryFn::Sigmoid)], -30.0, 30.0, 1.0 / 255.0);
-        assert!((-7.5..-6.0).contains(&lo) && (6.0..7.5).contains(&hi), "{lo} {hi}");
-        assert_eq!(trim(&[Step::Unary(UnaryFn::Tanh)], -0.5, 0.25, 0.001), (-0.5, 0.25));
-    }
 }

@@ -340,6 +340,21 @@ mod tests {
     }
 
     #[test]
+    fn a_rounding_before_hard_swish_is_the_models() {
+        let (mut net, x) = start();
+        let v = rounded(&mut net, x, A);
+        let v = conv(&mut net, v, "conv1");
+        let v = rounded(&mut net, v, A);
+        let v = unary(&mut net, v, UnaryFn::HardSwish, "swish");
+        let v = rounded(&mut net, v, B);
+        let y = conv(&mut net, v, "conv2");
+        net.output(y);
+        let quantized = quantize(&net, &QConfigMapping::default(), &|_| None).expect("it has all parameters");
+        let Op::QConv(first) = quantized.network.graph.nodes[1].op else { panic!("{:?}", quantized.network.graph.nodes[1]) };
+        assert!(first.epilogue.is_some_and(|e| e.table && e.hard_swish.is_none()), "{first:?}");
+    }
+
+    #[test]
     fn what_has_no_parameters_stays_float_and_says_so() {
         let (mut net, x) = start();
         let v = rounded(&mut net, x, A);

@@ -10,6 +10,7 @@
 //! | [`affine`] | scale and zero point of every u8 value |
 //! | [`weights`] | integers for weights and biases |
 //! | `emit` | the network |
+//! | `packed` | its operations with packed weights, and their epilogues |
 //! | `dynamic` | its products whose activations are real, or quantized by each run; its embeddings |
 
 pub mod affine;
@@ -20,6 +21,7 @@ pub mod fusion;
 pub mod given;
 mod grid;
 mod masks;
+mod packed;
 pub mod qconfig;
 pub mod regions;
 pub mod weights;

@@ -6,10 +6,12 @@
 use std::ops::Range;
 
 use super::addend::Addend;
+pub use super::bounds::Bounds;
 use super::edge;
 use super::groups::{Groups, store_row};
 use super::real::{Dynamic, to_f32};
 use super::simd::Simd;
+use crate::graph::op::HardSwish;
 
 /// What becomes of the sums of a packed operation.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +55,8 @@ pub struct Requantize<'a> {
     pub hi: u8,
     /// What is added before rounding.
     pub residual: Option<Residual<'a>>,
+    /// What is applied before rounding; then there is no residual and no table.
+    pub hard_swish: Option<HardSwish>,
     /// What the byte is looked up in.
     pub table: Option<&'a [u8; 256]>,
 }
@@ -66,54 +70,6 @@ pub struct Residual<'a> {
     pub zero_point: u8,
     /// Its scale over that of the requantized byte.
     pub multiplier: f32,
-}
-
-/// What is known of an operation's sums before they are computed. The less is possible, the less is to be done; all ways give
-/// the same bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bounds {
-    /// Nothing.
-    None,
-    /// What is rounded lies within ±2²².
-    Rounds,
-    /// That; also |acc| < 2²³, and where it is negative, the result is the lower limit.
-    Lifts,
-}
-
-impl Bounds {
-    /// Of sums whose products add up to no more than `reach` in magnitude.
-    pub fn of(reach: u64, bias: &[[i32; 16]], multiplier: &[[f32; 16]], finish: &Finish<'_>) -> Self {
-        // So far from 2²² that what the comparison's own steps round does not matter.
-        const LARGE: f32 = 4e6;
-        let Finish::U8(how) = finish else { return Self::None };
-        let added = how.residual.map_or(0.0, |r| 255.0 * r.multiplier.abs());
-        let mut rounds = true;
-        let mut lifts = how.residual.is_none() && how.lo >= how.zero_point && reach < 1 << 22;
-        for (&bias, &m) in bias.as_flattened().iter().zip(multiplier.as_flattened()) {
-            // NaN is not below anything. The conversion is of a signed number, which vectors have.
-            rounds &= ((bias as f32).abs() + reach as f32) * m.abs() + added < LARGE;
-            lifts &= (-(1 << 22) < bias) & (bias < 1 << 22) & (m >= 0.0);
-        }
-        match (rounds, lifts) {
-            (true, true) => Self::Lifts,
-            (true, false) => Self::Rounds,
-            (false, _) => Self::None,
-        }
-    }
-
-    /// What an instruction set makes use of.
-    #[inline(always)]
-    pub(super) fn of_use<S: Simd>(self) -> Self {
-        match self {
-            Self::Lifts if const { S::COMPACT } => Self::Rounds,
-            _ => self,
-        }
-    }
-
-    /// The same for sums that start with their bias alone.
-    pub fn without_lift(self) -> Self {
-        if self == Self::Lifts { Self::Rounds } else { self }
-    }
 }
 
 /// Where rows of an output are. Several threads write to one output, each to its own places.
@@ -247,6 +203,12 @@ fn finish_here<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how
 #[inline(always)]
 fn to_u8<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, how: &Requantize<'_>, to: &mut R) {
     let none = Residual { bytes: &[], zero_point: 0, multiplier: 0.0 };
+    if how.hard_swish.is_some() && const { !by_rows::<S, NB>() } {
+        if const { !S::COMPACT } && sums.bounds == Bounds::Rounds {
+            return to_bytes::<S, R, NB, ROUNDS, SWISHED>(s, sums, how, &none, to);
+        }
+        return to_bytes::<S, R, NB, NONE, SWISHED>(s, sums, how, &none, to);
+    }
     match (how.residual, sums.bounds.of_use::<S>()) {
         (None, Bounds::Lifts) if const { !S::COMPACT } => to_bytes::<S, R, NB, LIFTS, ALONE>(s, sums, how, &none, to),
         (None, Bounds::Rounds) => to_bytes::<S, R, NB, ROUNDS, ALONE>(s, sums, how, &none, to),
@@ -278,6 +240,7 @@ pub(super) struct Fixed<S: Simd, const NB: usize> {
     residual_multiplier: S::F,
     /// 2²³·`residual_multiplier`.
     residual_lifted: S::F,
+    swish: Swish<S>,
 }
 
 /// What a saturating conversion to a byte leaves to do: nothing, without zero point and limits; to add the zero point before
@@ -296,10 +259,33 @@ pub(super) fn limited(how: &Requantize<'_>) -> u8 {
     }
 }
 
-/// Whether bytes are added to sums, of any zero point or of 0: less work.
+/// Whether bytes are added to sums, of any zero point or of 0: less work; or else HardSwish is applied to them.
 pub(super) const ALONE: u8 = 0;
 pub(super) const ADDED: u8 = 1;
 pub(super) const ADDED_FROM_0: u8 = 2;
+pub(super) const SWISHED: u8 = 3;
+
+/// [`HardSwish`] in vectors.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Swish<S: Simd> {
+    slope: S::F,
+    shift: S::F,
+}
+
+impl<S: Simd> Swish<S> {
+    #[inline(always)]
+    pub(super) fn new(s: S, HardSwish { slope, shift }: HardSwish) -> Self {
+        Self { slope: s.splat_f32(slope), shift: s.splat_f32(shift) }
+    }
+
+    /// What [`crate::arith::requant::hard_swish`] is of each lane.
+    #[inline(always)]
+    pub(super) fn of(&self, s: S, t: S::F) -> S::F {
+        let line = s.add(s.mul(t, self.slope), s.splat_f32(0.5));
+        // Where that is NaN, t is, and so is any product with it.
+        s.add(s.mul(t, s.share(line)), self.shift)
+    }
+}
 
 /// What is added to four vectors of sums.
 pub(super) trait Added<S: Simd> {
@@ -357,6 +343,7 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
             residual_zero: s.zero(residual.zero_point),
             residual_multiplier: s.splat_f32(residual.multiplier),
             residual_lifted: s.splat_f32(residual.multiplier * LIFT),
+            swish: Swish::new(s, how.hard_swish.unwrap_or_default()),
         }
     }
 
@@ -381,6 +368,8 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
                 t = s.add(t, s.mul(residual.get(s, j, self.residual_zero), self.residual_multiplier));
             } else if RESIDUAL == ADDED_FROM_0 {
                 t = s.add(t, residual.scaled(s, j, self.residual_multiplier, self.residual_lifted));
+            } else if RESIDUAL == SWISHED {
+                t = self.swish.of(s, t);
             }
             v[j] = if BOUNDS == NONE { s.round_below(t, self.top) } else { s.round(t) };
         }
@@ -393,6 +382,11 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
     }
 }
 
+/// Whether rows are narrowed one by one as well as by four, without those in vain: where registers hold only parts of a vector.
+const fn by_rows<S: Simd, const NB: usize>() -> bool {
+    S::COMPACT && NB == 1
+}
+
 /// All rows, from memory.
 #[inline(always)]
 fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL: u8>(
@@ -402,8 +396,7 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
     residual: &Residual<'_>,
     to: &mut R,
 ) {
-    // Where registers hold only parts of a vector, rows are narrowed one by one as well as by four, without those in vain.
-    if const { S::COMPACT && NB == 1 } {
+    if const { by_rows::<S, NB>() } {
         return one_by_one::<S, R, NB, BOUNDS, RESIDUAL>(s, sums, how, residual, to);
     }
     let fixed = Fixed::<S, NB>::new(s, sums.multiplier, how, residual);
@@ -458,6 +451,7 @@ fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUA
     let (m, limits) = (s.load_f32(&sums.multiplier[0]), s.limits(how.zero_point, how.lo, how.hi));
     let top = s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point));
     let added = (RESIDUAL != ALONE).then(|| (s.zero(residual.zero_point), s.splat_f32(residual.multiplier)));
+    let swish = how.hard_swish.filter(|_| RESIDUAL == ALONE).map(|function| Swish::new(s, function));
     for i in 0..sums.rows {
         let mut t = s.mul(s.to_f32(s.load_i32(&sums.acc[i][0])), m);
         if let Some((zero, by)) = added {
@@ -467,6 +461,9 @@ fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUA
                 None => s.widen_some_from(&residual.bytes[at..], zero),
             };
             t = s.add(t, s.mul(bytes, by));
+        }
+        if let Some(swish) = swish {
+            t = swish.of(s, t);
         }
         // Four times the same, of which one is stored.
         let bytes = if BOUNDS == NONE { s.narrow([s.round_below(t, top); 4], limits) } else { s.round_narrow([t; 4], limits) };

@@ -2,7 +2,7 @@
 //! and in a residual are checked once a group.
 
 use super::addend::Addend;
-use super::epilogue::{ALONE, Fixed, Residual, Rows, Sums};
+use super::epilogue::{ADDED, ADDED_FROM_0, Fixed, Residual, Rows, Sums};
 use super::simd::Simd;
 
 /// Rows whose blocks are whole, in groups of as many as are narrowed at once.
@@ -44,10 +44,10 @@ impl<S: Simd, const NB: usize> Groups<'_, S, NB> {
             for j in 0..4 {
                 v[j] = s.load_i32(&acc[j / NB][j % NB]);
             }
-            let bytes = if RESIDUAL == ALONE {
-                fixed.bytes::<BOUNDS, LIMITS, ALONE>(s, v, [&[][..]; 4])
-            } else {
+            let bytes = if RESIDUAL == ADDED || RESIDUAL == ADDED_FROM_0 {
                 fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, v, (&Addend::<L, N>::new(residual, at, sums.width), 0, [(); NB]))
+            } else {
+                fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, v, [&[][..]; 4])
             };
             at += N * sums.width;
             for (j, place) in places.enumerate() {

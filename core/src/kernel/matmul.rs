@@ -143,7 +143,9 @@ impl MatMul {
 
     fn finish(&self) -> Finish<'static> {
         match self.y {
-            Some(y) => Finish::U8(Requantize { zero_point: y.zero_point, lo: 0, hi: y.q_max, residual: None, table: None }),
+            Some(Affine { zero_point, q_max, .. }) => {
+                Finish::U8(Requantize { zero_point, lo: 0, hi: q_max, residual: None, hard_swish: None, table: None })
+            }
             None => Finish::F32,
         }
     }

@@ -4,7 +4,8 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`simd`] | the vocabulary, and the interface between a body and an instruction set |
-//! | [`epilogue`] | requantization, residual, limits and table of what sums become |
+//! | [`epilogue`] | requantization, residual, HardSwish, limits and table of what sums become |
+//! | `bounds` | what is known of sums, which makes an epilogue less work |
 //! | [`real`] | what sums become where the result is real |
 //! | [`addend`] | the rows of a residual that are added to a tile |
 //! | [`bind`] | from a node to its kernel |
@@ -38,6 +39,7 @@
 
 pub mod addend;
 pub mod bind;
+mod bounds;
 pub mod conv;
 pub mod conv_f32;
 pub mod depthwise;

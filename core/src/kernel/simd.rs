@@ -156,6 +156,11 @@ pub trait Simd: Copy + Send + Sync {
     fn lesser(self, a: Self::F, b: Self::F) -> Self::F;
     /// b where b > a, else a: so a where either is NaN.
     fn greater(self, a: Self::F, b: Self::F) -> Self::F;
+    /// a limited to 0 ..= 1; anything where it is NaN.
+    #[inline(always)]
+    fn share(self, a: Self::F) -> Self::F {
+        self.lesser(self.splat_f32(1.0), self.greater(self.splat_f32(0.0), a))
+    }
     /// The nearest numbers.
     fn to_f32(self, v: Self::I) -> Self::F;
     /// The numbers as little-endian bytes.

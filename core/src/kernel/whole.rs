@@ -6,8 +6,8 @@
 
 use super::addend::Addend;
 use super::epilogue::{
-    ADDED, ADDED_FROM_0, ALONE, Bounds, Finish, Fixed, LIFTS, LIMITED, ROUNDS, Requantize, Residual, Rows, SHIFTED, UNLIMITED, limited,
-    look_up,
+    ADDED, ADDED_FROM_0, ALONE, Bounds, Finish, Fixed, LIFTS, LIMITED, ROUNDS, Requantize, Residual, Rows, SHIFTED, SWISHED, UNLIMITED,
+    limited, look_up,
 };
 use super::gemm::{Acc, Ahead, Gemm, Lines, MOST_ROWS, Source, Tiled, starts};
 use super::simd::{Kernel, Simd};
@@ -119,6 +119,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
     #[inline(always)]
     fn wide<S: Simd, const MR: usize>(&mut self, s: S, strip: Strip<'a>) {
         match (self.finish, strip.bounds) {
+            (Finish::U8(how @ Requantize { hard_swish: Some(_), .. }), _) => self.way::<S, MR, 4, ROUNDS, SWISHED>(s, strip, how),
             (Finish::U8(how), Bounds::Lifts) => self.way::<S, MR, 4, LIFTS, ALONE>(s, strip, how),
             (Finish::U8(how), _) => self.way::<S, MR, 4, ROUNDS, ALONE>(s, strip, how),
             _ => {}
@@ -130,6 +131,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
     fn strip<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S, strip: Strip<'a>) {
         match (self.finish, strip.bounds) {
             (Finish::F32 | Finish::Dynamic(_), _) | (_, Bounds::None) => s.vectorize(Low::<R, MR, NB> { gemm: self, strip }),
+            (Finish::U8(how @ Requantize { hard_swish: Some(_), .. }), _) => self.way::<S, MR, NB, ROUNDS, SWISHED>(s, strip, how),
             (Finish::U8(how @ Requantize { residual: None, .. }), Bounds::Lifts) => self.way::<S, MR, NB, LIFTS, ALONE>(s, strip, how),
             (Finish::U8(how @ Requantize { residual: None, .. }), Bounds::Rounds) => self.way::<S, MR, NB, ROUNDS, ALONE>(s, strip, how),
             (Finish::U8(how @ Requantize { residual: Some(Residual { zero_point: 0, .. }), .. }), _) => {
@@ -293,13 +295,17 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
                     let Some(mut places) = lines.next() else { return };
                     let mut acc = [start; MR];
                     s.products(&mut acc, &rows, &panel.asking_for(ahead.next()));
-                    let addend = if RESIDUAL != ALONE { Some(Addend::<$len, MR>::new(&residual, at, gemm.width)) } else { None };
+                    let addend = if RESIDUAL == ADDED || RESIDUAL == ADDED_FROM_0 {
+                        Some(Addend::<$len, MR>::new(&residual, at, gemm.width))
+                    } else {
+                        None
+                    };
                     at += MR * gemm.width;
                     macro_rules! added {
                         ($v:ident, $first:expr) => {
                             match &addend {
                                 Some(addend) => fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, $v, (addend, $first, [(); NB])),
-                                None => fixed.bytes::<BOUNDS, LIMITS, ALONE>(s, $v, [&[][..]; 4]),
+                                None => fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, $v, [&[][..]; 4]),
                             }
                         };
                     }
@@ -347,7 +353,7 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
             macro_rules! added {
                 ($v:ident, $first:expr) => {{
                     let mut r: [&[u8]; 4] = [&[]; 4];
-                    if RESIDUAL != ALONE {
+                    if RESIDUAL == ADDED || RESIDUAL == ADDED_FROM_0 {
                         for j in 0..4 {
                             let (m, n) = (($first + j / NB) % MR, j % NB);
                             let line = &residual.bytes[(row + m) * gemm.width + channel..][..channels];

@@ -3,7 +3,7 @@
 use super::testing::{Rng, Tensor, call, call_f32};
 use crate::format::weights::PackedShape;
 use crate::graph::Op;
-use crate::graph::op::{Conv, ConvTranspose, Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
+use crate::graph::op::{Conv, ConvTranspose, Epilogue, HardSwish, QConv, QConvTranspose, QGemm, Residual, Window};
 use crate::graph::shape::{transposed_extent, window_extent};
 use crate::quant::Affine;
 use crate::tensor::DType;
@@ -145,6 +145,12 @@ impl Case {
             if let Some(r) = e.residual {
                 t += (f32::from(residual.data::<u8>()[at]) - f32::from(r.zero_point)) * r.multiplier;
             }
+            if let Some(HardSwish { slope, shift }) = e.hard_swish {
+                // f64 holds each product and sum, so that one rounding to f32 is left.
+                let line = (f64::from((f64::from(t) * f64::from(slope)) as f32) + 0.5) as f32;
+                t = (f64::from(t) * f64::from(line.clamp(0.0, 1.0))) as f32;
+                t = (f64::from(t) + f64::from(shift)) as f32;
+            }
             let q = f64::from(t).round_ties_even() + f64::from(e.zero_point);
             let q = q.clamp(f64::from(e.lo), f64::from(e.hi)) as u8;
             let expected = if e.table { table.data::<u8>()[usize::from(q)] } else { q };
@@ -159,7 +165,10 @@ fn packed_convolutions_equal_scattered_products() {
     for round in 0..160 {
         let case = Case::random(&mut rng, round % 4 == 3);
         let residual = (round % 3 == 0).then_some(Residual { zero_point: R.zero_point, multiplier: 0.7 });
-        let epilogue = Epilogue { zero_point: Y.zero_point, lo: 20, hi: 230, residual, table: round % 4 == 1 };
+        let mut epilogue = Epilogue { zero_point: Y.zero_point, lo: 20, hi: 230, residual, hard_swish: None, table: round % 4 == 1 };
+        if round % 7 == 2 {
+            epilogue = Epilogue { residual: None, hard_swish: Some(HardSwish { slope: 0.004, shift: -2.25 }), table: false, ..epilogue };
+        }
         case.check(&mut rng, (round % 5 != 4).then_some(epilogue));
     }
 }
@@ -199,7 +208,7 @@ fn a_product_is_a_convolution_of_one_tap() {
     let m = Tensor::new(&[32], &[1e-3f32; 32]);
     let data = rng.bytes(3 * 50 * 13, 255);
     let residual = Some(Residual { zero_point: 1, multiplier: 0.5 });
-    let epilogue = Some(Epilogue { zero_point: 90, lo: 0, hi: 255, residual, table: true });
+    let epilogue = Some(Epilogue { zero_point: 90, lo: 0, hi: 255, residual, hard_swish: None, table: true });
     let (added, table) = (rng.bytes(3 * 50 * 21, 255), Tensor::new(&[256], &rng.bytes(256, 255)));
     let product = Op::QGemm(QGemm { channels: 21, epilogue });
     let conv = Op::QConv(QConv { window: Window::unit(), groups: 1, channels: 21, pad_value: 7, epilogue });

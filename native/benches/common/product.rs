@@ -43,11 +43,12 @@ impl Problem {
     /// The whole product, to be run on an instruction set, without a place for it.
     pub fn product(&self, epilogue: &Epilogue) -> Gemm<'_, ()> {
         let [m, n, k] = self.shape;
+        let Epilogue { zero_point, lo, hi, hard_swish, .. } = *epilogue;
         let residual = epilogue.residual.map(|r| Residual { bytes: &self.residual, zero_point: r.zero_point, multiplier: r.multiplier });
         Gemm {
             source: Source { bytes: &self.x, segments: &[0], quads: k / 4, bases: Bases::matrix(m, k) },
             weights: Weights { packed: &self.weights, bias: &self.bias, multiplier: &self.multiplier, quads: k / 4, channels: n },
-            finish: Finish::U8(Requantize { zero_point: epilogue.zero_point, lo: epilogue.lo, hi: epilogue.hi, residual, table: None }),
+            finish: Finish::U8(Requantize { zero_point, lo, hi, residual, hard_swish, table: None }),
             rows: 0..m,
             blocks: 0..n.div_ceil(16),
             channel: 0,

@@ -203,6 +203,17 @@ impl Simd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn share(self, a: __m512) -> __m512 {
+        // By the bits of numbers: those of negative ones are negative integers, others' grow with them. Multiplications have the
+        // units to themselves then that floats are compared by.
+        // SAFETY: `self` proves the feature.
+        unsafe {
+            let positive = _mm512_max_epi32(_mm512_castps_si512(a), _mm512_setzero_si512());
+            _mm512_castsi512_ps(_mm512_min_epi32(positive, _mm512_castps_si512(_mm512_set1_ps(1.0))))
+        }
+    }
+
+    #[inline(always)]
     fn to_f32(self, v: __m512i) -> __m512 {
         // SAFETY: `self` proves the feature.
         unsafe { _mm512_cvtepi32_ps(v) }

@@ -7,6 +7,7 @@
 use std::env;
 use std::sync::Mutex;
 
+use quaver_core::graph::op::HardSwish;
 use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
 
@@ -75,6 +76,11 @@ impl Rng {
             3..8 => self.below(1024) as f32 / 64.0 - 8.0,
             _ => unit * 8.0,
         }
+    }
+
+    /// Of scales that a byte has, or so steep that it is a step; mostly with nothing added.
+    pub fn hard_swish(&mut self) -> HardSwish {
+        HardSwish { slope: [1e-4, 0.003, 0.02, 1e30][self.below(4)], shift: [0.0, 0.0, -7.3, 40.6, 5e6][self.below(5)] }
     }
 
     /// Affine parameters of any zero point and limit.

@@ -97,7 +97,11 @@ impl Case {
         };
         let residual =
             (rng.below(3) == 0).then(|| Residual { zero_point: rng.next() as u8, multiplier: 0.01 + rng.below(100) as f32 / 50.0 });
-        let epilogue = Epilogue { zero_point: limits.0, lo: limits.1, hi: limits.2, residual, table: rng.below(4) == 0 };
+        let mut epilogue =
+            Epilogue { zero_point: limits.0, lo: limits.1, hi: limits.2, residual, hard_swish: None, table: rng.below(4) == 0 };
+        if rng.below(4) == 0 {
+            epilogue = Epilogue { residual: None, hard_swish: Some(rng.hard_swish()), table: false, ..epilogue };
+        }
         Self {
             images,
             extents,
@@ -152,6 +156,7 @@ impl Case {
             lo: e.lo,
             hi: e.hi,
             residual: e.residual.map(|r| epilogue::Residual { bytes: &self.residual, zero_point: r.zero_point, multiplier: r.multiplier }),
+            hard_swish: e.hard_swish,
             table: e.table.then(|| self.table.first_chunk().expect("256 bytes")),
         })
     }

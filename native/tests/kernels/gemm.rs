@@ -35,6 +35,7 @@ struct Case {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Bytes { residual: bool, table: bool },
+    Swished,
     Numbers,
 }
 
@@ -48,6 +49,7 @@ enum Values {
 fn case() -> impl Strategy<Value = Case> {
     let kind = prop_oneof![
         4 => any::<[bool; 2]>().prop_map(|[residual, table]| Kind::Bytes { residual, table }),
+        1 => Just(Kind::Swished),
         1 => Just(Kind::Numbers),
     ];
     // Kernels have ways of their own for what needs no shift and no limits.
@@ -147,6 +149,7 @@ impl Operands {
                 lo: case.limits[0],
                 hi: case.limits[1],
                 residual,
+                hard_swish: matches!(case.kind, Kind::Swished).then(|| rng.hard_swish()),
                 table: matches!(case.kind, Kind::Bytes { table: true, .. }),
             },
             width,
@@ -195,7 +198,7 @@ impl Operands {
             for blocks in [0..block, block..blocks] {
                 let finish = match case.kind {
                     Kind::Numbers => Finish::F32,
-                    Kind::Bytes { .. } => Finish::U8(Requantize {
+                    Kind::Bytes { .. } | Kind::Swished => Finish::U8(Requantize {
                         zero_point: self.epilogue.zero_point,
                         lo: self.epilogue.lo,
                         hi: self.epilogue.hi,
@@ -204,6 +207,7 @@ impl Operands {
                             zero_point: r.zero_point,
                             multiplier: r.multiplier,
                         }),
+                        hard_swish: self.epilogue.hard_swish,
                         table: self.epilogue.table.then_some(&self.table),
                     }),
                 };

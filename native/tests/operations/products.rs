@@ -29,7 +29,12 @@ fn product(build: &mut Build, x: ValueId, shape: PackedShape, op: impl Fn(Option
             (build.rng.below(hi + 1), build.rng.below(hi + 1), hi)
         }
     };
-    let mut epilogue = Epilogue { zero_point: zero_point as u8, lo: lo as u8, hi: hi as u8, residual: None, table: false };
+    let mut epilogue =
+        Epilogue { zero_point: zero_point as u8, lo: lo as u8, hi: hi as u8, residual: None, hard_swish: None, table: false };
+    if !table && build.rng.below(4) == 0 {
+        epilogue.hard_swish = Some(build.rng.hard_swish());
+        return Node { op: op(Some(epilogue)), inputs, dtype: DType::U8, quant: Some(quant) };
+    }
     if build.rng.below(3) == 0 {
         let shapes: Vec<Vec<Dim>> = inputs.iter().map(|&id| build.net.graph.value(id).shape.clone()).collect();
         let to = infer(&op(Some(epilogue)), &shapes.iter().map(Vec::as_slice).collect::<Vec<_>>()).expect("fits");

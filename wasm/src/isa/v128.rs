@@ -213,6 +213,12 @@ impl<D: Dot> Simd for V128<D> {
     }
 
     #[inline(always)]
+    fn share(self, a: [v128; 4]) -> [v128; 4] {
+        // By the bits, as in `round_below`: those of negative numbers are negative, others' grow with them.
+        each!(i => i32x4_min(i32x4_max(a[i], i32x4_splat(0)), f32x4_splat(1.0)))
+    }
+
+    #[inline(always)]
     fn to_f32(self, v: [v128; 4]) -> [v128; 4] {
         each!(i => f32x4_convert_i32x4(v[i]))
     }

@@ -108,7 +108,7 @@ impl Average {
 
     /// What it computes with.
     pub fn constants(&self) -> Constants<'_> {
-        let how = Requantize { zero_point: self.y.zero_point, lo: 0, hi: self.y.q_max, residual: None, table: None };
+        let how = Requantize { zero_point: self.y.zero_point, lo: 0, hi: self.y.q_max, residual: None, hard_swish: None, table: None };
         Constants {
             window: self.window,
             weights: &self.weights,

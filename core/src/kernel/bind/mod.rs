@@ -32,7 +32,8 @@ pub fn finish_of<'a>(op: &Op, inputs: &[Operand<'a>]) -> Finish<'a> {
     let residual =
         epilogue.residual.map(|r| Residual { bytes: inputs[4].view.bytes(), zero_point: r.zero_point, multiplier: r.multiplier });
     let table = inputs.last().filter(|_| epilogue.table).and_then(|table| table.view.bytes().as_array());
-    Finish::U8(Requantize { zero_point: epilogue.zero_point, lo: epilogue.lo, hi: epilogue.hi, residual, table })
+    let Epilogue { zero_point, lo, hi, hard_swish, .. } = epilogue;
+    Finish::U8(Requantize { zero_point, lo, hi, residual, hard_swish, table })
 }
 
 fn dynamic<'a>(inputs: &[Operand<'a>]) -> Finish<'a> {

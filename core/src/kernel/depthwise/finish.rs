@@ -4,7 +4,7 @@
 
 use super::lines::{Scale, Way};
 use super::{Aligned, Depthwise, bytes_at};
-use crate::kernel::epilogue::{Bounds, Finish, Requantize, Residual, Rows};
+use crate::kernel::epilogue::{Bounds, Finish, Requantize, Residual, Rows, Swish};
 use crate::kernel::simd::Simd;
 
 /// Vectors of sums that are kept before they are written.
@@ -33,7 +33,7 @@ pub(super) mod way {
     pub(in super::super) const LIFTED: u8 = 1;
     /// Rounding needs no limit.
     pub(in super::super) const BOUNDED: u8 = 2;
-    /// Any sums, and a residual.
+    /// Any sums, and a residual or HardSwish.
     pub(in super::super) const ANY: u8 = 3;
 }
 
@@ -45,9 +45,11 @@ impl Block {
         let way = match self.bounds {
             Bounds::Lifts if limits == [0, 0, 255] => Way::LiftedByte,
             Bounds::Lifts => Way::Lifted,
+            _ if how.hard_swish.is_some() => Way::Swished,
             _ => Way::Bounded,
         };
-        Scale { start: self.start::<S>().0, multiplier: self.multiplier, limits, way }
+        let hard_swish = how.hard_swish.unwrap_or_default();
+        Scale { start: self.start::<S>().0, multiplier: self.multiplier, limits, hard_swish, way }
     }
 
     /// What sums start with.
@@ -101,9 +103,10 @@ impl<R: Rows> Depthwise<'_, R> {
             bits = (m.to_bits() & !SIGN).max(bits);
             signs |= m.to_bits();
         }
-        if how.residual.is_some() || (most as f32 + reach as f32) * f32::from_bits(bits) >= LARGE || f32::from_bits(bits).is_nan() {
+        let added = how.hard_swish.map_or(0.0, |h| h.shift.abs());
+        if how.residual.is_some() || (most as f32 + reach as f32) * f32::from_bits(bits) + added >= LARGE || f32::from_bits(bits).is_nan() {
             Bounds::None
-        } else if how.lo >= how.zero_point && signs & SIGN == 0 && most < 1 << 22 && reach < 1 << 22 {
+        } else if how.hard_swish.is_none() && how.lo >= how.zero_point && signs & SIGN == 0 && most < 1 << 22 && reach < 1 << 22 {
             Bounds::Lifts
         } else {
             Bounds::Rounds
@@ -126,9 +129,9 @@ impl<S: Simd> Ready<S> {
     /// For blocks of `V` vectors.
     #[inline(always)]
     pub(super) fn new<const V: usize>(s: S, block: &Block, how: &Finish<'_>) -> Self {
-        let (z, lo, hi) = match how {
-            Finish::U8(how) => (how.zero_point, how.lo, how.hi),
-            Finish::F32 | Finish::Dynamic(_) => (0, 0, 255),
+        let (z, lo, hi, swished) = match how {
+            Finish::U8(how) => (how.zero_point, how.lo, how.hi, how.hard_swish.is_some()),
+            Finish::F32 | Finish::Dynamic(_) => (0, 0, 255, false),
         };
         let mut m = [s.load_f32(&block.multiplier[0]); 4];
         for v in 1..V {
@@ -143,8 +146,8 @@ impl<S: Simd> Ready<S> {
         let way = match block.bounds {
             Bounds::Lifts if (z, lo, hi) == (0, 0, 255) => way::LIFTED_BYTE,
             Bounds::Lifts => way::LIFTED,
-            Bounds::Rounds => way::BOUNDED,
-            Bounds::None => way::ANY,
+            Bounds::Rounds if !swished => way::BOUNDED,
+            _ => way::ANY,
         };
         Self { m, lifted, top, limits: s.limits(z, lo, hi), way }
     }
@@ -222,6 +225,11 @@ pub(super) fn requantize<S: Simd, R: Rows, const V: usize, const WAY: u8>(
         }
         if let Some(residual) = &how.residual {
             add::<S, V>(s, residual, row * of.extents[2] + block.channel, of.extents[2], count, &mut t);
+        } else if let Some(function) = how.hard_swish {
+            let swish = Swish::new(s, function);
+            for j in 0..4 {
+                t[j] = swish.of(s, t[j]);
+            }
         }
         for j in 0..4 {
             q[j] = s.round_below(t[j], ready.top);

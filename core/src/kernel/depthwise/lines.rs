@@ -1,6 +1,8 @@
 //! Lines of output of a 3×3 window at stride 1 or 2, 64 bytes of two lines a step: the innermost loop of `slide`, as an order
 //! that an instruction set may carry out in its own way.
 
+use crate::graph::op::HardSwish;
+use crate::kernel::epilogue::Swish;
 use crate::kernel::simd::Simd;
 
 /// The order. Vectors are a column of 64 channels, or where there are fewer, of `P` pieces of 64 / `P` channels: piece p is for
@@ -53,6 +55,8 @@ pub struct Scale {
     pub multiplier: [[f32; 16]; 4],
     /// Zero point, lower and upper limit.
     pub limits: [u8; 3],
+    /// For [`Way::Swished`].
+    pub hard_swish: HardSwish,
     /// What is known of the sums.
     pub way: Way,
 }
@@ -66,6 +70,8 @@ pub enum Way {
     Lifted,
     /// Rounding needs no limit.
     Bounded,
+    /// That, and HardSwish is applied before.
+    Swished,
 }
 
 /// [`Scale`] in vectors.
@@ -74,6 +80,7 @@ pub struct Ready<S: Simd> {
     m: [S::F; 4],
     /// 2²³·`m`.
     lifted: [S::F; 4],
+    swish: Swish<S>,
     limits: S::Limits,
 }
 
@@ -88,7 +95,7 @@ impl<S: Simd> Ready<S> {
             lifted[v] = s.mul(m[v], s.splat_f32(8_388_608.0));
         }
         let [zero_point, lo, hi] = scale.limits;
-        Self { m, lifted, limits: s.limits(zero_point, lo, hi) }
+        Self { m, lifted, swish: Swish::new(s, scale.hard_swish), limits: s.limits(zero_point, lo, hi) }
     }
 
     /// The bytes of sums: `WAY` is a [`Way`].
@@ -98,6 +105,8 @@ impl<S: Simd> Ready<S> {
         for v in 0..4 {
             let t = if WAY == Way::Bounded as u8 {
                 s.mul(s.to_f32(acc[v]), self.m[v])
+            } else if WAY == Way::Swished as u8 {
+                self.swish.of(s, s.mul(s.to_f32(acc[v]), self.m[v]))
             } else {
                 s.scale_lifted(acc[v], self.m[v], self.lifted[v])
             };
@@ -148,6 +157,7 @@ impl Lines<'_> {
                         Way::LiftedByte => ready.bytes::<{ Way::LiftedByte as u8 }>(s, acc),
                         Way::Lifted => ready.bytes::<{ Way::Lifted as u8 }>(s, acc),
                         Way::Bounded => ready.bytes::<{ Way::Bounded as u8 }>(s, acc),
+                        Way::Swished => ready.bytes::<{ Way::Swished as u8 }>(s, acc),
                     };
                     let mut whole = [0; 64];
                     s.store_b(bytes, &mut whole);

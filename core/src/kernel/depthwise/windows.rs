@@ -7,7 +7,7 @@
 use super::{Aligned, Depthwise, Strip};
 use crate::graph::op::Window;
 use crate::kernel::edge;
-use crate::kernel::epilogue::{Bounds, Finish, Requantize, Rows};
+use crate::kernel::epilogue::{Bounds, Finish, Requantize, Rows, Swish};
 use crate::kernel::simd::Simd;
 
 /// Blocks of 16 channels that are walked over together.
@@ -242,7 +242,7 @@ impl<S: Simd> Windows<S> {
         let limits = s.limits(how.zero_point, how.lo, how.hi);
         let sums = self.sums[..count].iter();
         // Each four times, of which one is stored.
-        if bounds == Bounds::None {
+        if bounds == Bounds::None || how.hard_swish.is_some() {
             let top = s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point));
             for (i, (to, &sums)) in self.bytes.iter_mut().zip(sums).enumerate() {
                 let mut t = s.mul(s.to_f32(sums), m);
@@ -254,6 +254,8 @@ impl<S: Simd> Windows<S> {
                         None => s.widen_some_from(from, zero),
                     };
                     t = s.add(t, s.mul(r, s.splat_f32(residual.multiplier)));
+                } else if let Some(function) = how.hard_swish {
+                    t = Swish::new(s, function).of(s, t);
                 }
                 s.store_quarter(s.narrow([s.round_below(t, top); 4], limits), 0, to);
             }

@@ -69,6 +69,7 @@ impl Random {
 enum Ending {
     Plain,
     Residual,
+    Swished,
     Table,
     Real,
 }
@@ -105,7 +106,7 @@ impl Case {
         let bases = Bases { start: random.below(50), extents: [height, width], steps: [line * height + random.below(99), line, column] };
         let blocks = channels.div_ceil(16);
         let (from, first) = (random.below(3).min(count - 1), random.below(2).min(blocks - 1));
-        let ending = [Ending::Plain, Ending::Residual, Ending::Table, Ending::Real][random.below(4)];
+        let ending = [Ending::Plain, Ending::Residual, Ending::Swished, Ending::Table, Ending::Real][random.below(5)];
         Self { channels, segments, quads, bases, rows: from..count, blocks: first..random.within(first..blocks) + 1, ending }
     }
 
@@ -135,8 +136,14 @@ impl Case {
         let fused = op::Residual { zero_point: 113, multiplier: 0.37 };
         // With limits on both sides, as behind a ReLU, and as behind one whose zero is above 0.
         let [zero_point, lo, hi] = [[97, 3, 249], [0, 0, 255], [20, 20, 255]][random.below(3)];
-        let epilogue =
-            op::Epilogue { zero_point, lo, hi, residual: (ending == Ending::Residual).then_some(fused), table: ending == Ending::Table };
+        let epilogue = op::Epilogue {
+            zero_point,
+            lo,
+            hi,
+            residual: (ending == Ending::Residual).then_some(fused),
+            hard_swish: (ending == Ending::Swished).then_some(op::HardSwish { slope: 0.01, shift: 3.3 }),
+            table: ending == Ending::Table,
+        };
         let finish = match ending {
             Ending::Real => Finish::F32,
             _ => Finish::U8(Requantize {
@@ -144,6 +151,7 @@ impl Case {
                 lo: epilogue.lo,
                 hi: epilogue.hi,
                 residual: epilogue.residual.map(|r| Residual { bytes: &residual, zero_point: r.zero_point, multiplier: r.multiplier }),
+                hard_swish: epilogue.hard_swish,
                 table: epilogue.table.then_some(&table),
             }),
         };

@@ -10,6 +10,7 @@ pub(super) fn run<S: Simd, const P: usize, const ST: usize>(isa: S, lines: &mut 
         Way::LiftedByte => isa.vectorize(Slide::<P, ST, { Way::LiftedByte as u8 }>(lines)),
         Way::Lifted => isa.vectorize(Slide::<P, ST, { Way::Lifted as u8 }>(lines)),
         Way::Bounded => isa.vectorize(Slide::<P, ST, { Way::Bounded as u8 }>(lines)),
+        Way::Swished => isa.vectorize(Slide::<P, ST, { Way::Swished as u8 }>(lines)),
     }
 }
 
