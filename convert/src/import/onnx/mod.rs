@@ -6,6 +6,7 @@
 //! the value that equals it.
 
 mod attrs;
+mod batch;
 mod control;
 mod ops;
 pub mod proto;
@@ -21,13 +22,13 @@ use std::path::Path;
 
 use prost::Message;
 use quaver_core::graph::dim::display;
+use quaver_core::graph::op::{BinaryFn, ReduceFn};
 use quaver_core::graph::{Dim, Network, Op, ValueId};
-use quaver_core::plan::arrange::samples_are_apart;
 use quaver_core::tensor::DType;
 
 use super::{ImportError, ImportOptions, Unsupported};
 use proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_proto::DataType, tensor_shape_proto::dimension, type_proto};
-use value::Val;
+use value::{Sym, Val};
 
 /// Operator sets that can be read.
 const OPSETS: std::ops::RangeInclusive<i64> = 7..=23;
@@ -75,8 +76,8 @@ pub(super) fn import(model: &ModelProto, folder: Option<&Path>, options: &Import
     }
     // A model exported at batch 1 runs at any batch, if each of its nodes treats samples alike.
     match Importer::new(graph, folder, opset, options, true)?.run(&order) {
-        Ok(network) if samples_are_apart(&network.graph) => Ok(network),
-        Err(error @ ImportError::Unsupported(_)) => Err(error),
+        Ok(network) if batch::samples_are_apart(&network.graph) => Ok(network),
+        // What can't be done for any batch may be done for one; what can't be done for either, is said of this one.
         _ => plain(),
     }
 }
@@ -446,7 +447,7 @@ impl<'a> Importer<'a> {
         let value = self.values.get(name).cloned().ok_or_else(missing)?;
         let id = self.materialise(&value, name).ok_or_else(|| ImportError::Tensor {
             tensor: name.to_owned(),
-            what: "this output depends on the inputs' extents alone, which is not supported".to_owned(),
+            what: "this output is no tensor, or one of many numbers that depend on the inputs' extents alone".to_owned(),
         })?;
         let net = &mut self.net;
         let taken = net.graph.inputs.contains(&id) || net.graph.outputs.contains(&id);
@@ -461,7 +462,7 @@ impl<'a> Importer<'a> {
         Ok(())
     }
 
-    /// The value as one of the network; `None` where it depends on the inputs' extents.
+    /// The value as one of the network; `None` where it has none.
     fn materialise(&mut self, value: &Val, name: &str) -> Option<ValueId> {
         if let Val::Tensor(id) = value {
             return Some(*id);
@@ -471,16 +472,48 @@ impl<'a> Importer<'a> {
         }
         let id = match value {
             Val::Floats { shape, data } => self.net.constant(name, shape, data),
-            Val::Ints { shape, data } => {
-                let data: Option<Vec<i64>> = data.iter().map(|s| s.num()).collect();
-                self.net.constant(name, shape, &data?)
-            }
+            Val::Ints { shape, data } => match data.iter().map(|s| s.num()).collect::<Option<Vec<i64>>>() {
+                Some(data) => self.net.constant(name, shape, &data),
+                None => self.counted(shape, data, name)?,
+            },
             Val::Tensor(_) | Val::Unknown => return None,
         };
         if !name.is_empty() {
             self.materialised.insert(name.to_owned(), id);
         }
         Some(id)
+    }
+
+    /// Formulas over the inputs' extents, as whole numbers that a run computes: so many ones are added up. `None` where a formula is a
+    /// negative number, or there are too many.
+    fn counted(&mut self, shape: &[usize], data: &[Sym], name: &str) -> Option<ValueId> {
+        /// Most numbers of a tensor, each of which takes nodes of its own.
+        const MOST: usize = 16;
+        if data.len() > MOST {
+            return None;
+        }
+        let one = self.net.constant("", &[1], &[1f32]);
+        let mut parts = Vec::with_capacity(data.len());
+        for (i, number) in data.iter().enumerate() {
+            if let Some(number) = number.num() {
+                parts.push(self.net.constant("", &[1], &[number as f32]));
+                continue;
+            }
+            // One more, since no tensor is without elements.
+            let more = Sym::apply("Add", number, &Sym::Num(1))?.dim()?;
+            let node = |what: &str| format!("{name}/{i}/{what}");
+            let ones = self.net.push(Op::Expand { shape: vec![more] }, &[one], &node("ones"), "").ok()?;
+            let sum = Op::Reduce { function: ReduceFn::Sum, axes: vec![0], keep_dims: true };
+            let sum = self.net.push(sum, &[ones], &node("sum"), "").ok()?;
+            parts.push(self.net.push(Op::Binary { function: BinaryFn::Sub }, &[sum, one], &node("number"), "").ok()?);
+        }
+        let joined = match parts[..] {
+            [one] => one,
+            _ => self.net.push(Op::Concat { axis: 0 }, &parts, &format!("{name}/joined"), "").ok()?,
+        };
+        let shape = shape.iter().map(|&d| d.into()).collect();
+        let shaped = self.net.push(Op::Reshape { shape }, &[joined], &format!("{name}/shaped"), "").ok()?;
+        self.net.push(Op::Cast { to: DType::I64 }, &[shaped], name, name).ok()
     }
 
     fn dims(&self, id: ValueId) -> Vec<Dim> {

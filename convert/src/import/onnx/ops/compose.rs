@@ -233,14 +233,14 @@ impl Importer<'_> {
             return invalid("its axis should be one number");
         };
         let at = axis(at, dims.len())?;
-        let n = Self::fixed_extent(&dims, at)?;
-        if n > MOST {
-            return unsupported(format!("sums along {n} elements are not supported; {MOST} at most are"));
+        if dims[at].about() > MOST {
+            return unsupported(format!("sums along {} elements are not supported; {MOST} at most are", dims[at]));
         }
         let (exclusive, reverse) = (ctx.attrs.flag("exclusive", false)?, ctx.attrs.flag("reverse", false)?);
-        let counts = |from: usize, to: usize| if reverse { from > to } else { from < to } || (!exclusive && from == to);
-        let ones = (0..n * n).map(|i| f32::from(u8::from(counts(i / n, i % n)))).collect();
-        let ones = Val::floats(vec![n, n], ones);
+        let least = i64::from(exclusive);
+        let ones =
+            if reverse { self.triangle(ctx, [&dims[at]; 2], false, -least)? } else { self.triangle(ctx, [&dims[at]; 2], true, least)? };
+        let ones = self.as_floats(ctx, &ones)?;
         let whole = self.is_whole(x);
         let last = dims.len() - 1;
         let mut perm: Vec<i64> = (0..dims.len() as i64).collect();
@@ -255,21 +255,34 @@ impl Importer<'_> {
         self.last(ctx, "Transpose", &[&y], &[ints("perm", perm)])
     }
 
+    /// Of a matrix, where column − row is k or more (`upper`), or k or less: known, or truth that a run computes.
+    fn triangle(&mut self, ctx: &Ctx<'_>, [rows, columns]: [&Dim; 2], upper: bool, k: i64) -> Result<Val, NodeError> {
+        if let (Some(rows), Some(columns)) = (rows.fixed(), columns.fixed()) {
+            let holds = |i: usize| {
+                let diagonal = (i % columns.max(1)) as i64 - (i / columns.max(1)) as i64;
+                i64::from(if upper { diagonal >= k } else { diagonal <= k })
+            };
+            return Ok(Val::Ints { shape: vec![rows, columns], data: (0..rows * columns).map(|i| Sym::Num(holds(i))).collect() });
+        }
+        let mut places = Vec::with_capacity(2);
+        for (at, extent) in [rows, columns].into_iter().enumerate() {
+            let count = self.count_up(ctx, extent)?;
+            let count = self.as_floats(ctx, &count)?;
+            places.push(self.along(ctx, &count, at, 2)?);
+        }
+        let least = self.call(ctx, "Add", &[&places[0], &real(k as f32)], &[])?;
+        self.call(ctx, if upper { "GreaterOrEqual" } else { "LessOrEqual" }, &[&places[1], &least], &[])
+    }
+
     fn trilu(&mut self, ctx: &Ctx<'_>) -> Outputs {
         let x = self.given(ctx, 0)?;
         let dims = self.extents(x);
-        if dims.len() < 2 {
+        let [.., rows, columns] = &dims[..] else {
             return invalid(format!("its operand has rank {}, but should be a matrix", dims.len()));
-        }
+        };
         let k = self.ints(ctx, 1)?.and_then(|k| k.first().copied()).unwrap_or(0);
         let upper = ctx.attrs.flag("upper", true)?;
-        let [rows, columns] = [dims.len() - 2, dims.len() - 1].map(|i| Self::fixed_extent(&dims, i));
-        let (rows, columns) = (rows?, columns?);
-        let keeps = |i: usize| {
-            let diagonal = (i % columns.max(1)) as i64 - (i / columns.max(1)) as i64;
-            i64::from(if upper { diagonal >= k } else { diagonal <= k })
-        };
-        let mask = Val::Ints { shape: vec![rows, columns], data: (0..rows * columns).map(|i| Sym::Num(keeps(i))).collect() };
+        let mask = self.triangle(ctx, [rows, columns], upper, k)?;
         // A product would make NaN of infinities, which masks are made of.
         let zero = if self.is_whole(x) { Val::Ints { shape: Vec::new(), data: vec![Sym::Num(0)] } } else { real(0.0) };
         self.last(ctx, "Where", &[&mask, x, &zero], &[])
