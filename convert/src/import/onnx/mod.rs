@@ -1,4 +1,4 @@
-//! ONNX files, opset 7 to 23.
+//! ONNX files, opset 7 to 28.
 //!
 //! Every supported node becomes f32 operations of the core graph, and quantization a Quantize and a Dequantize between
 //! them, with the model's parameters. Windowed operations are wrapped in transposes between
@@ -31,7 +31,7 @@ use proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_proto::Dat
 use value::{Sym, Val};
 
 /// Operator sets that can be read.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=23;
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 
 /// Reads an ONNX file.
 ///

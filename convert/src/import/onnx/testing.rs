@@ -64,7 +64,7 @@ fn parsed(
     options: ImportOptions,
 ) -> Result<Network, ImportError> {
     let output = nodes.last().map(|n| ValueInfoProto { name: n.output[0].clone(), r#type: None }).into_iter().collect();
-    let graph = GraphProto { node: nodes, name: "g".into(), initializer, input, output };
+    let graph = GraphProto { node: nodes, name: "g".into(), initializer, input, output, value_info: Vec::new() };
     let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
     let model = ModelProto { ir_version: 8, graph: Some(graph), opset_import, ..ModelProto::default() };
     parse(&model.encode_to_vec(), None, &options)

@@ -22,6 +22,11 @@ pub(super) fn real(x: f32) -> Val {
     Val::floats(Vec::new(), vec![x])
 }
 
+/// A number that may depend on the inputs' extents.
+pub(super) fn number(n: &Sym) -> Val {
+    n.num().map_or_else(|| Val::Ints { shape: Vec::new(), data: vec![n.clone()] }, |n| real(n as f32))
+}
+
 /// Whole numbers.
 pub(in super::super) fn whole(data: impl IntoIterator<Item = i64>) -> Val {
     Val::ints(data.into_iter().map(Sym::Num).collect())
@@ -43,6 +48,11 @@ impl Importer<'_> {
     /// As [`Importer::call`], of which the results are those of the node.
     pub(super) fn last(&mut self, ctx: &Ctx<'_>, op: &str, inputs: &[&Val], attributes: &[AttributeProto]) -> Outputs {
         self.apply(ctx, op, inputs, attributes, &ctx.node.output)
+    }
+
+    /// As [`Importer::call`], of which the result is the node's first.
+    pub(super) fn last_of(&mut self, ctx: &Ctx<'_>, op: &str, inputs: &[&Val], attributes: &[AttributeProto]) -> Outputs {
+        self.apply(ctx, op, inputs, attributes, &ctx.node.output[..1])
     }
 
     fn apply(&mut self, ctx: &Ctx<'_>, op: &str, inputs: &[&Val], attributes: &[AttributeProto], output: &[String]) -> Outputs {
@@ -130,6 +140,23 @@ impl Importer<'_> {
                 let log = self.call(ctx, "Log", &[&sum], &[])?;
                 let largest = self.reduced(ctx, "ReduceMax", x, true)?;
                 self.last(ctx, "Add", &[&log, &largest], &[])
+            }
+            "Swish" => {
+                let x = self.given(ctx, 0)?;
+                let alpha = ctx.attrs.float("alpha", 1.0)?;
+                let scaled = if alpha == 1.0 { x.clone() } else { self.call(ctx, "Mul", &[x, &real(alpha)], &[])? };
+                let gate = self.call(ctx, "Sigmoid", &[&scaled], &[])?;
+                self.last(ctx, "Mul", &[x, &gate], &[])
+            }
+            "LpNormalization" => {
+                let x = self.given(ctx, 0)?;
+                let (at, p) = (ctx.attrs.int("axis")?.unwrap_or(-1), ctx.attrs.int("p")?.unwrap_or(2));
+                let function = if p == 1 { "ReduceL1" } else { "ReduceL2" };
+                let old = self.opset < 18;
+                let axes = whole([at]);
+                let (inputs, attributes) = if old { (vec![x], vec![ints("axes", [at])]) } else { (vec![x, &axes], Vec::new()) };
+                let size = self.call(ctx, function, &inputs, &attributes)?;
+                self.last(ctx, "Div", &[x, &size], &[])
             }
             "CumSum" => self.cum_sum(ctx),
             "Trilu" => self.trilu(ctx),
@@ -238,8 +265,7 @@ impl Importer<'_> {
         }
         let (exclusive, reverse) = (ctx.attrs.flag("exclusive", false)?, ctx.attrs.flag("reverse", false)?);
         let least = i64::from(exclusive);
-        let ones =
-            if reverse { self.triangle(ctx, [&dims[at]; 2], false, -least)? } else { self.triangle(ctx, [&dims[at]; 2], true, least)? };
+        let ones = self.triangle(ctx, [&dims[at]; 2], !reverse, &Sym::Num(if reverse { -least } else { least }))?;
         let ones = self.as_floats(ctx, &ones)?;
         let whole = self.is_whole(x);
         let last = dims.len() - 1;
@@ -256,8 +282,8 @@ impl Importer<'_> {
     }
 
     /// Of a matrix, where column − row is k or more (`upper`), or k or less: known, or truth that a run computes.
-    fn triangle(&mut self, ctx: &Ctx<'_>, [rows, columns]: [&Dim; 2], upper: bool, k: i64) -> Result<Val, NodeError> {
-        if let (Some(rows), Some(columns)) = (rows.fixed(), columns.fixed()) {
+    pub(super) fn triangle(&mut self, ctx: &Ctx<'_>, [rows, columns]: [&Dim; 2], upper: bool, k: &Sym) -> Result<Val, NodeError> {
+        if let (Some(rows), Some(columns), Some(k)) = (rows.fixed(), columns.fixed(), k.num()) {
             let holds = |i: usize| {
                 let diagonal = (i % columns.max(1)) as i64 - (i / columns.max(1)) as i64;
                 i64::from(if upper { diagonal >= k } else { diagonal <= k })
@@ -270,7 +296,8 @@ impl Importer<'_> {
             let count = self.as_floats(ctx, &count)?;
             places.push(self.along(ctx, &count, at, 2)?);
         }
-        let least = self.call(ctx, "Add", &[&places[0], &real(k as f32)], &[])?;
+        let k = self.as_floats(ctx, &number(k))?;
+        let least = self.call(ctx, "Add", &[&places[0], &k], &[])?;
         self.call(ctx, if upper { "GreaterOrEqual" } else { "LessOrEqual" }, &[&places[1], &least], &[])
     }
 
@@ -282,7 +309,7 @@ impl Importer<'_> {
         };
         let k = self.ints(ctx, 1)?.and_then(|k| k.first().copied()).unwrap_or(0);
         let upper = ctx.attrs.flag("upper", true)?;
-        let mask = self.triangle(ctx, [rows, columns], upper, k)?;
+        let mask = self.triangle(ctx, [rows, columns], upper, &Sym::Num(k))?;
         // A product would make NaN of infinities, which masks are made of.
         let zero = if self.is_whole(x) { Val::Ints { shape: Vec::new(), data: vec![Sym::Num(0)] } } else { real(0.0) };
         self.last(ctx, "Where", &[&mask, x, &zero], &[])

@@ -5,7 +5,7 @@
 
 use quaver_core::graph::Dim;
 
-use super::compose::{int, real, whole};
+use super::compose::{int, number, real, whole};
 use super::{Ctx, Importer, NodeError, Outputs, Sym, Val, axis, invalid, unsupported};
 use crate::import::onnx::proto::tensor_proto::DataType;
 
@@ -293,11 +293,6 @@ impl Importer<'_> {
         let y = self.written(ctx, &zeros, x, &moved, "none")?;
         self.last(ctx, "Reshape", &[&y, &whole(to)], &[])
     }
-}
-
-/// A number that may depend on the inputs' extents.
-fn number(n: &Sym) -> Val {
-    n.num().map_or_else(|| Val::Ints { shape: Vec::new(), data: vec![n.clone()] }, |n| real(n as f32))
 }
 
 fn taken_is_empty(taken: &Val) -> bool {

@@ -4,7 +4,9 @@ use quaver_core::graph::extent::Extent;
 use quaver_core::graph::op::{Cut, DepthOrder, PadMode};
 use quaver_core::graph::{Dim, Op, ValueId};
 
+use super::compose::{int, number, real};
 use super::{Ctx, Importer, NodeError, Outputs, Sym, Val, axis, invalid, unsupported};
+use crate::import::onnx::proto::tensor_proto::DataType;
 
 impl Importer<'_> {
     pub(super) fn reshape(&mut self, ctx: &Ctx<'_>) -> Outputs {
@@ -316,6 +318,16 @@ impl Importer<'_> {
         let dims = self.dims(x);
         let at = axis(ctx.attrs.int("axis")?.unwrap_or(0), dims.len())?;
         let Some(Some(Val::Ints { shape, data })) = ctx.inputs.get(1) else { return self.gather_by(ctx, x, at) };
+        // All elements in their order, as a view with strides is exported: in another shape.
+        let all = match &dims[..] {
+            [Dim::Fixed(n)] => *n == data.len(),
+            [Dim::Batch { times }] => self.promote && *times == data.len(),
+            _ => false,
+        };
+        if all && data.len() > 1 && data.iter().enumerate().all(|(i, index)| index.num() == Some(i as i64)) {
+            let to: Vec<Dim> = shape.iter().map(|&d| Dim::Fixed(d)).collect();
+            return self.last(ctx, "Reshape", &[&Val::Tensor(x), &Self::shape_of(&to)], &[int("allowzero", 1)]);
+        }
         let [index] = &data[..] else { return self.gather_by(ctx, x, at) };
         let (start, end) = (index.clone(), Sym::apply("Add", index, &Sym::Num(1)));
         let cut = match (dims[at].fixed(), index.num()) {
@@ -337,7 +349,7 @@ impl Importer<'_> {
     pub(super) fn pad(&mut self, ctx: &Ctx<'_>) -> Outputs {
         let x = self.real(ctx, 0)?;
         let dims = self.dims(x);
-        let Some(pads) = self.ints_of(ctx, "pads", 1)? else { return invalid("pads are missing") };
+        let Some(pads) = self.syms_of(ctx, "pads", 1)? else { return invalid("pads are missing") };
         let axes = match self.ints(ctx, 3)? {
             Some(axes) => axes.iter().map(|&a| axis(a, dims.len())).collect::<Result<Vec<_>, _>>()?,
             None => (0..dims.len()).collect(),
@@ -358,6 +370,9 @@ impl Importer<'_> {
             "wrap" => PadMode::Wrap,
             other => return invalid(format!("mode '{other}' is unknown")),
         };
+        let Some(pads) = pads.iter().map(Sym::num).collect::<Option<Vec<i64>>>() else {
+            return self.pad_open(ctx, x, &axes, &pads, mode);
+        };
         let (mut before, mut after) = (vec![0; dims.len()], vec![0; dims.len()]);
         let mut cuts = Vec::new();
         for (i, &a) in axes.iter().enumerate() {
@@ -377,6 +392,37 @@ impl Importer<'_> {
         }
         let x = if cuts.is_empty() { x } else { self.helper(ctx, "cut", Op::Slice { cuts }, &[x])? };
         self.push(ctx, Op::Pad { before, after, mode }, &[x])
+    }
+
+    /// By as much as the inputs' extents say, which may be nothing: elements are picked, and those outside become the constant.
+    fn pad_open(&mut self, ctx: &Ctx<'_>, x: ValueId, axes: &[usize], pads: &[Sym], mode: PadMode) -> Outputs {
+        if !matches!(mode, PadMode::Constant(_) | PadMode::Edge) {
+            return unsupported("by what depends on the inputs' extents, only constants and edges can be padded");
+        }
+        let mut y = Val::Tensor(x);
+        for (i, &at) in axes.iter().enumerate() {
+            let (before, after) = (&pads[i], &pads[axes.len() + i]);
+            if [before, after].iter().all(|pad| pad.num() == Some(0)) {
+                continue;
+            }
+            let dims = self.extents(&y);
+            let total = before.extent().plus(&after.extent()).and_then(|more| more.plus(&dims[at].extent()?)).and_then(Dim::of);
+            let Some(total) = total else { return unsupported("its extent is no formula") };
+            let count = self.count_up(ctx, &total)?;
+            let places = self.as_floats(ctx, &count)?;
+            let places = self.call(ctx, "Sub", &[&places, &number(before)], &[])?;
+            let last = Sym::apply("Sub", &Sym::from_dim(&dims[at]), &Sym::Num(1)).unwrap_or(Sym::Num(0));
+            let inside = self.call(ctx, "Max", &[&places, &real(0.0)], &[])?;
+            let inside = self.call(ctx, "Min", &[&inside, &number(&last)], &[])?;
+            let whole = self.call(ctx, "Cast", &[&inside], &[int("to", DataType::Int64 as i64)])?;
+            y = self.call(ctx, "Gather", &[&y, &whole], &[int("axis", at as i64)])?;
+            if let PadMode::Constant(value) = mode {
+                let own = self.call(ctx, "Equal", &[&places, &inside], &[])?;
+                let own = self.along(ctx, &own, at, dims.len())?;
+                y = self.call(ctx, "Where", &[&own, &y, &real(value)], &[])?;
+            }
+        }
+        self.last(ctx, "Identity", &[&y], &[])
     }
 
     pub(super) fn space(&mut self, ctx: &Ctx<'_>) -> Outputs {

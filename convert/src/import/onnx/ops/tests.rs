@@ -1,5 +1,6 @@
 //! What is made of other operations, on values that only a run knows, against loops of another shape.
 
+mod attention;
 mod open;
 
 use quaver_core::graph::{Network, Op};

@@ -303,3 +303,68 @@ fn a_network_that_mixes_samples_stays_at_batch_1() {
     let range = vec![node("ReduceMean", &["x"], "m"), node("Add", &["x", "m"], "y")];
     assert_eq!(extents(range), ["1", "4"]);
 }
+
+/// Up to a multiple of 4, as networks with several scales do, which may be by nothing.
+#[test]
+fn padding_by_what_an_extent_lacks() {
+    for (mode, outside) in [("constant", 7.0), ("edge", 0.0)] {
+        let nodes = vec![
+            node("Shape", &["x"], "shape"),
+            with(node("Gather", &["shape", "middle"], "length"), int("axis", 0)),
+            node("Sub", &["zero", "length"], "less"),
+            node("Mod", &["less", "four"], "lacks"),
+            with(node("Concat", &["zero", "one", "zero", "zero", "lacks", "zero"], "pads"), int("axis", 0)),
+            with(node("Pad", &["x", "pads", "value"], "y"), super::text("mode", mode)),
+        ];
+        let constants = vec![list("middle", &[1]), list("zero", &[0]), list("one", &[1]), list("four", &[4]), floats("value", &[], &[7.0])];
+        let network = simplify(import(open("x", &["N", "L", "2"]), nodes, constants).expect("valid")).expect("valid");
+        for length in [1usize, 4, 6] {
+            let x = ramp(2 * length * 2);
+            let y = run(&network, &[(&[2, length, 2], &x)]);
+            let padded = length.next_multiple_of(4) + 1;
+            assert_eq!(y.shape, [2, padded, 2]);
+            let expected = |i: usize| {
+                let (sample, row, column) = (i / (2 * padded), (i / 2 % padded) as i64 - 1, i % 2);
+                let inside = row.clamp(0, length as i64 - 1);
+                if row == inside || mode == "edge" { x[(sample * length + inside as usize) * 2 + column] } else { outside }
+            };
+            assert_eq!(y.data, (0..y.data.len()).map(expected).collect::<Vec<f32>>());
+        }
+    }
+}
+
+/// Buckets of distances, which are whole numbers that a run computes.
+#[test]
+fn whole_numbers_are_limited() {
+    let nodes = vec![
+        node("Shape", &["x"], "shape"),
+        node("Gather", &["shape", "one"], "length"),
+        node("Range", &["zero", "length", "one"], "places"),
+        node("Clip", &["places", "one", "three"], "near"),
+        node("Gather", &["table", "near"], "rows"),
+        node("Add", &["x", "rows"], "y"),
+    ];
+    let constants = vec![scalar("zero", 0), scalar("one", 1), scalar("three", 3), floats("table", &[4], &ramp(4))];
+    let network = simplify(import(open("x", &["N", "L"]), nodes, constants).expect("valid")).expect("valid");
+    let x = ramp(12);
+    let expected: Vec<f32> = x.iter().enumerate().map(|(i, x)| x + ramp(4)[(i % 6).clamp(1, 3)]).collect();
+    assert_close(&run(&network, &[(&[2, 6], &x)]).data, &expected);
+}
+
+/// What PyTorch's exporter makes of a view with strides: all elements, picked in their order.
+#[test]
+fn elements_in_their_order_are_another_shape() {
+    let nodes = vec![
+        node("Reshape", &["x", "flat"], "line"),
+        with(node("Gather", &["line", "places"], "view"), int("axis", 0)),
+        with(node("Softmax", &["view"], "y"), int("axis", 1)),
+    ];
+    let places: Vec<i32> = (0..6).collect();
+    let constants = vec![list("flat", &[-1]), long(constant("places", DataType::Int64, &[1, 3, 2], &places))];
+    let network = import_any_batch(value("x", DataType::Float, &[1, 6]), nodes, constants).expect("valid");
+    assert!(!network.graph.nodes.iter().any(|n| n.op.name() == "Gather"));
+    let x = ramp(12);
+    let y = run(&network, &[(&[2, 6], &x)]);
+    assert_eq!(y.shape, [2, 3, 2]);
+    assert_eq!(y.data[..6], run(&network, &[(&[1, 6], &x[..6])]).data);
+}
