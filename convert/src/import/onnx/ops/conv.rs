@@ -146,8 +146,10 @@ impl Importer<'_> {
         for name in ["momentum", "is_test", "consumed_inputs"] {
             ctx.attrs.ignore(name);
         }
-        let training = ctx.attrs.flag("training_mode", false)?;
-        if !training && ctx.node.output.iter().skip(1).any(|o| !o.is_empty()) {
+        let more = ctx.node.output.iter().skip(1).any(|o| !o.is_empty());
+        // Before opset 14, results are what tells.
+        let training = ctx.attrs.flag("training_mode", false)? || (more && self.opset < 14);
+        if !training && more {
             return unsupported("results besides the first are those of training mode, which is not set");
         }
         if ctx.attrs.int("spatial")?.unwrap_or(1) != 1 {
