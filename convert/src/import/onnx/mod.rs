@@ -318,6 +318,8 @@ impl<'a> Importer<'a> {
         let dtype = match DataType::try_from(kind) {
             Ok(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16) => DType::F32,
             Ok(DataType::Int64 | DataType::Int32) => DType::I64,
+            // Truth values come in as the numbers 1 and 0.
+            Ok(DataType::Bool) => DType::I64,
             Ok(DataType::Uint8) => DType::U8,
             _ => return Err(fail("inputs of this type are not supported".to_owned())),
         };

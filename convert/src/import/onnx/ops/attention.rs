@@ -122,8 +122,13 @@ impl Importer<'_> {
         }
         let Some(mut name) = ctx.node.input.get(i).map(String::as_str) else { return false };
         loop {
-            let said =
-                self.graph.value_info.iter().find(|value| value.name == name).and_then(|value| value.r#type.as_ref()?.value.as_ref());
+            let said = self
+                .graph
+                .value_info
+                .iter()
+                .chain(&self.graph.input)
+                .find(|value| value.name == name)
+                .and_then(|value| value.r#type.as_ref()?.value.as_ref());
             if let Some(type_proto::Value::TensorType(tensor)) = said {
                 return tensor.elem_type == DataType::Bool as i32;
             }

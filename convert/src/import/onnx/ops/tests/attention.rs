@@ -4,7 +4,7 @@ use super::long;
 use crate::import::onnx::ops::compose::int;
 use crate::import::onnx::proto::AttributeProto;
 use crate::import::onnx::proto::tensor_proto::DataType;
-use crate::import::onnx::testing::{assert_close, floats, import, import_all, ints as constant, node, open, ramp, run, with};
+use crate::import::onnx::testing::{assert_close, floats, import, import_all, ints as constant, node, open, ramp, run, value, with};
 use crate::simplify::simplify;
 
 fn number(name: &str, f: f32) -> AttributeProto {
@@ -120,4 +120,21 @@ fn swish_and_rows_of_norm_1() {
     let swish: Vec<f32> = x.iter().map(|x| x / (1.0 + (-1.702 * x).exp())).collect();
     let expected = swish.chunks(5).flat_map(|row| row.iter().map(|y| y / row.iter().map(|y| y.abs()).sum::<f32>()).collect::<Vec<f32>>());
     assert_close(&run(&network, &[(&[2, 5], &x)]).data, &expected.collect::<Vec<f32>>());
+}
+
+/// A mask that comes in from outside.
+#[test]
+fn truth_values_are_an_input() {
+    let nodes = vec![node("Not", &["mask"], "not"), node("Where", &["not", "x", "low"], "y")];
+    let inputs = vec![value("x", DataType::Float, &[2, 3]), value("mask", DataType::Bool, &[2, 3])];
+    let network = import_all(inputs, nodes, vec![floats("low", &[], &[-9.0])]).expect("valid");
+    let y = run(&network, &[(&[2, 3], &ramp(6)), (&[2, 3], &[1.0, 0.0, 0.0, 0.0, 0.0, 1.0])]);
+    let x = ramp(6);
+    assert_eq!(y.data, [-9.0, x[1], x[2], x[3], x[4], -9.0]);
+    // As a mask of attention, it says what is read.
+    let attention = node("Attention", &["q", "q", "q", "mask"], "y");
+    let inputs = vec![value("q", DataType::Float, &[1, 1, 2, 3]), value("mask", DataType::Bool, &[2, 2])];
+    let network = import_all(inputs, vec![attention], vec![]).expect("valid");
+    let y = run(&network, &[(&[1, 1, 2, 3], &x), (&[2, 2], &[0.0, 1.0, 1.0, 0.0])]);
+    assert_close(&y.data, &[&x[3..], &x[..3]].concat());
 }
