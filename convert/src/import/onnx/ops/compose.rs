@@ -339,26 +339,28 @@ impl Importer<'_> {
         self.last(ctx, "Sub", &[&x, &multiple], &[])
     }
 
-    /// x / (bias + α·mean(x²))^β over neighbouring channels, the mean counting zeros beside them.
+    /// x / (bias + α·mean(x²))^β over neighbouring channels, the mean counting zeros beside them: a convolution of one pixel, as which it is
+    /// among the fastest operations.
     fn local_response(&mut self, ctx: &Ctx<'_>) -> Outputs {
         let a = ctx.attrs;
         let (alpha, beta, bias) = (a.float("alpha", 1e-4)?, a.float("beta", 0.75)?, a.float("bias", 1.0)?);
-        let Some(size) = a.int("size")?.filter(|&n| n > 0) else { return invalid("size is missing or not positive") };
+        let Some(size) = a.int("size")?.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0) else {
+            return invalid("size is missing or not positive");
+        };
         let x = self.given(ctx, 0)?;
         let dims = self.extents(x);
-        let (Some(pixels), true) = (Dim::product(dims.get(2..).unwrap_or_default()), dims.len() > 2) else {
+        if dims.len() < 3 {
             return invalid("its operand has no pixels");
-        };
-        let square = self.call(ctx, "Mul", &[x, x], &[])?;
-        // Channels as the rows of an image, pixels as its channels.
-        let image = [dims[0].clone(), Dim::Fixed(1), dims[1].clone(), pixels];
-        let rows = self.reshaped(ctx, &square, &image)?;
+        }
+        let channels = Self::fixed_extent(&dims, 1)?;
         let (before, after) = ((size - 1) / 2, size / 2);
-        let pool = [ints("kernel_shape", [size, 1]), ints("pads", [before, 0, after, 0]), int("count_include_pad", 1)];
-        let mean = self.call(ctx, "AveragePool", &[&rows], &pool)?;
-        let mean = self.reshaped(ctx, &mean, &dims)?;
-        let sum = self.call(ctx, "Mul", &[&mean, &real(alpha)], &[])?;
-        let sum = self.call(ctx, "Add", &[&sum, &real(bias)], &[])?;
+        let near = |to: usize, from: usize| from + before >= to && from <= to + after;
+        let part = alpha / size as f32;
+        let weights = (0..channels * channels).map(|i| if near(i / channels, i % channels) { part } else { 0.0 }).collect();
+        let shape = [vec![channels; 2], vec![1; dims.len() - 2]].concat();
+        let square = self.call(ctx, "Mul", &[x, x], &[])?;
+        let sum =
+            self.call(ctx, "Conv", &[&square, &Val::floats(shape, weights), &Val::floats(vec![channels], vec![bias; channels])], &[])?;
         let root = self.call(ctx, "Pow", &[&sum, &real(beta)], &[])?;
         self.last(ctx, "Div", &[x, &root], &[])
     }
