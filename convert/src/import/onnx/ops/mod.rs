@@ -12,6 +12,7 @@ mod known;
 mod matrix_resize;
 mod normalize;
 mod order;
+mod pad;
 mod pool;
 mod quantized;
 mod recurrent;
