@@ -34,6 +34,7 @@ pub fn onnx(network: &Network) -> Vec<u8> {
         initializer: graph.initializers,
         input: vec![port("image", &[1, 28, 28])],
         output: vec![port("logits", &[10])],
+        ..GraphProto::default()
     };
     let model = ModelProto {
         ir_version: IR_VERSION,

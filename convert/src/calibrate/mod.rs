@@ -29,10 +29,10 @@ pub enum CalibrateError {
     /// The samples.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A value that is no number.
+    /// An input or output that is no number.
     #[error("value '{value}' became {found} on sample {sample}; check the sample's preprocessing and the float model")]
     NotFinite {
-        /// The value.
+        /// The first value of the network that is none.
         value: String,
         /// What it became.
         found: f32,
@@ -43,6 +43,9 @@ pub enum CalibrateError {
     #[error("there are no calibration samples; give at least one")]
     Empty,
 }
+
+/// The range of a value that became infinite, or no number.
+pub const UNBOUNDED: (f32, f32) = (f32::MIN, f32::MAX);
 
 /// What calibration found.
 #[derive(Debug, Clone)]
@@ -73,17 +76,24 @@ pub fn calibrate(
 ) -> Result<Calibration, CalibrateError> {
     let runner = FloatRunner::new(network)?;
     let mut observers: Vec<Option<Box<dyn Observer>>> = network.graph.values.iter().map(|_| None).collect();
+    let mut unbounded = vec![false; observers.len()];
     let mut done = 0;
     for sample in samples {
         let mut bad = None;
+        let mut leaves = false;
         runner.run(&sample?, &mut |id, data, _| {
-            if let Some(&found) = data.iter().find(|x| !x.is_finite()) {
-                bad.get_or_insert((id, found));
-                return;
+            let observer = observers[id.index()].get_or_insert_with(|| kinds(id).resolve(&network.graph, id).observer());
+            let Some(&found) = data.iter().find(|x| !x.is_finite()) else { return observer.observe(data) };
+            bad.get_or_insert((id, found));
+            leaves |= network.graph.outputs.contains(&id) || network.graph.inputs.contains(&id);
+            unbounded[id.index()] = true;
+            let finite: Vec<f32> = data.iter().copied().filter(|x| x.is_finite()).collect();
+            if !finite.is_empty() {
+                observer.observe(&finite);
             }
-            observers[id.index()].get_or_insert_with(|| kinds(id).resolve(&network.graph, id).observer()).observe(data);
         })?;
-        if let Some((id, found)) = bad {
+        // Masks are made of infinities, which a network gets rid of; but what comes in or out of it is real.
+        if let (true, Some((id, found))) = (leaves, bad) {
             return Err(CalibrateError::NotFinite { value: network.graph.value(id).name.clone(), found, sample: done });
         }
         done += 1;
@@ -92,5 +102,9 @@ pub fn calibrate(
     if done == 0 {
         return Err(CalibrateError::Empty);
     }
-    Ok(Calibration { ranges: observers.iter().map(|o| o.as_ref().map(|o| o.range(q_max))).collect(), samples: done })
+    let range = |(observer, unbounded): (Option<Box<dyn Observer>>, bool)| match unbounded {
+        true => Some(UNBOUNDED),
+        false => observer.map(|observer| observer.range(q_max)),
+    };
+    Ok(Calibration { ranges: observers.into_iter().zip(unbounded).map(range).collect(), samples: done })
 }

@@ -39,7 +39,7 @@ pub enum ImportError {
     Parse(String),
     /// A version of the operator set.
     #[error(
-        "the model uses opset {got}; 7 to 23 can be read (export it again with another opset, or convert it with onnx.version_converter)"
+        "the model uses opset {got}; 7 to 28 can be read (export it again with another opset, or convert it with onnx.version_converter)"
     )]
     Opset {
         /// The version.

@@ -5,6 +5,7 @@ use quaver_core::graph::{Graph, Node, Op};
 use quaver_core::tensor::DType;
 
 use super::regions::Kind;
+use crate::calibrate::UNBOUNDED;
 
 /// Widths of two operands' ranges that are so far apart that the smaller one has but a few steps of the sum.
 const APART: f32 = 64.0;
@@ -14,6 +15,10 @@ pub(super) fn keep_real(graph: &Graph, range: &dyn Fn(usize) -> Option<(f32, f32
     let masks = masks(graph);
     let width = |v: usize| range(v).map(|(min, max)| max.max(0.0) - min.min(0.0));
     for (node, kind) in graph.nodes.iter().zip(kinds) {
+        if !matches!(kind, Kind::Never(_)) && node.inputs.iter().chain(&node.outputs).any(|id| range(id.index()) == Some(UNBOUNDED)) {
+            *kind = Kind::Never("calibration saw it read or give what is infinite, or no number");
+            continue;
+        }
         let (Kind::Light, Op::Binary { function }, [a, b]) = (*kind, &node.op, &node.inputs[..]) else { continue };
         let operands = [a, b].map(|id| id.index());
         if operands.iter().any(|&v| masks[v]) {

@@ -162,9 +162,31 @@ fn normalise(r: &mut Rewriter, node: &Node) -> Result<Option<ValueId>, GraphErro
             let c = r.constant(&name, &shape, &inverse);
             Ok(Some(r.push(Op::Binary { function }, &[a, c], node)?))
         }
-        // x · x is cheaper and exact where x² asks for a power.
-        BinaryFn::Pow if uniform(r.net(), b) == Some(1.0) && r.shape(a) == r.shape(node.outputs[0]) => Ok(Some(a)),
+        BinaryFn::Pow if r.shape(a) == r.shape(node.outputs[0]) => match uniform(r.net(), b) {
+            Some(exponent) => power(r, node, a, exponent),
+            None => Ok(None),
+        },
         _ => Ok(None),
+    }
+}
+
+/// x to the power of a number by functions of x alone, which vectors compute and tables hold. Of a number below 0 both are no number,
+/// since whole exponents stay as they are.
+fn power(r: &mut Rewriter, node: &Node, x: ValueId, exponent: f32) -> Result<Option<ValueId>, GraphError> {
+    let unary = |function| Op::Unary { function };
+    match exponent {
+        1.0 => Ok(Some(x)),
+        0.5 => Ok(Some(r.push(unary(UnaryFn::Sqrt), &[x], node)?)),
+        // Of normalizations, which are recognised by it.
+        -0.5 => Ok(None),
+        exponent if exponent.fract() == 0.0 || !exponent.is_finite() => Ok(None),
+        _ => {
+            let log = r.push_between(unary(UnaryFn::Log), &[x], &format!("{}/log", node.name))?;
+            let exponent = r.constant("", &[], &[exponent]);
+            let times = Op::Binary { function: BinaryFn::Mul };
+            let times = r.push_between(times, &[log, exponent], &format!("{}/times", node.name))?;
+            Ok(Some(r.push(unary(UnaryFn::Exp), &[times], node)?))
+        }
     }
 }
 
@@ -221,6 +243,21 @@ mod tests {
     }
 
     const SIX: UnaryFn = UnaryFn::Clip { lo: 0.0, hi: 6.0 };
+
+    #[test]
+    fn powers_are_functions_of_one_operand() {
+        for (exponent, ops) in [(0.75, &["Abs", "Log", "Mul", "Exp"][..]), (0.5, &["Abs", "Sqrt"]), (1.0, &["Abs"]), (3.0, &["Abs", "Pow"])]
+        {
+            let mut build = Build { net: Network::new("n"), x: ValueId(0) };
+            let x = build.net.input("x", DType::F32, vec![Dim::BATCH, 40.into()]);
+            let (size, exponent) = (build.u(UnaryFn::Abs, x), build.c(exponent));
+            let y = build.b(BinaryFn::Pow, size, exponent);
+            build.net.output(y);
+            let short = recognise(build.net.clone()).expect("valid");
+            assert_eq!(short.graph.nodes.iter().map(|n| n.op.name()).collect::<Vec<_>>(), ops);
+            assert_same(&build.net, &short);
+        }
+    }
 
     #[test]
     fn hard_swish_in_its_spellings() {

@@ -51,6 +51,7 @@ pub fn read_array<R: Read>(file: npyz::NpyFile<R>, name: &str) -> Result<(Vec<us
         "f4" => Array::F32(file.into_vec().map_err(io)?),
         "f8" => Array::F32(file.into_vec::<f64>().map_err(io)?.into_iter().map(|x| x as f32).collect()),
         "u1" => Array::U8(file.into_vec().map_err(io)?),
+        "b1" => Array::U8(file.into_vec::<bool>().map_err(io)?.into_iter().map(u8::from).collect()),
         "i1" => Array::I64(file.into_vec::<i8>().map_err(io)?.into_iter().map(i64::from).collect()),
         "i4" => Array::I64(file.into_vec::<i32>().map_err(io)?.into_iter().map(i64::from).collect()),
         "i8" => Array::I64(file.into_vec().map_err(io)?),
@@ -101,7 +102,8 @@ pub struct Samples {
 
 #[derive(Debug)]
 enum Source {
-    Arrays(Vec<HostTensor>),
+    /// Arrays, each with how many of its rows are a sample.
+    Arrays(Vec<(HostTensor, usize)>),
     /// A feed each.
     Archives {
         files: Vec<PathBuf>,
@@ -120,7 +122,8 @@ enum Source {
 
 impl Samples {
     /// Samples of an `.npz` archive: one array for each input, samples along the first axis. A single array may have any
-    /// name where there is a single input.
+    /// name where there is a single input. Of a network whose first extent is a number, as many rows are run together; rows that
+    /// are left over are not used.
     ///
     /// # Errors
     /// [`DataError`] where arrays are missing or don't fit the inputs.
@@ -134,9 +137,10 @@ impl Samples {
                 let expected = quaver_core::graph::dim::display(sample);
                 return Err(DataError::Shape { name, got: shape, input: value.name.clone(), expected });
             }
-            tensors.push(HostTensor { shape, data: array.into_f32() });
+            let rows = value.shape.first().and_then(Dim::fixed).unwrap_or(1).max(1);
+            tensors.push((HostTensor { shape, data: array.into_f32() }, rows));
         }
-        let counts: Vec<usize> = tensors.iter().map(|t| t.shape[0]).collect();
+        let counts: Vec<usize> = tensors.iter().map(|(t, rows)| t.shape[0] / rows).collect();
         if counts.windows(2).any(|w| w[0] != w[1]) {
             return Err(DataError::Counts { counts });
         }
@@ -208,13 +212,13 @@ impl Samples {
         self.len == 0
     }
 
-    /// Sample `i`, a batch of one.
+    /// Sample `i`: a batch of one, or of as many as the network always has.
     ///
     /// # Errors
     /// [`DataError`] where an image can't be read.
     pub fn get(&self, i: usize) -> Result<Sample, DataError> {
         match &self.source {
-            Source::Arrays(tensors) => Ok(tensors.iter().map(|t| row(t, i)).collect()),
+            Source::Arrays(tensors) => Ok(tensors.iter().map(|(t, rows)| part(t, i, *rows)).collect()),
             Source::Archives { files, graph } => feed(&files[i], graph),
             Source::Images { files, layout, options } => Ok(vec![image_tensor(&files[i], *layout, options)?]),
             Source::Given(samples) => Ok(samples[i].clone()),
@@ -311,10 +315,11 @@ pub fn image_sample(path: &Path, graph: &Graph, options: &ImageOptions) -> Resul
     image_tensor(path, image_layout(graph, options)?, options)
 }
 
-fn row(tensor: &HostTensor, i: usize) -> HostTensor {
-    let size = tensor.data.len() / tensor.shape[0].max(1);
+/// So many rows of a tensor, behind `i` times as many.
+fn part(tensor: &HostTensor, i: usize, rows: usize) -> HostTensor {
+    let size = tensor.data.len() / tensor.shape[0].max(1) * rows;
     let mut shape = tensor.shape.clone();
-    shape[0] = 1;
+    shape[0] = rows;
     HostTensor { shape, data: tensor.data[i * size..(i + 1) * size].to_vec() }
 }
 
@@ -417,6 +422,31 @@ mod tests {
         assert_eq!(samples.len(), 2);
         assert_eq!(samples.get(1).expect("there")[0], HostTensor { shape: vec![1, 3], data: vec![4.0, 5.0, 6.0] });
         assert!(matches!(Samples::from_npz(&path, &network(&[4]).graph), Err(DataError::Shape { .. })));
+    }
+
+    #[test]
+    fn a_network_of_a_fixed_batch_gets_as_many_rows() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("s.npz");
+        write_npz(&path, "x", &[5, 2], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]);
+        let mut net = Network::new("n");
+        net.input("x", DType::F32, vec![2.into(), 2.into()]);
+        let samples = Samples::from_npz(&path, &net.graph).expect("fits");
+        assert_eq!(samples.len(), 2);
+        assert_eq!(samples.get(1).expect("there")[0], HostTensor { shape: vec![2, 2], data: vec![5.0, 6.0, 7.0, 8.0] });
+    }
+
+    #[test]
+    fn arrays_of_truth_are_zeros_and_ones() {
+        let mut bytes = Vec::new();
+        let mut writer = {
+            use npyz::WriterBuilder;
+            npyz::WriteOptions::new().default_dtype().shape(&[3]).writer(&mut bytes).begin_nd().expect("begins")
+        };
+        writer.extend([true, false, true]).expect("writes");
+        writer.finish().expect("finishes");
+        let (shape, array) = read_array(npyz::NpyFile::new(&bytes[..]).expect("reads"), "mask").expect("reads");
+        assert_eq!((shape, array.into_f32()), (vec![3], vec![1.0, 0.0, 1.0]));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! ONNX files, opset 7 to 23.
+//! ONNX files, opset 7 to 28.
 //!
 //! Every supported node becomes f32 operations of the core graph, and quantization a Quantize and a Dequantize between
 //! them, with the model's parameters. Windowed operations are wrapped in transposes between
@@ -6,7 +6,9 @@
 //! the value that equals it.
 
 mod attrs;
+mod batch;
 mod control;
+mod materialise;
 mod ops;
 pub mod proto;
 mod shapes;
@@ -22,7 +24,6 @@ use std::path::Path;
 use prost::Message;
 use quaver_core::graph::dim::display;
 use quaver_core::graph::{Dim, Network, Op, ValueId};
-use quaver_core::plan::arrange::samples_are_apart;
 use quaver_core::tensor::DType;
 
 use super::{ImportError, ImportOptions, Unsupported};
@@ -30,7 +31,7 @@ use proto::{GraphProto, ModelProto, NodeProto, ValueInfoProto, tensor_proto::Dat
 use value::Val;
 
 /// Operator sets that can be read.
-const OPSETS: std::ops::RangeInclusive<i64> = 7..=23;
+const OPSETS: std::ops::RangeInclusive<i64> = 7..=28;
 
 /// Reads an ONNX file.
 ///
@@ -75,8 +76,8 @@ pub(super) fn import(model: &ModelProto, folder: Option<&Path>, options: &Import
     }
     // A model exported at batch 1 runs at any batch, if each of its nodes treats samples alike.
     match Importer::new(graph, folder, opset, options, true)?.run(&order) {
-        Ok(network) if samples_are_apart(&network.graph) => Ok(network),
-        Err(error @ ImportError::Unsupported(_)) => Err(error),
+        Ok(network) if batch::samples_are_apart(&network.graph) => Ok(network),
+        // What can't be done for any batch may be done for one; what can't be done for either, is said of this one.
         _ => plain(),
     }
 }
@@ -317,6 +318,8 @@ impl<'a> Importer<'a> {
         let dtype = match DataType::try_from(kind) {
             Ok(DataType::Float | DataType::Double | DataType::Float16 | DataType::Bfloat16) => DType::F32,
             Ok(DataType::Int64 | DataType::Int32) => DType::I64,
+            // Truth values come in as the numbers 1 and 0.
+            Ok(DataType::Bool) => DType::I64,
             Ok(DataType::Uint8) => DType::U8,
             _ => return Err(fail("inputs of this type are not supported".to_owned())),
         };
@@ -446,7 +449,7 @@ impl<'a> Importer<'a> {
         let value = self.values.get(name).cloned().ok_or_else(missing)?;
         let id = self.materialise(&value, name).ok_or_else(|| ImportError::Tensor {
             tensor: name.to_owned(),
-            what: "this output depends on the inputs' extents alone, which is not supported".to_owned(),
+            what: "this output is no tensor, or one of many numbers that depend on the inputs' extents alone".to_owned(),
         })?;
         let net = &mut self.net;
         let taken = net.graph.inputs.contains(&id) || net.graph.outputs.contains(&id);
@@ -459,28 +462,6 @@ impl<'a> Importer<'a> {
         net.graph.values[id.index()].name = name.to_owned();
         net.output(id);
         Ok(())
-    }
-
-    /// The value as one of the network; `None` where it depends on the inputs' extents.
-    fn materialise(&mut self, value: &Val, name: &str) -> Option<ValueId> {
-        if let Val::Tensor(id) = value {
-            return Some(*id);
-        }
-        if let Some(&id) = self.materialised.get(name).filter(|_| !name.is_empty()) {
-            return Some(id);
-        }
-        let id = match value {
-            Val::Floats { shape, data } => self.net.constant(name, shape, data),
-            Val::Ints { shape, data } => {
-                let data: Option<Vec<i64>> = data.iter().map(|s| s.num()).collect();
-                self.net.constant(name, shape, &data?)
-            }
-            Val::Tensor(_) | Val::Unknown => return None,
-        };
-        if !name.is_empty() {
-            self.materialised.insert(name.to_owned(), id);
-        }
-        Some(id)
     }
 
     fn dims(&self, id: ValueId) -> Vec<Dim> {

@@ -45,11 +45,29 @@ pub(super) fn import(input: ValueInfoProto, nodes: Vec<NodeProto>, initializer: 
 
 /// As [`import`], of any number of inputs.
 pub(super) fn import_all(input: Vec<ValueInfoProto>, nodes: Vec<NodeProto>, initializer: Vec<TensorProto>) -> Result<Network, ImportError> {
+    parsed(input, nodes, initializer, ImportOptions { fixed_batch: true, ..ImportOptions::default() })
+}
+
+/// As [`import`], where a batch of 1 may become any.
+pub(super) fn import_any_batch(
+    input: ValueInfoProto,
+    nodes: Vec<NodeProto>,
+    initializer: Vec<TensorProto>,
+) -> Result<Network, ImportError> {
+    parsed(vec![input], nodes, initializer, ImportOptions::default())
+}
+
+fn parsed(
+    input: Vec<ValueInfoProto>,
+    nodes: Vec<NodeProto>,
+    initializer: Vec<TensorProto>,
+    options: ImportOptions,
+) -> Result<Network, ImportError> {
     let output = nodes.last().map(|n| ValueInfoProto { name: n.output[0].clone(), r#type: None }).into_iter().collect();
-    let graph = GraphProto { node: nodes, name: "g".into(), initializer, input, output };
+    let graph = GraphProto { node: nodes, name: "g".into(), initializer, input, output, value_info: Vec::new() };
     let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 17 }];
     let model = ModelProto { ir_version: 8, graph: Some(graph), opset_import, ..ModelProto::default() };
-    parse(&model.encode_to_vec(), None, &ImportOptions { fixed_batch: true, ..ImportOptions::default() })
+    parse(&model.encode_to_vec(), None, &options)
 }
 
 /// The node with an attribute more.

@@ -22,6 +22,11 @@ pub(super) fn real(x: f32) -> Val {
     Val::floats(Vec::new(), vec![x])
 }
 
+/// A number that may depend on the inputs' extents.
+pub(super) fn number(n: &Sym) -> Val {
+    n.num().map_or_else(|| Val::Ints { shape: Vec::new(), data: vec![n.clone()] }, |n| real(n as f32))
+}
+
 /// Whole numbers.
 pub(in super::super) fn whole(data: impl IntoIterator<Item = i64>) -> Val {
     Val::ints(data.into_iter().map(Sym::Num).collect())
@@ -43,6 +48,11 @@ impl Importer<'_> {
     /// As [`Importer::call`], of which the results are those of the node.
     pub(super) fn last(&mut self, ctx: &Ctx<'_>, op: &str, inputs: &[&Val], attributes: &[AttributeProto]) -> Outputs {
         self.apply(ctx, op, inputs, attributes, &ctx.node.output)
+    }
+
+    /// As [`Importer::call`], of which the result is the node's first.
+    pub(super) fn last_of(&mut self, ctx: &Ctx<'_>, op: &str, inputs: &[&Val], attributes: &[AttributeProto]) -> Outputs {
+        self.apply(ctx, op, inputs, attributes, &ctx.node.output[..1])
     }
 
     fn apply(&mut self, ctx: &Ctx<'_>, op: &str, inputs: &[&Val], attributes: &[AttributeProto], output: &[String]) -> Outputs {
@@ -130,6 +140,23 @@ impl Importer<'_> {
                 let log = self.call(ctx, "Log", &[&sum], &[])?;
                 let largest = self.reduced(ctx, "ReduceMax", x, true)?;
                 self.last(ctx, "Add", &[&log, &largest], &[])
+            }
+            "Swish" => {
+                let x = self.given(ctx, 0)?;
+                let alpha = ctx.attrs.float("alpha", 1.0)?;
+                let scaled = if alpha == 1.0 { x.clone() } else { self.call(ctx, "Mul", &[x, &real(alpha)], &[])? };
+                let gate = self.call(ctx, "Sigmoid", &[&scaled], &[])?;
+                self.last(ctx, "Mul", &[x, &gate], &[])
+            }
+            "LpNormalization" => {
+                let x = self.given(ctx, 0)?;
+                let (at, p) = (ctx.attrs.int("axis")?.unwrap_or(-1), ctx.attrs.int("p")?.unwrap_or(2));
+                let function = if p == 1 { "ReduceL1" } else { "ReduceL2" };
+                let old = self.opset < 18;
+                let axes = whole([at]);
+                let (inputs, attributes) = if old { (vec![x], vec![ints("axes", [at])]) } else { (vec![x, &axes], Vec::new()) };
+                let size = self.call(ctx, function, &inputs, &attributes)?;
+                self.last(ctx, "Div", &[x, &size], &[])
             }
             "CumSum" => self.cum_sum(ctx),
             "Trilu" => self.trilu(ctx),
@@ -233,14 +260,13 @@ impl Importer<'_> {
             return invalid("its axis should be one number");
         };
         let at = axis(at, dims.len())?;
-        let n = Self::fixed_extent(&dims, at)?;
-        if n > MOST {
-            return unsupported(format!("sums along {n} elements are not supported; {MOST} at most are"));
+        if dims[at].about() > MOST {
+            return unsupported(format!("sums along {} elements are not supported; {MOST} at most are", dims[at]));
         }
         let (exclusive, reverse) = (ctx.attrs.flag("exclusive", false)?, ctx.attrs.flag("reverse", false)?);
-        let counts = |from: usize, to: usize| if reverse { from > to } else { from < to } || (!exclusive && from == to);
-        let ones = (0..n * n).map(|i| f32::from(u8::from(counts(i / n, i % n)))).collect();
-        let ones = Val::floats(vec![n, n], ones);
+        let least = i64::from(exclusive);
+        let ones = self.triangle(ctx, [&dims[at]; 2], !reverse, &Sym::Num(if reverse { -least } else { least }))?;
+        let ones = self.as_floats(ctx, &ones)?;
         let whole = self.is_whole(x);
         let last = dims.len() - 1;
         let mut perm: Vec<i64> = (0..dims.len() as i64).collect();
@@ -255,21 +281,35 @@ impl Importer<'_> {
         self.last(ctx, "Transpose", &[&y], &[ints("perm", perm)])
     }
 
+    /// Of a matrix, where column − row is k or more (`upper`), or k or less: known, or truth that a run computes.
+    pub(super) fn triangle(&mut self, ctx: &Ctx<'_>, [rows, columns]: [&Dim; 2], upper: bool, k: &Sym) -> Result<Val, NodeError> {
+        if let (Some(rows), Some(columns), Some(k)) = (rows.fixed(), columns.fixed(), k.num()) {
+            let holds = |i: usize| {
+                let diagonal = (i % columns.max(1)) as i64 - (i / columns.max(1)) as i64;
+                i64::from(if upper { diagonal >= k } else { diagonal <= k })
+            };
+            return Ok(Val::Ints { shape: vec![rows, columns], data: (0..rows * columns).map(|i| Sym::Num(holds(i))).collect() });
+        }
+        let mut places = Vec::with_capacity(2);
+        for (at, extent) in [rows, columns].into_iter().enumerate() {
+            let count = self.count_up(ctx, extent)?;
+            let count = self.as_floats(ctx, &count)?;
+            places.push(self.along(ctx, &count, at, 2)?);
+        }
+        let k = self.as_floats(ctx, &number(k))?;
+        let least = self.call(ctx, "Add", &[&places[0], &k], &[])?;
+        self.call(ctx, if upper { "GreaterOrEqual" } else { "LessOrEqual" }, &[&places[1], &least], &[])
+    }
+
     fn trilu(&mut self, ctx: &Ctx<'_>) -> Outputs {
         let x = self.given(ctx, 0)?;
         let dims = self.extents(x);
-        if dims.len() < 2 {
+        let [.., rows, columns] = &dims[..] else {
             return invalid(format!("its operand has rank {}, but should be a matrix", dims.len()));
-        }
+        };
         let k = self.ints(ctx, 1)?.and_then(|k| k.first().copied()).unwrap_or(0);
         let upper = ctx.attrs.flag("upper", true)?;
-        let [rows, columns] = [dims.len() - 2, dims.len() - 1].map(|i| Self::fixed_extent(&dims, i));
-        let (rows, columns) = (rows?, columns?);
-        let keeps = |i: usize| {
-            let diagonal = (i % columns.max(1)) as i64 - (i / columns.max(1)) as i64;
-            i64::from(if upper { diagonal >= k } else { diagonal <= k })
-        };
-        let mask = Val::Ints { shape: vec![rows, columns], data: (0..rows * columns).map(|i| Sym::Num(keeps(i))).collect() };
+        let mask = self.triangle(ctx, [rows, columns], upper, &Sym::Num(k))?;
         // A product would make NaN of infinities, which masks are made of.
         let zero = if self.is_whole(x) { Val::Ints { shape: Vec::new(), data: vec![Sym::Num(0)] } } else { real(0.0) };
         self.last(ctx, "Where", &[&mask, x, &zero], &[])
@@ -299,26 +339,28 @@ impl Importer<'_> {
         self.last(ctx, "Sub", &[&x, &multiple], &[])
     }
 
-    /// x / (bias + α·mean(x²))^β over neighbouring channels, the mean counting zeros beside them.
+    /// x / (bias + α·mean(x²))^β over neighbouring channels, the mean counting zeros beside them: a convolution of one pixel, as which it is
+    /// among the fastest operations.
     fn local_response(&mut self, ctx: &Ctx<'_>) -> Outputs {
         let a = ctx.attrs;
         let (alpha, beta, bias) = (a.float("alpha", 1e-4)?, a.float("beta", 0.75)?, a.float("bias", 1.0)?);
-        let Some(size) = a.int("size")?.filter(|&n| n > 0) else { return invalid("size is missing or not positive") };
+        let Some(size) = a.int("size")?.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0) else {
+            return invalid("size is missing or not positive");
+        };
         let x = self.given(ctx, 0)?;
         let dims = self.extents(x);
-        let (Some(pixels), true) = (Dim::product(dims.get(2..).unwrap_or_default()), dims.len() > 2) else {
+        if dims.len() < 3 {
             return invalid("its operand has no pixels");
-        };
-        let square = self.call(ctx, "Mul", &[x, x], &[])?;
-        // Channels as the rows of an image, pixels as its channels.
-        let image = [dims[0].clone(), Dim::Fixed(1), dims[1].clone(), pixels];
-        let rows = self.reshaped(ctx, &square, &image)?;
+        }
+        let channels = Self::fixed_extent(&dims, 1)?;
         let (before, after) = ((size - 1) / 2, size / 2);
-        let pool = [ints("kernel_shape", [size, 1]), ints("pads", [before, 0, after, 0]), int("count_include_pad", 1)];
-        let mean = self.call(ctx, "AveragePool", &[&rows], &pool)?;
-        let mean = self.reshaped(ctx, &mean, &dims)?;
-        let sum = self.call(ctx, "Mul", &[&mean, &real(alpha)], &[])?;
-        let sum = self.call(ctx, "Add", &[&sum, &real(bias)], &[])?;
+        let near = |to: usize, from: usize| from + before >= to && from <= to + after;
+        let part = alpha / size as f32;
+        let weights = (0..channels * channels).map(|i| if near(i / channels, i % channels) { part } else { 0.0 }).collect();
+        let shape = [vec![channels; 2], vec![1; dims.len() - 2]].concat();
+        let square = self.call(ctx, "Mul", &[x, x], &[])?;
+        let sum =
+            self.call(ctx, "Conv", &[&square, &Val::floats(shape, weights), &Val::floats(vec![channels], vec![bias; channels])], &[])?;
         let root = self.call(ctx, "Pow", &[&sum, &real(beta)], &[])?;
         self.last(ctx, "Div", &[x, &root], &[])
     }

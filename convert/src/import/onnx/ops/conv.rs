@@ -146,8 +146,11 @@ impl Importer<'_> {
         for name in ["momentum", "is_test", "consumed_inputs"] {
             ctx.attrs.ignore(name);
         }
-        if ctx.attrs.int("training_mode")?.unwrap_or(0) != 0 || ctx.node.output.iter().skip(1).any(|o| !o.is_empty()) {
-            return unsupported("training mode is not supported");
+        let more = ctx.node.output.iter().skip(1).any(|o| !o.is_empty());
+        // Before opset 14, results are what tells.
+        let training = ctx.attrs.flag("training_mode", false)? || (more && self.opset < 14);
+        if !training && more {
+            return unsupported("results besides the first are those of training mode, which is not set");
         }
         if ctx.attrs.int("spatial")?.unwrap_or(1) != 1 {
             return unsupported("spatial = 0 is not supported");
@@ -155,6 +158,11 @@ impl Importer<'_> {
         let epsilon = f64::from(ctx.attrs.float("epsilon", 1e-5)?);
         let x = self.real(ctx, 0)?;
         let dims = self.dims(x);
+        if training {
+            // By its own mean and variance, as weights are standardized.
+            let normal = self.normal(ctx, x, (0..dims.len()).filter(|&d| d != 1).collect())?;
+            return self.by_channel(ctx, normal, dims.len());
+        }
         let channels = dims.get(1).and_then(|d| d.fixed()).unwrap_or(0);
         let mut parts = Vec::with_capacity(4);
         for i in 1..5 {

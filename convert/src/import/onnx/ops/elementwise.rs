@@ -126,7 +126,11 @@ impl Importer<'_> {
             if !ctx.has(i) {
                 return Ok(default);
             }
-            match importer.floats(ctx, i)?.1 {
+            let whole = match ctx.inputs.get(i) {
+                Some(Some(Val::Ints { data, .. })) => data.iter().map(|n| n.num().map(|n| n as f32)).collect::<Option<Vec<f32>>>(),
+                _ => None,
+            };
+            match whole.as_deref().map_or_else(|| Ok(importer.floats(ctx, i)?.1), Ok::<_, NodeError>)? {
                 [one] => Ok(*one),
                 _ => invalid(format!("operand '{}' should be one number", ctx.node.input[i])),
             }
@@ -137,6 +141,12 @@ impl Importer<'_> {
         if lo.is_nan() || hi.is_nan() {
             return invalid("a limit is not a number");
         }
-        self.function(ctx, UnaryFn::Clip { lo, hi })
+        let x = self.value(ctx, 0)?;
+        if self.dtype(x) != DType::I64 {
+            return self.function(ctx, UnaryFn::Clip { lo, hi });
+        }
+        let real = self.as_real(ctx, x)?;
+        let limited = self.helper(ctx, "limited", Op::Unary { function: UnaryFn::Clip { lo, hi } }, &[real])?;
+        self.push(ctx, Op::Cast { to: DType::I64 }, &[limited])
     }
 }

@@ -5,7 +5,7 @@
 
 use quaver_core::graph::Dim;
 
-use super::compose::{int, real, whole};
+use super::compose::{int, number, real, whole};
 use super::{Ctx, Importer, NodeError, Outputs, Sym, Val, axis, invalid, unsupported};
 use crate::import::onnx::proto::tensor_proto::DataType;
 
@@ -14,27 +14,34 @@ const MOST: usize = 1 << 24;
 
 impl Importer<'_> {
     /// Indices that may count from the end of an extent, as real numbers from its start.
-    fn wrapped(&mut self, ctx: &Ctx<'_>, indices: &Val, extent: usize) -> Result<Val, NodeError> {
+    fn wrapped(&mut self, ctx: &Ctx<'_>, indices: &Val, extent: &Dim) -> Result<Val, NodeError> {
         let indices = self.as_floats(ctx, indices)?;
         let below = self.call(ctx, "Less", &[&indices, &real(0.0)], &[])?;
-        let more = self.call(ctx, "Mul", &[&below, &real(extent as f32)], &[])?;
+        let more = self.call(ctx, "Mul", &[&below, &number(&Sym::from_dim(extent))], &[])?;
         self.call(ctx, "Add", &[&indices, &more], &[])
     }
 
-    /// Strides of all but the first dimension, whose extent may be open, and their product.
-    fn places(dims: &[Dim]) -> Result<Vec<usize>, NodeError> {
-        let mut strides = vec![1usize; dims.len()];
+    /// How far apart two elements are along each dimension.
+    fn places(dims: &[Dim]) -> Result<Vec<Sym>, NodeError> {
+        if dims.iter().map(Dim::about).try_fold(1usize, |n, d| n.checked_mul(d)).is_none_or(|n| n > MOST) {
+            return unsupported("its operand has too many elements");
+        }
+        let mut strides = vec![Sym::Num(1); dims.len()];
         for i in (0..dims.len().saturating_sub(1)).rev() {
-            let next = Self::fixed_extent(dims, i + 1)?;
-            strides[i] = match strides[i + 1].checked_mul(next).filter(|&n| n <= MOST) {
+            strides[i] = match Sym::apply("Mul", &strides[i + 1], &Sym::from_dim(&dims[i + 1])) {
                 Some(stride) => stride,
                 None => return unsupported("its operand has too many elements"),
             };
         }
-        match dims.iter().map(Dim::about).try_fold(1usize, |n, d| n.checked_mul(d)).filter(|&n| n <= MOST) {
-            Some(_) => Ok(strides),
-            None => unsupported("its operand has too many elements"),
-        }
+        Ok(strides)
+    }
+
+    /// 0, 1, … along dimension `d` of `rank`, `stride` apart, as real numbers.
+    fn counted_by(&mut self, ctx: &Ctx<'_>, extent: &Dim, stride: &Sym, [d, rank]: [usize; 2]) -> Result<Val, NodeError> {
+        let count = self.count_up(ctx, extent)?;
+        let count = self.as_floats(ctx, &count)?;
+        let count = self.call(ctx, "Mul", &[&count, &number(stride)], &[])?;
+        self.along(ctx, &count, d, rank)
     }
 
     /// The elements of flattened `x` at real numbers that are their places.
@@ -55,14 +62,10 @@ impl Importer<'_> {
         }
         let at = axis(ctx.attrs.int("axis")?.unwrap_or(0), dims.len())?;
         let strides = Self::places(&dims)?;
-        let extent = Self::fixed_extent(&dims, at)?;
-        let indices = self.wrapped(ctx, indices, extent)?;
-        let mut places = self.call(ctx, "Mul", &[&indices, &real(strides[at] as f32)], &[])?;
+        let indices = self.wrapped(ctx, indices, &dims[at])?;
+        let mut places = self.call(ctx, "Mul", &[&indices, &number(&strides[at])], &[])?;
         for d in (0..dims.len()).filter(|&d| d != at && to[d] != Dim::Fixed(1)) {
-            let count = self.count_up(ctx, &to[d])?;
-            let count = self.as_floats(ctx, &count)?;
-            let count = self.call(ctx, "Mul", &[&count, &real(strides[d] as f32)], &[])?;
-            let count = self.along(ctx, &count, d, dims.len())?;
+            let count = self.counted_by(ctx, &to[d], &strides[d], [d, dims.len()])?;
             places = self.call(ctx, "Add", &[&places, &count], &[])?;
         }
         let y = self.at_places(ctx, x, &places, &[])?;
@@ -87,19 +90,12 @@ impl Importer<'_> {
         for k in 0..tuple {
             let index =
                 self.call(ctx, "Gather", &[indices, &Val::Ints { shape: vec![], data: vec![Sym::Num(k as i64)] }], &[int("axis", -1)])?;
-            let extent = lead[batch + k].fixed();
-            let index = match extent {
-                Some(extent) => self.wrapped(ctx, &index, extent)?,
-                None => return unsupported("it picks along an extent that is open"),
-            };
-            let index = self.call(ctx, "Mul", &[&index, &real(strides[batch + k] as f32)], &[])?;
+            let index = self.wrapped(ctx, &index, &lead[batch + k])?;
+            let index = self.call(ctx, "Mul", &[&index, &number(&strides[batch + k])], &[])?;
             places = self.call(ctx, "Add", &[&places, &index], &[])?;
         }
         for d in 0..batch {
-            let count = self.count_up(ctx, &to[d])?;
-            let count = self.as_floats(ctx, &count)?;
-            let count = self.call(ctx, "Mul", &[&count, &real(strides[d] as f32)], &[])?;
-            let count = self.along(ctx, &count, d, rank)?;
+            let count = self.counted_by(ctx, &to[d], &strides[d], [d, rank])?;
             places = self.call(ctx, "Add", &[&places, &count], &[])?;
         }
         let y = self.at_places(ctx, x, &places, &dims[batch + tuple..])?;

@@ -69,9 +69,17 @@ impl Importer<'_> {
 
     /// start, start + delta, … below a limit that depends on the inputs' extents.
     pub(super) fn range(&mut self, ctx: &Ctx<'_>) -> Outputs {
-        let one = |i: usize| match self.given(ctx, i)? {
-            Val::Ints { data, .. } => Ok(data.first().cloned()),
-            _ => Ok::<_, NodeError>(None),
+        // A formula stays one where it is said to be real, so only what is a number tells which of both the result is.
+        let mut real = false;
+        let mut one = |i: usize| {
+            Ok::<_, NodeError>(match self.given(ctx, i)? {
+                Val::Ints { data, .. } => data.first().cloned(),
+                Val::Floats { data, .. } => {
+                    real = true;
+                    data.first().filter(|x| x.fract() == 0.0 && x.abs() < (1 << 24) as f32).map(|&x| Sym::Num(x as i64))
+                }
+                _ => None,
+            })
         };
         let (Some(start), Some(limit), Some(Sym::Num(delta))) = (one(0)?, one(1)?, one(2)?) else {
             return unsupported("how many numbers it has only a run would know");
@@ -83,11 +91,13 @@ impl Importer<'_> {
         let Some(extent) = count.and_then(|n| Sym::apply("Div", &n, &Sym::Num(delta))).and_then(|n| n.dim()) else {
             return invalid("it has no numbers, or too many");
         };
-        let count = self.count_up(ctx, &extent)?;
-        let start = Val::Ints { shape: Vec::new(), data: vec![start] };
-        let delta = Val::Ints { shape: Vec::new(), data: vec![Sym::Num(delta)] };
-        let count = self.call(ctx, "Mul", &[&count, &delta], &[])?;
-        self.last(ctx, "Add", &[&count, &start], &[])
+        let mut count = self.count_up(ctx, &extent)?;
+        if real {
+            count = self.as_floats(ctx, &count)?;
+        }
+        let number = |n: Sym| Val::Ints { shape: Vec::new(), data: vec![n] };
+        let count = self.call(ctx, "Mul", &[&count, &number(Sym::Num(delta))], &[])?;
+        self.last(ctx, "Add", &[&count, &number(start)], &[])
     }
 
     /// One number at every place of a shape that depends on the inputs' extents.

@@ -1,5 +1,6 @@
 //! Node → operations of the core graph, one family a file.
 
+mod attention;
 pub(super) mod compose;
 mod conv;
 mod einsum;
@@ -11,6 +12,7 @@ mod known;
 mod matrix_resize;
 mod normalize;
 mod order;
+mod pad;
 mod pool;
 mod quantized;
 mod recurrent;
@@ -35,7 +37,7 @@ use super::{Importer, NodeError, invalid, unsupported};
 /// Operation types that can be imported.
 #[rustfmt::skip]
 pub(super) const SUPPORTED: &[&str] = &[
-    "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "AveragePool",
+    "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "Attention", "AveragePool",
     "BatchNormalization", "BitShift", "BlackmanWindow", "Cast", "CastLike", "Ceil", "Celu", "CenterCropPad", "Clip",
     "Compress", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvInteger", "ConvTranspose", "Cos", "Cosh", "CumSum",
     "DFT", "DepthToSpace", "DequantizeLinear", "Div", "Dropout", "DynamicQuantizeLinear", "Einsum", "Elu", "Equal", "Erf",
@@ -43,13 +45,13 @@ pub(super) const SUPPORTED: &[&str] = &[
     "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "GridSample", "GroupNormalization",
     "HammingWindow", "HannWindow", "HardSigmoid", "HardSwish", "Hardmax", "Identity", "If", "InstanceNormalization",
     "IsInf", "IsNaN", "LRN", "LSTM", "LayerNormalization", "LeakyRelu", "Less", "LessOrEqual", "Log", "LogSoftmax",
-    "Loop", "LpPool", "MatMul", "MatMulInteger", "Max", "MaxPool", "MaxUnpool", "Mean", "MeanVarianceNormalization",
+    "Loop", "LpNormalization", "LpPool", "MatMul", "MatMulInteger", "Max", "MaxPool", "MaxUnpool", "Mean", "MeanVarianceNormalization",
     "Min", "Mish", "Mod", "Mul", "Neg", "NonMaxSuppression", "NonZero", "Not", "OneHot", "Or", "PRelu", "Pad", "Pow",
     "QLinearConv", "QLinearMatMul", "QuantizeLinear", "RMSNormalization", "RNN", "Range", "Reciprocal", "ReduceL1",
     "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
-    "ReduceSumSquare", "Relu", "Reshape", "Resize", "ReverseSequence", "Round", "STFT", "Scan", "Scatter",
+    "ReduceSumSquare", "Relu", "Reshape", "Resize", "ReverseSequence", "RotaryEmbedding", "Round", "STFT", "Scan", "Scatter",
     "ScatterElements", "ScatterND", "Selu", "Shape", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Size", "Slice",
-    "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh",
+    "Softmax", "Softplus", "Softsign", "SpaceToDepth", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Swish", "Tan", "Tanh",
     "ThresholdedRelu", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Upsample", "Where", "Xor",
 ];
 
@@ -158,7 +160,11 @@ impl Importer<'_> {
             | "LpPool"
             | "GlobalLpPool"
             | "Hardmax"
-            | "CenterCropPad" => self.compose(ctx),
+            | "CenterCropPad"
+            | "LpNormalization"
+            | "Swish" => self.compose(ctx),
+            "Attention" => self.attention(ctx),
+            "RotaryEmbedding" => self.rotary_embedding(ctx),
             "Einsum" => self.einsum(ctx),
             "NonMaxSuppression" => self.suppression(ctx),
             "GridSample" => self.grid_sample(ctx),

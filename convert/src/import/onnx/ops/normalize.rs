@@ -66,19 +66,23 @@ impl Importer<'_> {
         let (Some(channels), Some(groups)) = (channels, groups.filter(|&g| channels.is_some_and(|c| c % g == 0))) else {
             return invalid("num_groups is missing, or doesn't divide the channels");
         };
-        if self.floats(ctx, 1)?.1.len() != channels {
-            return unsupported("scale and bias of groups (opset 18) are not supported; those of channels (opset 21) are");
-        }
         let grouped = [&dims[..1], &[Dim::Fixed(groups), Dim::Fixed(channels / groups)], &dims[2..]].concat();
         let axes = (2..grouped.len()).collect();
         let grouped = self.helper(ctx, "groups", Op::Reshape { shape: grouped }, &[x])?;
         let normal = self.normal(ctx, grouped, axes)?;
         let normal = self.helper(ctx, "channels", Op::Reshape { shape: dims.clone() }, &[normal])?;
-        self.by_channel(ctx, normal, dims.len())
+        let given = [1, 2].map(|i| self.floats(ctx, i).map(|(_, data)| data.to_vec()));
+        let [scale, bias] = given;
+        // Of groups up to opset 20, of channels from 21 on.
+        let spread = |given: Vec<f32>| match given.len() {
+            n if n == groups && n != channels => given.iter().flat_map(|&x| std::iter::repeat_n(x, channels / groups)).collect(),
+            _ => given,
+        };
+        self.moved_by(ctx, normal, dims.len(), [spread(scale?), spread(bias?)])
     }
 
     /// x less its mean, over the root of its variance.
-    fn normal(&mut self, ctx: &Ctx<'_>, x: ValueId, axes: Vec<usize>) -> Result<ValueId, NodeError> {
+    pub(super) fn normal(&mut self, ctx: &Ctx<'_>, x: ValueId, axes: Vec<usize>) -> Result<ValueId, NodeError> {
         let binary = |function| Op::Binary { function };
         let (center, deviation) = self.moments(ctx, x, axes)?;
         let from_center = self.helper(ctx, "from_center", binary(BinaryFn::Sub), &[x, center])?;
@@ -100,14 +104,18 @@ impl Importer<'_> {
     }
 
     /// The node's output: scaled and moved by operands 1 and 2, numbers of channels, which are the second dimension.
-    fn by_channel(&mut self, ctx: &Ctx<'_>, x: ValueId, rank: usize) -> Outputs {
-        let mut constants = Vec::new();
-        for i in [1, 2] {
-            let data = self.floats(ctx, i)?.1.to_vec();
+    pub(super) fn by_channel(&mut self, ctx: &Ctx<'_>, x: ValueId, rank: usize) -> Outputs {
+        let given = [self.floats(ctx, 1)?.1.to_vec(), self.floats(ctx, 2)?.1.to_vec()];
+        self.moved_by(ctx, x, rank, given)
+    }
+
+    /// The node's output: scaled and moved by a number for each channel, the second dimension.
+    fn moved_by(&mut self, ctx: &Ctx<'_>, x: ValueId, rank: usize, by: [Vec<f32>; 2]) -> Outputs {
+        let [scale, bias] = by.map(|data| {
             let shape: Vec<usize> = std::iter::once(data.len()).chain(std::iter::repeat_n(1, rank - 2)).collect();
-            constants.push(self.net.constant("", &shape, &data));
-        }
-        let scaled = self.helper(ctx, "scaled", Op::Binary { function: BinaryFn::Mul }, &[x, constants[0]])?;
-        Ok(vec![Val::Tensor(self.net.push(Op::Binary { function: BinaryFn::Add }, &[scaled, constants[1]], ctx.name, ctx.out(0))?)])
+            self.net.constant("", &shape, &data)
+        });
+        let scaled = self.helper(ctx, "scaled", Op::Binary { function: BinaryFn::Mul }, &[x, scale])?;
+        Ok(vec![Val::Tensor(self.net.push(Op::Binary { function: BinaryFn::Add }, &[scaled, bias], ctx.name, ctx.out(0))?)])
     }
 }

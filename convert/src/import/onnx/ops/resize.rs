@@ -22,11 +22,11 @@ impl Importer<'_> {
             antialias: ctx.attrs.flag("antialias", false)?,
             extrapolation: f64::from(ctx.attrs.float("extrapolation_value", 0.0)?),
         };
-        if !old && filter.needs_matrices() {
-            return self.resize_filtered(ctx, x, &filter);
-        }
         if !matches!(ctx.attrs.string("keep_aspect_ratio_policy", "stretch")?.as_str(), "stretch") {
             return unsupported("only the 'stretch' aspect ratio policy is supported");
+        }
+        if !old && filter.needs_matrices() {
+            return self.resize_filtered(ctx, x, &filter);
         }
         let coordinates = ctx.attrs.string("coordinate_transformation_mode", "half_pixel")?;
         let coordinates = match coordinates.as_str() {

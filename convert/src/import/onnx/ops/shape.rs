@@ -1,9 +1,10 @@
-//! What moves data: Reshape and its relatives, Transpose, Concat, Split, Slice, Gather, Pad, DepthToSpace.
+//! What moves data: Reshape and its relatives, Transpose, Concat, Split, Slice, Gather, DepthToSpace.
 
 use quaver_core::graph::extent::Extent;
-use quaver_core::graph::op::{Cut, DepthOrder, PadMode};
+use quaver_core::graph::op::{Cut, DepthOrder};
 use quaver_core::graph::{Dim, Op, ValueId};
 
+use super::compose::int;
 use super::{Ctx, Importer, NodeError, Outputs, Sym, Val, axis, invalid, unsupported};
 
 impl Importer<'_> {
@@ -59,10 +60,8 @@ impl Importer<'_> {
             return invalid("the target shape holds more than one −1");
         }
         let Some(total) = Dim::product(from) else { return invalid("the input's extents overflow") };
-        // A leading 1 of a model exported at batch 1 is the batch.
-        let leading = self.promote && total.is_batch() && shape.first() == Some(&Some(Dim::Fixed(1)));
-        if leading && !shape.iter().flatten().any(Dim::is_batch) {
-            shape[0] = Some(Dim::BATCH);
+        if self.promote && !shape.iter().flatten().any(|d| d.fixed().is_none()) {
+            self.promoted(from, &total, &mut shape);
         }
         let known: Vec<Dim> = shape.iter().flatten().cloned().collect();
         let Some(product) = Dim::product(&known) else { return invalid("the target's extents overflow") };
@@ -75,9 +74,33 @@ impl Importer<'_> {
             // Where formulas don't tell, a run does.
             return if total == product || open { Ok(known) } else { mismatch() };
         }
-        match rest(&total, &product) {
+        match uncommon(from, &known).and_then(|[total, product]| rest(&total, &product)).or_else(|| rest(&total, &product)) {
             Some(rest) => Ok(shape.iter().map(|d| d.clone().unwrap_or_else(|| rest.clone())).collect()),
+            // Extents that a run has to find equal, of inputs that name them differently.
+            None if open && shape.len() == from.len() => {
+                Ok(shape.into_iter().zip(from).map(|(d, from)| d.unwrap_or(from.clone())).collect())
+            }
             None => mismatch(),
+        }
+    }
+
+    /// Of a model exported at batch 1: lets the dimension of a target that samples become be a multiple of the batch.
+    fn promoted(&self, from: &[Dim], total: &Dim, to: &mut [Option<Dim>]) {
+        let (Some(samples), Dim::Batch { times }) = (from.iter().position(Dim::is_batch), total) else { return };
+        let before: usize = from[..samples].iter().filter_map(Dim::fixed).product();
+        let known: usize = to.iter().flatten().filter_map(Dim::fixed).product();
+        // What −1 stands for, at batch 1.
+        let rest = if known > 0 && times.is_multiple_of(known) { times / known } else { return };
+        let mut product = 1;
+        for dim in to {
+            if product == before {
+                // A −1 will be what remains, samples too.
+                if let Some(Dim::Fixed(n)) = dim {
+                    *dim = Some(Dim::Batch { times: *n });
+                }
+                return;
+            }
+            product *= dim.as_ref().map_or(rest, |d| d.fixed().unwrap_or(1));
         }
     }
 
@@ -139,21 +162,37 @@ impl Importer<'_> {
 
     /// The same again and again along each dimension.
     pub(super) fn tile(&mut self, ctx: &Ctx<'_>) -> Outputs {
-        /// Most times along a dimension.
-        const MOST: usize = 1024;
-        let mut x = self.value(ctx, 0)?;
-        let rank = self.dims(x).len();
-        let Some(repeats) = self.ints(ctx, 1)?.filter(|repeats| repeats.len() == rank) else {
-            return invalid(format!("it should have {rank} repeats"));
+        let x = self.value(ctx, 0)?;
+        let dims = self.dims(x);
+        let Some(repeats) = self.syms(ctx, 1)?.filter(|repeats| repeats.len() == dims.len()) else {
+            return invalid(format!("it should have {} repeats", dims.len()));
         };
-        for (axis, times) in repeats.iter().enumerate().filter(|(_, times)| **times != 1) {
-            let Some(times) = usize::try_from(*times).ok().filter(|n| (1..=MOST).contains(n)) else {
-                return unsupported(format!("{times} repeats are not supported; 1 to {MOST} are"));
+        // Behind a dimension of 1 for each that is repeated, which that one then becomes.
+        let (mut apart, mut times, mut shape) = (Vec::new(), Vec::new(), Vec::new());
+        for (dim, repeat) in dims.iter().zip(&repeats) {
+            let Some(repeat) = repeat.dim().filter(|n| *n != Dim::Fixed(0)) else {
+                return unsupported(format!("{repeat} repeats are not supported"));
             };
-            x = self.helper(ctx, "repeated", Op::Concat { axis }, &vec![x; times])?;
+            let Some(total) = dim.times(&repeat) else { return unsupported("it gives too many elements") };
+            shape.push(total);
+            match (dim, &repeat) {
+                (_, Dim::Fixed(1)) => {
+                    apart.push(dim.clone());
+                    times.push(dim.clone());
+                }
+                (Dim::Fixed(1), _) => {
+                    apart.push(Dim::Fixed(1));
+                    times.push(repeat);
+                }
+                _ => {
+                    apart.extend([Dim::Fixed(1), dim.clone()]);
+                    times.extend([repeat, dim.clone()]);
+                }
+            }
         }
-        let shape = self.dims(x);
-        self.push(ctx, Op::Reshape { shape }, &[x])
+        let y = if apart == dims { x } else { self.helper(ctx, "apart", Op::Reshape { shape: apart }, &[x])? };
+        let y = if times == self.dims(y) { y } else { self.helper(ctx, "repeated", Op::Expand { shape: times }, &[y])? };
+        self.push(ctx, Op::Reshape { shape }, &[y])
     }
 
     pub(super) fn concat(&mut self, ctx: &Ctx<'_>) -> Outputs {
@@ -165,8 +204,23 @@ impl Importer<'_> {
         }
         let inputs = (0..ctx.inputs.len()).map(|i| self.value(ctx, i)).collect::<Result<Vec<_>, _>>()?;
         let Some(&first) = inputs.first() else { return invalid("it has no operands") };
-        let rank = self.dims(first).len();
-        self.push(ctx, Op::Concat { axis: axis(at, rank)? }, &inputs)
+        let at = axis(at, self.dims(first).len())?;
+        let inputs = if self.promote { self.for_each_sample(ctx, at, inputs)? } else { inputs };
+        self.push(ctx, Op::Concat { axis: at }, &inputs)
+    }
+
+    /// Of a model exported at batch 1: what is there once, as a class token is, becomes as many as the samples that it is joined to.
+    fn for_each_sample(&mut self, ctx: &Ctx<'_>, axis: usize, mut operands: Vec<ValueId>) -> Result<Vec<ValueId>, NodeError> {
+        let shapes: Vec<Vec<Dim>> = operands.iter().map(|&id| self.dims(id)).collect();
+        let samples = shapes.iter().find_map(|dims| dims.iter().position(Dim::is_batch).map(|d| (d, dims[d].clone())));
+        let Some((d, dim)) = samples.filter(|(d, _)| *d != axis) else { return Ok(operands) };
+        for (operand, mut shape) in operands.iter_mut().zip(shapes) {
+            if shape.get(d) == Some(&Dim::Fixed(1)) && dim == Dim::BATCH {
+                shape[d] = dim.clone();
+                *operand = self.helper(ctx, "for_each_sample", Op::Expand { shape }, &[*operand])?;
+            }
+        }
+        Ok(operands)
     }
 
     pub(super) fn split(&mut self, ctx: &Ctx<'_>) -> Outputs {
@@ -242,12 +296,13 @@ impl Importer<'_> {
                 cuts.push(Cut::new(a, start, len, steps[i] as isize));
                 continue;
             }
-            let Some([start, len]) = open_cut(&dims[a], &starts[i], &ends[i]).filter(|_| steps[i] == 1) else {
+            let taken = open_cut(&dims[a], &starts[i], &ends[i]).and_then(|[start, len]| Some([start, every(&len, steps[i])?]));
+            let Some([start, len]) = taken else {
                 let extent = dims[a].to_string();
                 return unsupported(format!("a slice of extent {extent} from {} to {} by {}", starts[i], ends[i], steps[i]));
             };
-            if start != Dim::Fixed(0) || len != dims[a] {
-                cuts.push(Cut::new(a, start, len, 1));
+            if start != Dim::Fixed(0) || len != dims[a] || steps[i] != 1 {
+                cuts.push(Cut::new(a, start, len, steps[i] as isize));
             }
         }
         if cuts.is_empty() {
@@ -262,6 +317,16 @@ impl Importer<'_> {
         let dims = self.dims(x);
         let at = axis(ctx.attrs.int("axis")?.unwrap_or(0), dims.len())?;
         let Some(Some(Val::Ints { shape, data })) = ctx.inputs.get(1) else { return self.gather_by(ctx, x, at) };
+        // All elements in their order, as a view with strides is exported: in another shape.
+        let all = match &dims[..] {
+            [Dim::Fixed(n)] => *n == data.len(),
+            [Dim::Batch { times }] => self.promote && *times == data.len(),
+            _ => false,
+        };
+        if all && data.len() > 1 && data.iter().enumerate().all(|(i, index)| index.num() == Some(i as i64)) {
+            let to: Vec<Dim> = shape.iter().map(|&d| Dim::Fixed(d)).collect();
+            return self.last(ctx, "Reshape", &[&Val::Tensor(x), &Self::shape_of(&to)], &[int("allowzero", 1)]);
+        }
         let [index] = &data[..] else { return self.gather_by(ctx, x, at) };
         let (start, end) = (index.clone(), Sym::apply("Add", index, &Sym::Num(1)));
         let cut = match (dims[at].fixed(), index.num()) {
@@ -278,51 +343,6 @@ impl Importer<'_> {
         let mut to = dims;
         to.splice(at..=at, shape.iter().map(|&d| Dim::Fixed(d)));
         self.push(ctx, Op::Reshape { shape: to }, &[one])
-    }
-
-    pub(super) fn pad(&mut self, ctx: &Ctx<'_>) -> Outputs {
-        let x = self.real(ctx, 0)?;
-        let dims = self.dims(x);
-        let Some(pads) = self.ints_of(ctx, "pads", 1)? else { return invalid("pads are missing") };
-        let axes = match self.ints(ctx, 3)? {
-            Some(axes) => axes.iter().map(|&a| axis(a, dims.len())).collect::<Result<Vec<_>, _>>()?,
-            None => (0..dims.len()).collect(),
-        };
-        if pads.len() != 2 * axes.len() {
-            return invalid(format!("there are {} pads for {} axes", pads.len(), axes.len()));
-        }
-        let value = match ctx.attrs.maybe_float("value")? {
-            Some(value) => value,
-            None if ctx.has(2) => self.floats(ctx, 2)?.1.first().copied().unwrap_or(0.0),
-            None => 0.0,
-        };
-        let mode = match ctx.attrs.string("mode", "constant")?.as_str() {
-            "constant" if value.is_finite() => PadMode::Constant(value),
-            "constant" => PadMode::Constant(if value > 0.0 { f32::MAX } else { f32::MIN }),
-            "reflect" => PadMode::Reflect,
-            "edge" => PadMode::Edge,
-            "wrap" => PadMode::Wrap,
-            other => return invalid(format!("mode '{other}' is unknown")),
-        };
-        let (mut before, mut after) = (vec![0; dims.len()], vec![0; dims.len()]);
-        let mut cuts = Vec::new();
-        for (i, &a) in axes.iter().enumerate() {
-            let (b, e) = (pads[i], pads[axes.len() + i]);
-            (before[a], after[a]) = (b.max(0) as usize, e.max(0) as usize);
-            if b < 0 || e < 0 {
-                // A negative pad cuts off.
-                let Some(extent) = dims[a].fixed() else {
-                    return unsupported("cutting off an open extent by a negative pad is not supported");
-                };
-                let (start, end) = (b.min(0).unsigned_abs() as usize, e.min(0).unsigned_abs() as usize);
-                let Some(len) = extent.checked_sub(start).and_then(|n| n.checked_sub(end)).filter(|&n| n > 0) else {
-                    return invalid(format!("pads {pads:?} leave nothing of extent {extent}"));
-                };
-                cuts.push(Cut::new(a, start, len, 1));
-            }
-        }
-        let x = if cuts.is_empty() { x } else { self.helper(ctx, "cut", Op::Slice { cuts }, &[x])? };
-        self.push(ctx, Op::Pad { before, after, mode }, &[x])
     }
 
     pub(super) fn space(&mut self, ctx: &Ctx<'_>) -> Outputs {
@@ -347,6 +367,20 @@ impl Importer<'_> {
         let y = self.net.push(op, &[image], ctx.name, "")?;
         self.nchw_output(ctx, y, 4)
     }
+}
+
+/// The products of the extents of each that the other lacks.
+fn uncommon(from: &[Dim], to: &[Dim]) -> Option<[Dim; 2]> {
+    let mut to = to.to_vec();
+    let mut left = from.to_vec();
+    left.retain(|dim| match to.iter().position(|other| other == dim) {
+        Some(at) => {
+            to.swap_remove(at);
+            false
+        }
+        None => true,
+    });
+    Some([Dim::product(&left)?, Dim::product(&to)?])
 }
 
 /// What is left of an extent whose other factors are known; `None` where that is no whole number, or no formula says it.
@@ -393,6 +427,15 @@ fn open_cut(extent: &Dim, start: &Sym, end: &Sym) -> Option<[Dim; 2]> {
     let start = from_end(start)?;
     let len = from_end(end)?.minus(&start)?;
     Some([Dim::of(start)?, Dim::of(len)?])
+}
+
+/// How many elements a step that is positive takes of so many; `None` where no formula says it.
+fn every(len: &Dim, step: i64) -> Option<Dim> {
+    match step {
+        1 => Some(len.clone()),
+        2.. => Dim::of(len.extent()?.plus(&Extent::from(step - 1))?.over(&Extent::from(step))?),
+        _ => None,
+    }
 }
 
 /// First element and number of elements of ONNX's start, end and step on an extent.

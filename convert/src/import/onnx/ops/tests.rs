@@ -1,5 +1,8 @@
 //! What is made of other operations, on values that only a run knows, against loops of another shape.
 
+mod attention;
+mod open;
+
 use quaver_core::graph::{Network, Op};
 
 use super::compose::{int, ints};
@@ -368,4 +371,26 @@ fn volumes_stay_channels_last() {
     let got = integers(&converted.network, &shape, &x);
     let scale = before.data.iter().fold(0f32, |m, x| m.max(x.abs()));
     assert!(got.iter().zip(&before.data).all(|(a, b)| (a - b).abs() < 0.02 * scale), "{got:?} {:?}", before.data);
+}
+
+/// Neighbouring channels of a response, for windows that reach further to one side too, as an image and as a row.
+#[test]
+fn responses_are_normalized_by_their_neighbours() {
+    for (size, extents) in [(3, &[1, 6, 2, 2][..]), (4, &[2, 5, 3]), (1, &[1, 3, 2, 2])] {
+        let number = |name: &str, f: f32| AttributeProto { name: name.into(), f, ..AttributeProto::default() };
+        let mut norm = with(node("LRN", &["x"], "y"), int("size", size));
+        norm.attribute.extend([number("alpha", 0.5), number("beta", 0.75), number("bias", 2.0)]);
+        let dims: Vec<i64> = extents.iter().map(|&d| d as i64).collect();
+        let network = simplify(import(value("x", DataType::Float, &dims), vec![norm], vec![]).expect("valid")).expect("valid");
+        assert!(!network.graph.nodes.iter().any(|n| matches!(n.op, Op::Pool(_))));
+        let (channels, pixels) = (extents[1], extents[2..].iter().product::<usize>());
+        let x = ramp(extents.iter().product());
+        let expected = x.iter().enumerate().map(|(i, x_i)| {
+            let channel = (i / pixels % channels) as i64;
+            let near = (channel - (size - 1) / 2).max(0)..=(channel + size / 2).min(channels as i64 - 1);
+            let sum: f32 = near.map(|c| x[(i as i64 + (c - channel) * pixels as i64) as usize].powi(2)).sum();
+            x_i / (2.0 + 0.5 / size as f32 * sum).powf(0.75)
+        });
+        assert_close(&run(&network, &[(extents, &x)]).data, &expected.collect::<Vec<f32>>());
+    }
 }
