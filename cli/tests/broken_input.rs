@@ -57,8 +57,8 @@ fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
 }
 
 fn model(folder: &Path, name: &str, dims: &[i64], nodes: Vec<NodeProto>, weights: Vec<TensorProto>) {
-    let graph =
-        GraphProto { name: "g".into(), node: nodes, initializer: weights, input: vec![port("x", dims)], output: vec![port("y", dims)] };
+    let (input, output) = (vec![port("x", dims)], vec![port("y", dims)]);
+    let graph = GraphProto { name: "g".into(), node: nodes, initializer: weights, input, output, ..GraphProto::default() };
     let opset_import = vec![OperatorSetIdProto { domain: String::new(), version: 13 }];
     let model = ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..ModelProto::default() };
     std::fs::write(folder.join(name), model.encode_to_vec()).expect("writable");
