@@ -199,9 +199,9 @@ fn a_reader_that_goes_ends_a_command_quietly() {
 fn a_batch_for_fixed_extents_is_refused() {
     let folder = tempfile::tempdir().expect("folder");
     let path = folder.path();
-    // The reshape's numbers are all fixed, so that the batch can't become open.
-    let shape = TensorProto { name: "shape".into(), dims: vec![2], data_type: 7, int64_data: vec![4, 3], ..TensorProto::default() };
-    model(path, "fixed.onnx", &[1, 12], vec![node("Reshape", &["x", "shape"], "y")], vec![shape]);
+    // The sum is over all dimensions, that of samples among them, so that the batch can't become open.
+    let nodes = vec![node("ReduceSum", &["x"], "sum"), node("Sub", &["x", "sum"], "y")];
+    model(path, "fixed.onnx", &[1, 12], nodes, Vec::new());
     let output = quaver(path, &["convert", "fixed.onnx", "-o", "fixed.qvr", "--calibrate-random", "2"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     fails(path, &["bench", "fixed.qvr", "--batch", "4", "--seconds", "0.1"], "leave --batch out");
