@@ -342,6 +342,8 @@ impl Importer<'_> {
     /// x / (bias + α·mean(x²))^β over neighbouring channels, the mean counting zeros beside them: a convolution of one pixel, as which it is
     /// among the fastest operations.
     fn local_response(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        /// Most channels: the weights have the square of them.
+        const MOST: usize = 4096;
         let a = ctx.attrs;
         let (alpha, beta, bias) = (a.float("alpha", 1e-4)?, a.float("beta", 0.75)?, a.float("bias", 1.0)?);
         let Some(size) = a.int("size")?.and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0) else {
@@ -353,6 +355,9 @@ impl Importer<'_> {
             return invalid("its operand has no pixels");
         }
         let channels = Self::fixed_extent(&dims, 1)?;
+        if channels > MOST {
+            return unsupported(format!("neighbours among {channels} channels are not supported; {MOST} at most are"));
+        }
         let (before, after) = ((size - 1) / 2, size / 2);
         let near = |to: usize, from: usize| from + before >= to && from <= to + after;
         let part = alpha / size as f32;

@@ -393,4 +393,8 @@ fn responses_are_normalized_by_their_neighbours() {
         });
         assert_close(&run(&network, &[(extents, &x)]).data, &expected.collect::<Vec<f32>>());
     }
+    // What would take terabytes of weights.
+    let norm = with(node("LRN", &["x"], "y"), int("size", 3));
+    let refused = import(value("x", DataType::Float, &[1, 1 << 20, 2]), vec![norm], vec![]).expect_err("too many channels");
+    assert!(refused.to_string().contains("4096 at most"), "{refused}");
 }
