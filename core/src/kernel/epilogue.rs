@@ -418,7 +418,7 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
         for j in 0..4 {
             let (i, n) = (first + j / NB, j % NB);
             v[j] = s.load_i32(&sums.acc[i][n]);
-            if RESIDUAL != ALONE {
+            if RESIDUAL == ADDED || RESIDUAL == ADDED_FROM_0 {
                 let at = (sums.row + i) * sums.width + sums.channel + n * 16;
                 added[j] = residual.bytes.get(at..).unwrap_or_default();
             }

@@ -4,8 +4,8 @@
 //! sums, which is all of the eight: each loaded tile is used twice, so that the dot products, and not the loads, take the
 //! time. One configuration serves a whole call:
 //!
-//! * **Rows.** All tiles have one height, at most 16. What doesn't divide evenly is covered by a last tile that overlaps its
-//!   predecessor; rows that both have are computed twice and written once.
+//! * **Rows.** All tiles have one height, at most 16. What doesn't divide evenly, be it all rows or those of each line, is covered
+//!   by a last tile that overlaps its predecessor; rows that both have are computed twice and written once.
 //! * **K.** It runs on over the segments of a row in one sequence, 16 quads a step. The rows of a tile are loaded from where
 //!   they lie, or else gathered, once for all channels: [`Plan`] says when. The last step of a K that 16 doesn't divide ends
 //!   with K: of the quads that it shares with its predecessor, gathered activations are zeros, so that B is read in place even
