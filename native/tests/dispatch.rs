@@ -68,7 +68,7 @@ fn candidates_are_the_choice_and_what_else_could_run() {
     let plan = Plan::new(&b.net.graph, 1, usize::MAX).expect("fits");
     let query = Query::new(&b.net.graph, &plan, &b.net.graph.nodes[1], 1);
     let names: Vec<_> = candidates(&query, &Isa::ALL).iter().map(|choice| choice.kernel.name).collect();
-    assert_eq!(names, [AMX, AVX512, AVX, "gemm_u8s8u8_4x16c4__avx2", "reference__scalar"]);
+    assert_eq!(names, [AMX, AVX512, AVX, "gemm_u8s8u8_6x16c4__avx2", "reference__scalar"]);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::epilogue::{Bounds, Finish, Rows, Sums, finish, look_up};
 use super::gemv;
+use super::pairing::Orders;
 use super::simd::{Kernel, Simd, Tile};
 use super::tile::{Panel, TileRows};
 
@@ -75,6 +76,8 @@ pub struct Weights<'a> {
     pub bias: &'a [[i32; 16]],
     /// Of the requantization.
     pub multiplier: &'a [[f32; 16]],
+    /// Orders for products in pairs; none where others are faster.
+    pub orders: Option<Orders<'a>>,
     /// Quads of K.
     pub quads: usize,
     /// Output channels.
@@ -115,7 +118,11 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
             };
         }
         // Conditions that are constants: what an instruction set doesn't take is not compiled for it.
-        if const { matches!(S::TILE, Tile::Rows14Blocks2) } {
+        if const { S::PAIRS }
+            && let Some(orders) = self.weights.orders
+        {
+            self.paired::<S, 6, 96, 99>(s, orders);
+        } else if const { matches!(S::TILE, Tile::Rows14Blocks2) } {
             self.walk_whole::<S, 14>(s);
         } else if const { matches!(S::TILE, Tile::Rows6Blocks1 | Tile::Rows6Halves) } {
             self.walk::<S, 6>(s);

@@ -171,6 +171,7 @@ impl MatMul {
                     packed: bytemuck::cast_slice(weights),
                     bias: bytemuck::cast_slice(bias),
                     multiplier: bytemuck::cast_slice(shared),
+                    orders: None,
                     quads: self.quads() * self.parts(),
                     channels: n,
                 },

@@ -29,6 +29,8 @@
 //! | `whole` | its tiles of full height, from the bias to bytes in registers |
 //! | `gemv` | the same for a row or two: many channels at once |
 //! | `staged` | the same where operands are widened first |
+//! | `paired` | the same where two products are added in 16 bits |
+//! | [`pairing`] | orders of weights in which that loses nothing |
 //! | `groups` | from sums in memory to bytes, where nothing is left over |
 
 #![allow(
@@ -53,6 +55,8 @@ pub mod layout;
 pub mod matmul;
 pub mod narrow;
 pub mod normalize;
+mod paired;
+pub mod pairing;
 pub mod pool;
 pub mod product_f32;
 pub mod quantize;

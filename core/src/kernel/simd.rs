@@ -10,6 +10,8 @@
 use super::addend::{self, Addend};
 use super::depthwise::lines::Lines;
 use super::edge;
+use super::paired;
+use super::pairing::{self, Staged, Weights};
 use super::staged;
 use super::tile::{self, Panel, TileRows};
 
@@ -100,6 +102,9 @@ pub trait Simd: Copy + Send + Sync {
     /// What its dot products lessen each activation by. Where it is not 0, the biases of a packed operation have to be larger by
     /// as much times the sum of the channel's weights.
     const OFFSET: u8 = 0;
+
+    /// Whether products in pairs are the faster ones: see [`super::pairing`].
+    const PAIRS: bool = false;
 
     /// Runs a kernel with this instruction set enabled.
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output;
@@ -373,6 +378,40 @@ pub trait Simd: Copy + Send + Sync {
     #[inline(always)]
     fn staged_products<const N: usize>(self, sums: &mut [[[i32; 16]; 1]; N], even: [&[i32]; N], odd: [&[i32]; N], weights: &[Self::W]) {
         staged::products(self, sums, even, odd, weights);
+    }
+
+    /// Sixteen quads in that order of [`pairing::ORDERS`].
+    #[inline(always)]
+    fn stage_order(self, x: Self::B, order: usize, to: &mut [i32; 16]) {
+        let mut bytes = [0; 64];
+        self.store_b(x, &mut bytes);
+        for (to, quad) in to.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *to = i32::from_le_bytes(pairing::ORDERS[order].map(|i| quad[i]));
+        }
+    }
+
+    /// Weights in the order of the word `at` of activations.
+    #[inline(always)]
+    fn ordered(self, weights: &[i8; 64], at: u8) -> [i8; 64] {
+        let mut to = [0; _];
+        for (to, w) in to.as_chunks_mut::<4>().0.iter_mut().zip(weights.as_chunks::<4>().0) {
+            *to = pairing::ORDERS[usize::from(at) / pairing::ORDER].map(|i| w[i]);
+        }
+        to
+    }
+
+    /// Adds to the sums of `N` rows, or to a bias that they start with, the products of a run's steps with each row's activations.
+    /// The sum of two neighbouring products may saturate to 16 bits.
+    #[inline(always)]
+    fn paired_products<const N: usize>(
+        self,
+        bias: Option<&[i32; 16]>,
+        sums: &mut [[[i32; 16]; 1]; N],
+        x: &[Staged; N],
+        run: &pairing::Run<'_>,
+        weights: &Weights,
+    ) {
+        paired::products(bias, sums, x, run, weights);
     }
 
     /// Replaces each byte q by `table[q]`. The one method that is not inlined.

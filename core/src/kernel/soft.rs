@@ -39,6 +39,7 @@ impl<const TILE: usize, const COMPACT: bool> Simd for Soft<TILE, COMPACT> {
 
     const TILE: Tile = Tile::ALL[TILE];
     const COMPACT: bool = COMPACT;
+    const PAIRS: bool = matches!(Self::TILE, Tile::Rows4Blocks1);
 
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
         kernel.run(self)

@@ -154,7 +154,7 @@ pub(super) fn products<S: Simd, const N: usize>(
 
 /// What there is, and zeros.
 #[cold]
-fn tail(bytes: &[u8]) -> [u8; 64] {
+pub(super) fn tail(bytes: &[u8]) -> [u8; 64] {
     let mut to = [0; 64];
     to[..bytes.len()].copy_from_slice(bytes);
     to

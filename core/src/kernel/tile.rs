@@ -348,7 +348,7 @@ mod tests {
 
     #[test]
     fn panels_have_the_weights_of_all_quads() {
-        let weights = Weights { packed: &[[0; 64]; 12], bias: &[], multiplier: &[], quads: 4, channels: 48 };
+        let weights = Weights { packed: &[[0; 64]; 12], bias: &[], multiplier: &[], orders: None, quads: 4, channels: 48 };
         assert_eq!(Panel::<2>::new(&weights, 1, 4, &[]).weights().len(), 8);
         assert!(std::panic::catch_unwind(|| Panel::<2>::new(&weights, 2, 4, &[])).is_err());
         assert!(std::panic::catch_unwind(|| Panel::<1>::new(&weights, 0, 3, &[])).is_err());

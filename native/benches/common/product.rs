@@ -5,6 +5,8 @@ use quaver_core::arith::requant::requantize;
 use quaver_core::graph::op::Epilogue;
 use quaver_core::kernel::epilogue::{Finish, Requantize, Residual};
 use quaver_core::kernel::gemm::{Bases, Gemm, Source, Weights};
+use quaver_core::kernel::pairing::Pairing;
+use quaver_core::kernel::soft::Soft;
 use quaver_core::tensor::AlignedBytes;
 
 /// Operands of a product.
@@ -14,6 +16,7 @@ pub struct Problem {
     x: AlignedBytes,
     residual: AlignedBytes,
     weights: Vec<[i8; 64]>,
+    pairing: Pairing,
     bias: Vec<[i32; 16]>,
     multiplier: Vec<[f32; 16]>,
 }
@@ -27,14 +30,18 @@ impl Problem {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 24) as u8
         };
+        // As those of a trained layer are: few are large.
+        let bell = |next: &mut dyn FnMut() -> u8| ((0..4).map(|_| i32::from(next() as i8)).sum::<i32>() / 4) as i8;
         // Sums grow with the root of K; results are to use all of a byte.
-        let scale = 1.0 / (256.0 * 64.0 * (k as f32).sqrt());
+        let scale = 1.0 / (256.0 * 32.0 * (k as f32).sqrt());
         let blocks = n.div_ceil(16);
+        let weights: Vec<_> = (0..blocks * k / 4).map(|_| [0; 64].map(|_: i8| bell(&mut next))).collect();
         Self {
             shape,
+            pairing: Pairing::of(Soft::<0>, &weights, k / 4),
             x: aligned((0..m * k).map(|_| next() & 127).collect()),
             residual: aligned((0..m * n).map(|_| next()).collect()),
-            weights: (0..blocks * k / 4).map(|_| [0; 64].map(|_: i8| next() as i8)).collect(),
+            weights,
             bias: (0..blocks).map(|_| [0; 16].map(|_: i32| i32::from(next()) * 64)).collect(),
             multiplier: (0..blocks).map(|_| [0.0; 16].map(|_: f32| f32::from(next()) * scale)).collect(),
         }
@@ -47,7 +54,14 @@ impl Problem {
         let residual = epilogue.residual.map(|r| Residual { bytes: &self.residual, zero_point: r.zero_point, multiplier: r.multiplier });
         Gemm {
             source: Source { bytes: &self.x, segments: &[0], quads: k / 4, bases: Bases::matrix(m, k) },
-            weights: Weights { packed: &self.weights, bias: &self.bias, multiplier: &self.multiplier, quads: k / 4, channels: n },
+            weights: Weights {
+                packed: &self.weights,
+                bias: &self.bias,
+                multiplier: &self.multiplier,
+                orders: Some(self.pairing.orders(0..n.div_ceil(16))),
+                quads: k / 4,
+                channels: n,
+            },
             finish: Finish::U8(Requantize { zero_point, lo, hi, residual, hard_swish, table: None }),
             rows: 0..m,
             blocks: 0..n.div_ceil(16),

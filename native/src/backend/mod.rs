@@ -104,17 +104,18 @@ impl Bindings {
         let bind = |(index, node)| {
             let query = Query::in_pass(graph, plan, index, threads).knowing(&largest, node);
             let choice = resolve(index, &query, isas, tuning);
+            let token = Token::detect(choice.kernel);
             let state = match choice.kernel.kind {
                 Kind::Gemm => packed::Packed::bind(&query).map_or(State::None, |packed| {
                     let weights = node.inputs.get(1).and_then(|&id| graph.value(id).constant);
-                    let weights = weights.map(|id| bytemuck::cast_slice(net.constants.bytes_of(id)));
-                    State::Packed(Box::new(packed.narrowed(&query, weights.unwrap_or_default())))
+                    let weights = weights.map(|id| bytemuck::cast_slice(net.constants.bytes_of(id))).unwrap_or_default();
+                    State::Packed(Box::new(packed.narrowed(&query, weights).paired(token, weights)))
                 }),
                 Kind::MatMul => matmul::bind(&query).map_or(State::None, |node| State::MatMul(Box::new(node))),
                 Kind::Pool => depthwise::Average::bind(&query).map_or(State::None, |average| State::Average(Box::new(average))),
                 _ => State::None,
             };
-            Bound { choice, token: Token::detect(choice.kernel), state }
+            Bound { choice, token, state }
         };
         let nodes = graph.nodes.iter().enumerate().map(bind).collect();
         Self { isa: isas.last().copied().unwrap_or(Isa::Scalar), threads, nodes }

@@ -33,6 +33,14 @@ impl Packed {
         Self { node: self.node.narrowed(query.op, x.shape, x.slack, query.output.shape, weights), ..self }
     }
 
+    /// The same with orders for products in pairs, where the kernel computes such.
+    pub(super) fn paired(self, token: Option<Token>, weights: &[i8]) -> Self {
+        match token {
+            Some(Token::Avx2(isa)) => Self { node: self.node.paired(isa, weights), ..self },
+            _ => self,
+        }
+    }
+
     /// The frame that the node's images are copied into, which may as well be their place.
     pub(super) fn frame(&self) -> Option<Frame> {
         self.node.geometry.frame()

@@ -85,21 +85,21 @@ impl Kernel {
 
 /// The kernels over the vector vocabulary, which every instruction set has.
 macro_rules! vector_kernels {
-    ($isa:ident, $name:literal, $tile:literal, $rows:literal, $channels:literal $(, $before:expr)?) => {
+    ($isa:ident, $name:literal, $gemm:literal $gemm_tile:expr, $matmul:literal $matmul_tile:expr $(, $before:expr)?) => {
         &[
             $($before,)?
             Kernel {
-                name: concat!("gemm_u8s8u8_", $tile, "c4__", $name),
+                name: concat!("gemm_u8s8u8_", $gemm, "c4__", $name),
                 kind: Kind::Gemm,
                 isa: Isa::$isa,
-                tile: Some([$rows, $channels]),
+                tile: Some($gemm_tile),
                 reduced: false,
             },
             Kernel {
-                name: concat!("matmul_u8u8u8_", $tile, "c4__", $name),
+                name: concat!("matmul_u8u8u8_", $matmul, "c4__", $name),
                 kind: Kind::MatMul,
                 isa: Isa::$isa,
-                tile: Some([$rows, $channels]),
+                tile: Some($matmul_tile),
                 reduced: false,
             },
             vector_kernels!(@ $isa, $name, "depthwise_u8s8u8__", Depthwise),
@@ -134,11 +134,12 @@ macro_rules! vector_kernels {
 /// The definition: takes every node.
 pub static REFERENCE: Kernel = Kernel { name: "reference__scalar", kind: Kind::Reference, isa: Isa::Scalar, tile: None, reduced: false };
 
-static AVX2: &[Kernel] = vector_kernels!(Avx2, "avx2", "4x16", 4, 16, REDUCED);
-/// Twice as fast as the exact one, where it may be used.
+/// Its products of constant weights are in pairs; but for layers whose weights are unfavourable, which take the tile of others.
+static AVX2: &[Kernel] = vector_kernels!(Avx2, "avx2", "6x16" [6, 16], "4x16" [4, 16], REDUCED);
+/// Needs no orders of weights, where it may be used.
 const REDUCED: Kernel = Kernel { name: "gemm_u7s8u8_6x16c4__avx2", kind: Kind::Gemm, isa: Isa::Avx2, tile: Some([6, 16]), reduced: true };
-static AVXVNNI: &[Kernel] = vector_kernels!(AvxVnni, "avxvnni", "6x16", 6, 16);
-static AVX512VNNI: &[Kernel] = vector_kernels!(Avx512Vnni, "avx512vnni", "14x32", 14, 32);
+static AVXVNNI: &[Kernel] = vector_kernels!(AvxVnni, "avxvnni", "6x16" [6, 16], "6x16" [6, 16]);
+static AVX512VNNI: &[Kernel] = vector_kernels!(Avx512Vnni, "avx512vnni", "14x32" [14, 32], "14x32" [14, 32]);
 /// What AMX has no kernel for, AVX-512 VNNI does.
 static AMX: &[Kernel] = &[
     Kernel { name: "gemm_u8s8u8_32x32c64__amx", kind: Kind::Gemm, isa: Isa::Amx, tile: Some([32, 32]), reduced: false },

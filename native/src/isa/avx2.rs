@@ -51,6 +51,7 @@ pub struct Pairs {
 
 impl Dot for Widened {
     const TILE: Tile = Tile::Rows4Blocks1;
+    const PAIRS: bool = true;
 
     type X = Pairs;
     type W = Pairs;

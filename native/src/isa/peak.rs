@@ -41,24 +41,7 @@ macro_rules! peak {
     };
 }
 
-macro_rules! widened {
-    ($acc:literal) => {
-        concat!(
-            "vpmaddwd ymm12, ymm10, ymm11\nvpaddd ymm",
-            $acc,
-            ", ymm",
-            $acc,
-            ", ymm12\n",
-            "vpmaddwd ymm13, ymm14, ymm15\nvpaddd ymm",
-            $acc,
-            ", ymm",
-            $acc,
-            ", ymm13"
-        )
-    };
-}
-
-macro_rules! reduced {
+macro_rules! pairs {
     ($acc:literal) => {
         concat!("vpmaddubsw ymm12, ymm10, ymm11\nvpmaddwd ymm12, ymm12, ymm15\nvpaddd ymm", $acc, ", ymm", $acc, ", ymm12")
     };
@@ -76,8 +59,8 @@ macro_rules! vnni512 {
     };
 }
 
-peak!(Avx2, 8, [0 1 2 3 4 5 6 7], widened, ["ymm0" "ymm1" "ymm2" "ymm3" "ymm4" "ymm5" "ymm6" "ymm7" "ymm12" "ymm13"]);
-peak!(Avx2Reduced, 8, [0 1 2 3 4 5 6 7], reduced, ["ymm0" "ymm1" "ymm2" "ymm3" "ymm4" "ymm5" "ymm6" "ymm7" "ymm12"]);
+peak!(Avx2, 8, [0 1 2 3 4 5 6 7], pairs, ["ymm0" "ymm1" "ymm2" "ymm3" "ymm4" "ymm5" "ymm6" "ymm7" "ymm12"]);
+peak!(Avx2Reduced, 8, [0 1 2 3 4 5 6 7], pairs, ["ymm0" "ymm1" "ymm2" "ymm3" "ymm4" "ymm5" "ymm6" "ymm7" "ymm12"]);
 peak!(
     AvxVnni, 8, [0 1 2 3 4 5 6 7 8 9 10 11], vnni,
     ["ymm0" "ymm1" "ymm2" "ymm3" "ymm4" "ymm5" "ymm6" "ymm7" "ymm8" "ymm9" "ymm10" "ymm11"]

@@ -3,6 +3,7 @@
 
 use core::arch::x86_64::*;
 
+use quaver_core::kernel::pairing::{ORDER, ORDERS, Run, Staged, Weights};
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
 
 /// The token of an instruction set that has AVX2 and `D`'s dot product. Only its `detect` makes it, so that it is proof.
@@ -15,6 +16,8 @@ pub trait Dot: Copy + Send + Sync {
     const TILE: Tile;
     /// The largest activation.
     const MAX_ACTIVATION: u8 = u8::MAX;
+    /// Whether `vpmaddubsw` is faster, where it does not saturate.
+    const PAIRS: bool = false;
 
     /// Activations of eight lanes.
     type X: Copy;
@@ -58,6 +61,7 @@ impl<D: Dot> Simd for Ymm<D> {
 
     const TILE: Tile = D::TILE;
     const MAX_ACTIVATION: u8 = D::MAX_ACTIVATION;
+    const PAIRS: bool = D::PAIRS;
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
@@ -317,6 +321,59 @@ impl<D: Dot> Simd for Ymm<D> {
     }
 
     #[inline(always)]
+    fn stage_order(self, x: [__m256i; 2], order: usize, to: &mut [i32; 16]) {
+        // SAFETY: `self` proves the feature.
+        let x = unsafe { in_order(x, order) };
+        self.store_i32(x, to);
+    }
+
+    #[inline(always)]
+    fn ordered(self, weights: &[i8; 64], at: u8) -> [i8; 64] {
+        let mut to = [0; _];
+        // SAFETY: `self` proves the feature; the references cover 64 bytes.
+        unsafe { store(in_order(load(weights.as_ptr().cast()), usize::from(at) / ORDER), to.as_mut_ptr().cast()) }
+        to
+    }
+
+    #[inline(always)]
+    fn paired_products<const N: usize>(
+        self,
+        bias: Option<&[i32; 16]>,
+        sums: &mut [[[i32; 16]; 1]; N],
+        x: &[Staged; N],
+        run: &Run<'_>,
+        weights: &Weights,
+    ) {
+        let mut acc = [self.splat_i32(0); N];
+        for m in 0..N {
+            acc[m] = self.load_i32(bias.unwrap_or(&sums[m][0]));
+        }
+        // SAFETY: `self` proves the feature; references cover 64 bytes.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            let pairs = |acc, x, w| _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), ones));
+            for (&at, weights) in run.at.iter().zip(weights.ordered()) {
+                let w = load(weights.as_ptr().cast());
+                for m in 0..N {
+                    let x = _mm256_set1_epi32(x[m][usize::from(at)]);
+                    acc[m] = [pairs(acc[m][0], x, w[0]), pairs(acc[m][1], x, w[1])];
+                }
+            }
+            for (&at, weights) in run.excess.iter().zip(weights.excess()) {
+                let w = load(weights.as_ptr().cast());
+                for h in 0..2 {
+                    for m in 0..N {
+                        acc[m][h] = pairs(acc[m][h], _mm256_set1_epi32(x[m][usize::from(at[h])]), w[h]);
+                    }
+                }
+            }
+        }
+        for m in 0..N {
+            self.store_i32(acc[m], &mut sums[m][0]);
+        }
+    }
+
+    #[inline(always)]
     fn lookup(self, table: &[u8; 256], bytes: &mut [u8]) {
         let (whole, rest) = if bytes.len() < SHUFFLED { (&mut [][..], bytes) } else { bytes.as_chunks_mut::<32>() };
         if !whole.is_empty() {
@@ -324,6 +381,30 @@ impl<D: Dot> Simd for Ymm<D> {
             unsafe { lookup_shuffled(table, whole) }
         }
         lookup_each(table, rest);
+    }
+}
+
+/// Quads in that order.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn in_order(quads: [__m256i; 2], order: usize) -> [__m256i; 2] {
+    // One more than there are, so that no index of two bits is out of reach.
+    const PLACES: [[u8; 32]; ORDERS.len() + 1] = {
+        let mut places = [[0; 32]; ORDERS.len() + 1];
+        let mut i = 0;
+        while i < 32 * ORDERS.len() {
+            let byte = i % 32;
+            places[i / 32][byte] = (byte % 16 / 4 * 4 + ORDERS[i / 32][byte % 4]) as u8;
+            i += 1;
+        }
+        places
+    };
+    // SAFETY: by this function's own condition; an array covers 32 bytes.
+    unsafe {
+        let places = _mm256_loadu_si256(PLACES[order & 3].as_ptr().cast());
+        [_mm256_shuffle_epi8(quads[0], places), _mm256_shuffle_epi8(quads[1], places)]
     }
 }
 

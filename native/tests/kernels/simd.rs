@@ -7,6 +7,7 @@ use proptest::test_runner::{Config, TestRunner};
 use quaver_core::kernel::addend::Addend;
 use quaver_core::kernel::epilogue::Residual;
 use quaver_core::kernel::gemm::{Bases, Source, Weights};
+use quaver_core::kernel::pairing::{self, Pairing};
 use quaver_core::kernel::simd::{Kernel, Simd};
 use quaver_core::kernel::soft::Soft;
 use quaver_core::kernel::tile::{Panel, TileRows};
@@ -152,7 +153,7 @@ impl Kernel for Every<'_> {
         // Two segments of two quads, from three bases that are not equally far apart.
         let source = Source { bytes: &lanes, segments: &[0, 16], quads: 2, bases: Bases::matrix(1, lanes.len()) };
         let packed = [*weights, lanes.map(|x| x as i8), *weights, [-128; 64], [127; 64], *weights, *weights, [1; 64]];
-        let constants = Weights { packed: &packed, bias: &[], multiplier: &[], quads: 4, channels: 32 };
+        let constants = Weights { packed: &packed, bias: &[], multiplier: &[], orders: None, quads: 4, channels: 32 };
         let mut acc = [[v0, v1], [v1, v2], [v2, v3]];
         s.products(&mut acc, &TileRows::new(&source, [0, 5, 40]), &Panel::new(&constants, 0, 4, &packed[..3]));
         for sums in acc.as_flattened() {
@@ -162,6 +163,27 @@ impl Kernel for Every<'_> {
         s.stage(s.load_b(&lanes), &mut even, &mut odd);
         for k in 0..16 {
             answers.push(("staged", integers(s, s.dot4(v2, s.staged(even[k], odd[k]), w))));
+        }
+
+        for (order, at) in [3, pairing::ORDER + 7, 2 * pairing::ORDER].into_iter().enumerate() {
+            s.stage_order(s.load_b(&rows[2]), order, &mut even);
+            answers.push(("stage_order", even.iter().flat_map(|v| v.to_le_bytes()).collect()));
+            answers.push(("ordered", s.ordered(weights, at as u8).map(|w| w as u8).to_vec()));
+        }
+        // Orders of such weights leave an excess. Their sums of two products saturate where weights are not those of the orders.
+        let packed = [*weights, lanes.map(|x| x as i8), [-128; 64], [127; 64]];
+        let found = Pairing::of(s, &packed, packed.len());
+        let run = found.orders(0..1).run(0, 0);
+        let mut filled = pairing::Weights::NONE;
+        for packed in [packed, [[127; 64]; 4]] {
+            filled.fill(s, &packed, &run);
+            let x = [0, 1].map(|m| std::array::from_fn(|i| i32::from_le_bytes(rows[(i + m) % 4].as_chunks().0[i / 4 % 16])));
+            let mut sums = [[[0; 16]; 1]; 2];
+            s.store_i32(v0, &mut sums[1][0]);
+            s.paired_products(None, &mut sums, &x, &run, &filled);
+            answers.push(("paired_products", sums.as_flattened().as_flattened().iter().flat_map(|v| v.to_le_bytes()).collect()));
+            s.paired_products(Some(&i[1]), &mut sums, &x, &run, &filled);
+            answers.push(("paired_products", sums.as_flattened().as_flattened().iter().flat_map(|v| v.to_le_bytes()).collect()));
         }
 
         let mut looked_up = looked_up.clone();

@@ -8,6 +8,8 @@ use crate::graph::op::QGemm;
 use crate::kernel::conv::Geometry;
 use crate::kernel::gemm::Weights;
 use crate::kernel::narrow::Narrow;
+use crate::kernel::pairing::Pairing;
+use crate::kernel::simd::Simd;
 
 /// A node.
 #[derive(Debug, Clone)]
@@ -22,6 +24,8 @@ pub struct Packed {
     pub rows: usize,
     /// Weights in the order of [`Narrow`], where that takes fewer quads.
     narrow: Option<Vec<[i8; 64]>>,
+    /// Orders of the weights, where products in pairs are faster.
+    pairing: Option<Pairing>,
 }
 
 impl Packed {
@@ -38,7 +42,14 @@ impl Packed {
                 let rows = to.iter().product::<usize>() / channels.max(&1);
                 let shape = PackedShape::grouped([1, 1], k, *channels, 1)?;
                 // The last row's last quad would end behind an input that has no slack.
-                (k % K_BLOCK == 0 || slack).then(|| Self { shape, geometry: Geometry::matrix(rows, k), images: 1, rows, narrow: None })
+                (k % K_BLOCK == 0 || slack).then(|| Self {
+                    shape,
+                    geometry: Geometry::matrix(rows, k),
+                    images: 1,
+                    rows,
+                    narrow: None,
+                    pairing: None,
+                })
             }
             Op::QConv(conv) => {
                 let (&[n, h, w, c], &[_, to_h, to_w, _]) = (x, to) else { return None };
@@ -47,13 +58,13 @@ impl Packed {
                 }
                 let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
                 let geometry = Geometry::conv(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value, slack)?;
-                Some(Self { shape, geometry, images: n, rows: to_h * to_w, narrow: None })
+                Some(Self { shape, geometry, images: n, rows: to_h * to_w, narrow: None, pairing: None })
             }
             Op::QConvTranspose(conv) => {
                 let (&[n, h, w, c], &[_, to_h, to_w, _]) = (x, to) else { return None };
                 let shape = PackedShape::grouped(conv.window.kernel, c, conv.channels, conv.groups)?;
                 let geometry = Geometry::transposed(&conv.window, conv.groups, n, [h, w, c], [to_h, to_w], conv.pad_value)?;
-                Some(Self { shape, geometry, images: n, rows: to_h * to_w, narrow: None })
+                Some(Self { shape, geometry, images: n, rows: to_h * to_w, narrow: None, pairing: None })
             }
             _ => None,
         }
@@ -70,6 +81,14 @@ impl Packed {
         Self { geometry, narrow: Some(narrow.weights(&self.shape, weights)), ..self }
     }
 
+    /// The same with orders for products in pairs, where such pay, given the weights of the file.
+    pub fn paired<S: Simd>(self, s: S, weights: &[i8]) -> Self {
+        let packed = self.narrow.as_deref().unwrap_or(weights.as_chunks().0);
+        let quads = packed.len() / (self.shape.groups * self.shape.n_blocks());
+        let pairing = (S::PAIRS && weights.len() == self.shape.len()).then(|| Pairing::of(s, packed, quads)).filter(Pairing::pays);
+        Self { pairing, ..self }
+    }
+
     /// The constants of a group.
     pub fn weights<'a>(&'a self, inputs: &[Operand<'a>], group: usize) -> Weights<'a> {
         let blocks = self.shape.n_blocks();
@@ -82,6 +101,7 @@ impl Packed {
         let multiplier = inputs[3].view.as_slice::<f32>().unwrap_or_default().as_chunks().0;
         Weights {
             packed: &packed[group * blocks * quads..][..blocks * quads],
+            orders: self.pairing.as_ref().map(|pairing| pairing.orders(group * blocks..(group + 1) * blocks)),
             bias: &bias[group * blocks..][..blocks],
             multiplier: &multiplier[group * blocks..][..blocks],
             quads,

@@ -182,7 +182,7 @@ impl Case {
         let mut room = vec![0xee; scratch(&source, &self.rows, self.blocks.len())];
         let gemm = Gemm {
             source,
-            weights: Weights { packed: &packed, bias: &bias, multiplier: &multiplier, quads: k, channels },
+            weights: Weights { packed: &packed, bias: &bias, multiplier: &multiplier, orders: None, quads: k, channels },
             finish,
             rows: self.rows.clone(),
             blocks: self.blocks.clone(),
