@@ -6,14 +6,12 @@
 
 use std::ops::Range;
 
-use super::epilogue::{Rows, Sums, finish, look_up};
+use super::epilogue::{Rows, look_up};
 use super::gemm::{Gemm, Lines, Source, WEIGHTS_AT_HAND, starts};
 use super::pairing::{ORDER, ORDERS, Orders, Run, Staged, Weights};
 use super::simd::{Kernel, Simd};
-use super::staged::tail;
+use super::staged::{STEP, load};
 
-/// Quads that are staged at a time.
-const STEP: usize = 16;
 /// Most blocks of channels that share staged activations.
 const BLOCKS: usize = 8;
 
@@ -60,18 +58,7 @@ impl<R: Rows> Gemm<'_, R> {
                     }
                 }
                 for (acc, block) in sums.0.iter().zip(blocks) {
-                    let channel = block * 16;
-                    let sums = Sums {
-                        acc,
-                        row,
-                        rows: base.len(),
-                        channel: self.channel + channel,
-                        channels: (self.weights.channels - channel).min(16),
-                        multiplier: &self.weights.multiplier[block..block + 1],
-                        width: self.width,
-                        bounds,
-                    };
-                    finish(s, &sums, &self.finish, &mut self.to);
+                    self.finish_block(s, acc, row..end, block, bounds);
                 }
             }
         }
@@ -100,10 +87,7 @@ impl Kernel for Stage<'_> {
             for (base, to) in self.base.iter().zip(&mut *self.to) {
                 let bytes = &bytes[base + segments[segment] + offset * 4..];
                 for k in (0..quads).step_by(STEP) {
-                    let x = match bytes[k * 4..].first_chunk::<64>() {
-                        Some(x) => s.load_b(x),
-                        None => s.load_b(&tail(&bytes[k * 4..])),
-                    };
+                    let x = load(s, &bytes[k * 4..]);
                     for order in 0..ORDERS.len() {
                         if let Some(to) = to[order * ORDER + done + k..].first_chunk_mut::<STEP>() {
                             s.stage_order(x, order, to);
@@ -155,7 +139,8 @@ fn add_products<S: Simd, const MR: usize>(
             }
         };
     }
-    heights!(1 2 3 4 5 6);
+    // One or two rows are multiplied by themselves, and the last two tiles share what is left.
+    heights!(3 4 5 6);
 }
 
 /// [`Simd::paired_products`], as it is defined.

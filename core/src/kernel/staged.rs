@@ -4,14 +4,16 @@
 //! first, a run of K at a time that stays in the nearest cache: weights once for many rows, activations without a broadcast
 //! for each. Segments vanish on the way, so short ones cost nothing more.
 
-use super::epilogue::{Rows, Sums, finish, look_up};
+use std::ops::Range;
+
+use super::epilogue::{Bounds, Rows, Sums, finish, look_up};
 use super::gemm::{Gemm, WEIGHTS_AT_HAND};
 use super::simd::Simd;
 
 /// Quads of a run.
 const RUN: usize = 32;
 /// Quads that are staged at a time. A segment may end within: there is room for as many behind a run.
-const STEP: usize = 16;
+pub(super) const STEP: usize = 16;
 /// Most blocks of channels that share staged activations.
 const BLOCKS: usize = 4;
 /// A run of a row's activations: even and odd bytes of quads.
@@ -72,22 +74,28 @@ impl<R: Rows> Gemm<'_, R> {
                     }
                 }
                 for (acc, block) in sums.iter().zip(blocks) {
-                    let channel = block * 16;
-                    let sums = Sums {
-                        acc,
-                        row,
-                        rows: base.len(),
-                        channel: self.channel + channel,
-                        channels: (self.weights.channels - channel).min(16),
-                        multiplier: &self.weights.multiplier[block..block + 1],
-                        width: self.width,
-                        bounds: bounds.without_lift(),
-                    };
-                    finish(s, &sums, &self.finish, &mut self.to);
+                    self.finish_block(s, acc, row..end, block, bounds.without_lift());
                 }
             }
         }
         look_up(s, &self.finish, self.rows.clone(), self.channels(), &mut self.to);
+    }
+
+    /// Writes out the sums of some rows and a block, which start with their bias alone.
+    #[inline(always)]
+    pub(super) fn finish_block<S: Simd>(&mut self, s: S, acc: &[[[i32; 16]; 1]], rows: Range<usize>, block: usize, bounds: Bounds) {
+        let channel = block * 16;
+        let sums = Sums {
+            acc,
+            row: rows.start,
+            rows: rows.len(),
+            channel: self.channel + channel,
+            channels: (self.weights.channels - channel).min(16),
+            multiplier: &self.weights.multiplier[block..block + 1],
+            width: self.width,
+            bounds,
+        };
+        finish(s, &sums, &self.finish, &mut self.to);
     }
 
     /// Stages `count` quads of a row from quad `from` on.
@@ -103,10 +111,7 @@ impl<R: Rows> Gemm<'_, R> {
                 let even = even[done + k..].first_chunk_mut::<STEP>();
                 let odd = odd[done + k..].first_chunk_mut::<STEP>();
                 if let (Some(even), Some(odd)) = (even, odd) {
-                    match bytes[k * 4..].first_chunk::<64>() {
-                        Some(x) => s.stage(s.load_b(x), even, odd),
-                        None => s.stage(s.load_b(&tail(&bytes[k * 4..])), even, odd),
-                    }
+                    s.stage(load(s, &bytes[k * 4..]), even, odd);
                 }
             }
             done += quads;
@@ -152,9 +157,18 @@ pub(super) fn products<S: Simd, const N: usize>(
     }
 }
 
+/// The quads that are staged at a time; where there are fewer, and zeros.
+#[inline(always)]
+pub(super) fn load<S: Simd>(s: S, bytes: &[u8]) -> S::B {
+    match bytes.first_chunk() {
+        Some(x) => s.load_b(x),
+        None => s.load_b(&tail(bytes)),
+    }
+}
+
 /// What there is, and zeros.
 #[cold]
-pub(super) fn tail(bytes: &[u8]) -> [u8; 64] {
+fn tail(bytes: &[u8]) -> [u8; 64] {
     let mut to = [0; 64];
     to[..bytes.len()].copy_from_slice(bytes);
     to

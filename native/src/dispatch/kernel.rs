@@ -134,7 +134,7 @@ macro_rules! vector_kernels {
 /// The definition: takes every node.
 pub static REFERENCE: Kernel = Kernel { name: "reference__scalar", kind: Kind::Reference, isa: Isa::Scalar, tile: None, reduced: false };
 
-/// Its products of constant weights are in pairs; but for layers whose weights are unfavourable, which take the tile of others.
+/// Its products of constant weights are in pairs, but for layers whose weights are unfavourable: these take the tile of MatMul.
 static AVX2: &[Kernel] = vector_kernels!(Avx2, "avx2", "6x16" [6, 16], "4x16" [4, 16], REDUCED);
 /// Needs no orders of weights, where it may be used.
 const REDUCED: Kernel = Kernel { name: "gemm_u7s8u8_6x16c4__avx2", kind: Kind::Gemm, isa: Isa::Avx2, tile: Some([6, 16]), reduced: true };

@@ -1,7 +1,8 @@
 //! AVX2: exact dot products without an instruction for them. All else is [`super::ymm`].
 //!
-//! `vpmaddubsw` adds two products in 16 bits, which saturates. So [`Avx2`] widens both operands to 16 bits, and
-//! [`Avx2Reduced`] takes no activation above 127: then the sum of two products is within −32 512 ..= 32 258.
+//! `vpmaddubsw` adds two products in 16 bits, which saturates. So [`Avx2`] widens both operands to 16 bits, but for constant
+//! weights, which have orders where nothing saturates ([`quaver_core::kernel::pairing`]). [`Avx2Reduced`] takes no activation
+//! above 127: then the sum of two products is within −32 512 ..= 32 258.
 
 use core::arch::x86_64::*;
 
