@@ -9,6 +9,7 @@ import { build, createServer } from "vite";
 import webpack from "webpack";
 
 import { cases } from "./cases.js";
+import { steadies } from "./memory.js";
 import { isThreaded, ISOLATED, launch, run as runIn, visit as visitIn } from "./page.js";
 import { compile, FIXTURES, project, write } from "./project.js";
 import { serve } from "./server.js";
@@ -155,11 +156,7 @@ describe("a page built by Vite", () => {
             { base: server.base, count, worker },
           );
         const used = () => renderers.reduce((sum, id) => sum + resident(id), 0);
-        await cycle(count / 5);
-        const first = used();
-        await cycle((count * 4) / 5);
-        const grown = used() - first;
-        ok(grown < 32, `${grown.toFixed(1)} MiB more than the ${first.toFixed(1)} before`);
+        await steadies(cycle, used, count);
       }));
   }
 });

@@ -8,6 +8,7 @@ import { pathToFileURL } from "node:url";
 import { Worker } from "node:worker_threads";
 
 import { breakdowns, cases, cycles, fixtures } from "./cases.js";
+import { steadies } from "./memory.js";
 import { compile, FIXTURES, project, write } from "./project.js";
 import { serve } from "./server.js";
 
@@ -146,10 +147,6 @@ for (const [count, worker] of [[200, false], [50, true]]) {
       }
       return process.memoryUsage().rss / 2 ** 20;
     };
-    await cycles(bench, count / 5, worker);
-    const first = await rss();
-    await cycles(bench, (count * 4) / 5, worker);
-    const grown = (await rss()) - first;
-    ok(grown < 24, `${grown.toFixed(1)} MiB more than the ${first.toFixed(1)} before`);
+    await steadies((part) => cycles(bench, part, worker), rss, count);
   });
 }
