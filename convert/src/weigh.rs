@@ -56,7 +56,7 @@ pub fn weigh(
     // What stands behind a product in its epilogue; the rounding before a table goes if the first of it stays float. There is none
     // before HardSwish.
     let swished = |node: &str| {
-        let of = |op| epilogue(op).is_some_and(|e| e.hard_swish.is_some());
+        let of = |op| epilogue(op).is_some_and(|e| e.hard_swish);
         converted.network.graph.nodes.iter().any(|n| n.name == node && of(&n.op))
     };
     let behind = |node: &str| {

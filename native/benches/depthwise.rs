@@ -127,5 +127,5 @@ impl Case {
 
 fn epilogue(how: usize) -> Epilogue {
     let (zero_point, lo, hi) = if how == 0 { (0, 0, 255) } else { (90, 20, 230) };
-    Epilogue { zero_point, lo, hi, residual: None, hard_swish: None, table: how == 2 }
+    Epilogue { zero_point, lo, hi, residual: None, hard_swish: false, table: how == 2 }
 }

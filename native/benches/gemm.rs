@@ -47,10 +47,10 @@ fn main() {
     println!("{:40} {:>12} {:>12} {:>8}", "gemm (M, N, K)", "peak GMAC/s", "GMAC/s", "share");
     for shape in SHAPES {
         let problem = Problem::new(shape);
-        let limited = Epilogue { zero_point: 120, lo: 3, hi: 250, residual: None, hard_swish: None, table: false };
+        let limited = Epilogue { zero_point: 120, lo: 3, hi: 250, residual: None, hard_swish: false, table: false };
         let relu = Epilogue { zero_point: 0, lo: 0, hi: 255, ..limited };
         let residual = Epilogue { residual: Some(op::Residual { zero_point: 100, multiplier: 0.37 }), ..limited };
-        let swish = Epilogue { hard_swish: Some(op::HardSwish { slope: 0.004, shift: 0.0 }), lo: 0, hi: 255, ..limited };
+        let swish = Epilogue { hard_swish: true, lo: 0, hi: 255, ..limited };
         for (epilogue, name) in [(relu, " relu"), (limited, ""), (residual, " residual"), (swish, " swish")] {
             let mut bench = Bench { filters: &filters, problem: &problem, epilogue, name, expected: None };
             each(&mut bench);

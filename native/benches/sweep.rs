@@ -62,7 +62,7 @@ const PROBE: u64 = 5_000_000;
 const CHECKED: usize = 2_000_000;
 
 /// As behind a ReLU.
-const RELU: Epilogue = Epilogue { zero_point: 0, lo: 0, hi: 255, residual: None, hard_swish: None, table: false };
+const RELU: Epilogue = Epilogue { zero_point: 0, lo: 0, hi: 255, residual: None, hard_swish: false, table: false };
 
 fn main() -> Result<(), Box<dyn Error>> {
     let (filters, csv) = arguments(std::env::args().skip(1))?;

@@ -79,6 +79,7 @@ impl Products<'_> {
                 weights.bias = &bias.as_chunks().0[group * blocks..][..blocks];
             }
             let source = self.node.geometry.source(source, group);
+            let finish = finish.of_blocks(group * blocks..(group + 1) * blocks);
             Gemm { source, weights, finish, rows, blocks: range, channel: group * output_channels, width, to: () }
         };
         let parts = pool.parts(rows * self.node.shape.k_blocks() * blocks * groups);

@@ -6,7 +6,7 @@ use quaver_core::exec::Executor;
 use quaver_core::format::weights::PackedShape;
 use quaver_core::format::{METADATA_LABELS, Metadata, QvrModel, write};
 use quaver_core::graph::op::{
-    BinaryFn, Conv, Coordinates, Cut, Epilogue, HardSwish, PadMode, Pool, PoolFn, QConv, QConvTranspose, QGemm, ReduceFn, Residual, Resize,
+    BinaryFn, Conv, Coordinates, Cut, Epilogue, PadMode, Pool, PoolFn, QConv, QConvTranspose, QGemm, ReduceFn, Residual, Resize,
     ResizeMode, UnaryFn, Window,
 };
 use quaver_core::graph::{Dim, Graph, Network, Op, ValueId};
@@ -246,7 +246,7 @@ fn sample() -> Network {
     let q = bytes(n, Op::Quantize { channels_last: false }, &[mixed]);
 
     let window = Window { kernel: [3, 3], pads_begin: [1, 1], pads_end: [1, 1], ..Window::unit() };
-    let plain = Epilogue { zero_point: 7, lo: 0, hi: 255, residual: None, hard_swish: None, table: false };
+    let plain = Epilogue { zero_point: 7, lo: 0, hi: 255, residual: None, hard_swish: false, table: false };
     let conv = QConv { window, groups: 1, channels: 4, pad_value: 7, epilogue: Some(plain) };
     let [w, b, m] = packed(n, PackedShape::conv([3, 3], 4, 4, 1));
     let conv = bytes(n, Op::QConv(conv), &[q, w, b, m]);
@@ -261,10 +261,11 @@ fn sample() -> Network {
         channels: 4,
         output_padding: [0, 0],
         pad_value: 7,
-        epilogue: Some(Epilogue { hard_swish: Some(HardSwish { slope: 0.02, shift: 0.5 }), ..plain }),
+        epilogue: Some(Epilogue { hard_swish: true, ..plain }),
     };
     let [w, b, m] = packed(n, PackedShape::grouped([2, 2], 4, 4, 2));
-    let up = bytes(n, Op::QConvTranspose(up), &[depthwise, w, b, m]);
+    let swish = n.constant("swish", &[2, 32], &[[0.02f32; 32], [0.5; 32]].concat());
+    let up = bytes(n, Op::QConvTranspose(up), &[depthwise, w, b, m, swish]);
     let window = Window { kernel: [3, 3], strides: [2, 2], pads_begin: [1, 1], ..Window::unit() };
     let pool = |function| Op::Pool(Pool { function, window, ceil_mode: true, count_include_pad: false });
     let largest = bytes(n, pool(PoolFn::Max), &[up]);

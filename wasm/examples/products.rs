@@ -40,7 +40,7 @@ fn product(m: usize, n: usize, k: usize) -> Result<Vec<u8>, Box<dyn Error>> {
     let weights = net.constant("w", &shape.weights(), &weights);
     let bias = net.constant("b", &[padded], &vec![100i32; padded]);
     let multiplier = net.constant("m", &[padded], &vec![1e-4f32; padded]);
-    let epilogue = Some(Epilogue { zero_point: 3, lo: 3, hi: 255, residual: None, hard_swish: None, table: false });
+    let epilogue = Some(Epilogue { zero_point: 3, lo: 3, hi: 255, residual: None, hard_swish: false, table: false });
     let op = Op::QGemm(QGemm { channels: n, epilogue });
     let y = net.push_typed(op, &[x, weights, bias, multiplier], "product", "y", DType::U8, Some(affine))?;
     net.output(y);

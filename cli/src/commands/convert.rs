@@ -74,7 +74,7 @@ pub struct Args {
     /// Leave biases as they are, instead of letting them take up mean errors
     #[arg(long)]
     no_bias_correction: bool,
-    /// Which scales of channels move between layers, where the mapping doesn't say: smooth (out of normalizations), all, none
+    /// Which scales of channels move between layers, where the mapping doesn't say: smooth (out of normalizations and HardSwish), all, none
     #[arg(long, value_name = "NAME")]
     equalization: Option<Equalization>,
     /// Find observers, passes and layers to keep in float by trying, until accuracy drops by no more, e.g. 0.5%; needs --eval

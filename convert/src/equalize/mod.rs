@@ -3,12 +3,13 @@
 //! Two forms, by what computes the value:
 //! * **Across layers** (Nagel et al. 2019): a convolution or matrix product, or a layer normalization, whose result nothing but
 //!   products reads, directly or through what commutes with a positive factor (Relu, pools, what moves data). Its weights take
-//!   up the division, so it costs nothing.
+//!   up the division, so it costs nothing. HardSwish, with numbers behind it, is no multiple of itself, but is part of an epilogue
+//!   that multiplies each channel by a number of its own behind it.
 //! * **In front** (SmoothQuant, Xiao et al. 2023): what stays real, as the normalizations of transformers do, also where others
 //!   read it. The products' common operand is divided by a multiplication of its own before it is quantized.
 //!
-//! A Clip has limits that would differ from channel to channel, and an activation such as HardSwish is no multiple of itself, so
-//! nothing moves through them. Biases need not be absorbed, as integers of activations have a zero point.
+//! A Clip has limits that would differ from channel to channel, and other activations are no multiples of themselves, so nothing
+//! moves through them. Biases need not be absorbed, as integers of activations have a zero point.
 //!
 //! The network's results are the same up to float rounding. Values that are divided get other names, since they are other values.
 
@@ -21,6 +22,7 @@ use quaver_core::graph::{Graph, Network, Node, Op, ValueId};
 use crate::calibrate::Sample;
 use crate::calibrate::burn_exec::RunError;
 use crate::calibrate::channels::Channels;
+use crate::quantize::fusion::{Step, Swish};
 use crate::quantize::qconfig::{Equalization, NodeConfig, Scheme, WeightScheme};
 use crate::quantize::regions::{self, Kind, Regions};
 use factors::{Factors, Reader};
@@ -67,14 +69,15 @@ pub fn equalize(network: &Network, configs: &[NodeConfig], samples: &[Sample]) -
         // Weights as they are by now: a product may read one equalized value and make another.
         let readers: Option<Vec<Reader<'_>>> = place.readers.iter().map(|&r| reader(&out, r)).collect();
         let Some(factors) = readers.and_then(|readers| factors::search(channels.of(place.value), &readers)) else { continue };
-        let least = if place.producer.is_some() { LEAST_DB } else { LEAST_DB_IN_FRONT };
+        let in_front = place.taker == Taker::Front;
+        let least = if in_front { LEAST_DB_IN_FRONT } else { LEAST_DB };
         if factors.gain_db < least {
             continue;
         }
         let name = network.graph.value(place.value).name.clone();
         let divided = apply(&mut out, place, &factors);
         let Factors { divide, gain_db } = factors;
-        done.push(Equalized { value: name, in_front: place.producer.is_none(), gain_db, divided, factors: divide });
+        done.push(Equalized { value: name, in_front, gain_db, divided, factors: divide });
     }
     sort(&mut out, network.graph.nodes.len());
     out.compact();
@@ -98,10 +101,21 @@ struct Place {
     value: ValueId,
     /// The products.
     readers: Vec<usize>,
-    /// Who takes up the division; `None` for a multiplication in front.
-    producer: Option<usize>,
+    /// Who takes up the division.
+    taker: Taker,
     /// Values from the producer's to `value`, which are divided.
     divided: Vec<ValueId>,
+}
+
+/// Who takes up a division.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Taker {
+    /// The constants of a node.
+    Node(usize),
+    /// A multiplication behind this value, which its producer's epilogue does.
+    Epilogue(ValueId),
+    /// A multiplication in front of the products.
+    Front,
 }
 
 fn places(network: &Network, configs: &[NodeConfig], regions: &Regions) -> Vec<Place> {
@@ -121,30 +135,35 @@ fn places(network: &Network, configs: &[NodeConfig], regions: &Regions) -> Vec<P
             continue;
         }
         let alone = readers.len() == consumers[value.index()].len() && !graph.outputs.contains(&value);
-        let way = if alone { back(network, configs, &consumers, &producers, value) } else { None };
-        let smooth = |&(p, _): &(usize, Vec<ValueId>)| {
-            matches!(graph.nodes[p].op, Op::LayerNorm { .. }) || readers.iter().all(|&r| configs[r].equalization == Equalization::All)
+        let way = if alone { back(network, configs, regions, &consumers, &producers, value) } else { None };
+        // From product to product it gains little, and may lose a decibel.
+        let smooth = |&(taker, _): &(Taker, Vec<ValueId>)| match taker {
+            Taker::Node(p) if !matches!(graph.nodes[p].op, Op::LayerNorm { .. }) => {
+                readers.iter().all(|&r| configs[r].equalization == Equalization::All)
+            }
+            _ => true,
         };
-        if let Some((producer, divided)) = way.filter(smooth) {
-            places.push(Place { value, readers, producer: Some(producer), divided });
+        if let Some((taker, divided)) = way.filter(smooth) {
+            places.push(Place { value, readers, taker, divided });
         } else if !regions.is_u8[value.index()]
             && producers[value.index()].is_some_and(|p| regions.kinds[p] != Kind::Move)
             && graph.value(value).shape.len() >= 2
         {
-            places.push(Place { value, readers, producer: None, divided: Vec::new() });
+            places.push(Place { value, readers, taker: Taker::Front, divided: Vec::new() });
         }
     }
     places
 }
 
-/// The way from a value back to a node that can take up factors, through what commutes with them.
+/// The way from a value back to what can take up factors, through what commutes with them.
 fn back(
     network: &Network,
     configs: &[NodeConfig],
+    regions: &Regions,
     consumers: &[Vec<usize>],
     producers: &[Option<usize>],
     value: ValueId,
-) -> Option<(usize, Vec<ValueId>)> {
+) -> Option<(Taker, Vec<ValueId>)> {
     let graph = &network.graph;
     let mut divided = vec![value];
     let mut at = producers[value.index()]?;
@@ -152,10 +171,11 @@ fn back(
         let node = &graph.nodes[at];
         if takes_up(network, node) {
             let own_scales = configs[at].weights == WeightScheme::PerChannel || configs[at].scheme == Scheme::Float;
-            return own_scales.then_some((at, divided));
+            return own_scales.then_some((Taker::Node(at), divided));
         }
         if !commutes(graph, node) {
-            return None;
+            let behind = node.outputs[0];
+            return is_swish(network, regions, consumers, producers, at).then_some((Taker::Epilogue(behind), divided));
         }
         let before = node.inputs[0];
         if consumers[before.index()].len() != 1 || graph.outputs.contains(&before) {
@@ -163,6 +183,22 @@ fn back(
         }
         divided.push(before);
         at = producers[before.index()]?;
+    }
+}
+
+/// Whether a node ends what will be [`Swish`] in the epilogue of a convolution or matrix product.
+fn is_swish(network: &Network, regions: &Regions, consumers: &[Vec<usize>], producers: &[Option<usize>], mut at: usize) -> bool {
+    let mut steps = Vec::new();
+    loop {
+        let Some((step, x)) = Step::of(network, at).filter(|_| regions.quantized[at]) else { return false };
+        let begins = step == Step::Unary(UnaryFn::HardSwish);
+        steps.insert(0, step);
+        let alone = consumers[x.index()].len() == 1 && !network.graph.outputs.contains(&x) && regions.is_u8[x.index()];
+        let Some(producer) = producers[x.index()].filter(|_| alone) else { return false };
+        if begins {
+            return regions.kinds[producer] == Kind::Heavy && regions.quantized[producer] && Swish::of(&steps).is_some();
+        }
+        at = producer;
     }
 }
 
@@ -214,26 +250,43 @@ fn apply(network: &mut Network, place: &Place, factors: &Factors) -> Vec<String>
         };
         scale(network, reader, 1, outputs, &factors.divide);
     }
-    match place.producer {
-        Some(producer) => {
+    let mut divided = place.divided.clone();
+    match place.taker {
+        Taker::Node(producer) => {
             for operand in 1..network.graph.nodes[producer].inputs.len() {
                 scale(network, producer, operand, 1, &inverse);
             }
-            let mut named = Vec::new();
-            for &id in &place.divided {
-                let name = &mut network.graph.values[id.index()].name;
-                if !name.is_empty() {
-                    name.push_str(SUFFIX);
-                    named.push(name.clone());
-                }
-            }
-            named
         }
-        None => {
-            in_front(network, place, &inverse);
-            Vec::new()
+        Taker::Epilogue(value) => {
+            // It is the last of them, and what is divided is a value of its own, of that name.
+            divided.retain(|&id| id != value);
+            let consumers = network.graph.consumers().swap_remove(value.index());
+            let name = network.graph.value(value).name.clone();
+            if let Some(new) = multiply(network, value, &inverse, (&name, &name)) {
+                consumers.iter().for_each(|&c| replace(&mut network.graph.nodes[c].inputs, value, new));
+                divided.push(new);
+            }
+        }
+        Taker::Front => {
+            let name = network.graph.nodes[place.readers[0]].name.clone();
+            if let Some(new) = multiply(network, place.value, &inverse, (&name, &format!("{name}{SUFFIX}"))) {
+                place.readers.iter().for_each(|&r| replace(&mut network.graph.nodes[r].inputs, place.value, new));
+            }
         }
     }
+    let mut named = Vec::new();
+    for id in divided {
+        let name = &mut network.graph.values[id.index()].name;
+        if !name.is_empty() {
+            name.push_str(SUFFIX);
+            named.push(name.clone());
+        }
+    }
+    named
+}
+
+fn replace(inputs: &mut [ValueId], old: ValueId, new: ValueId) {
+    inputs.iter_mut().filter(|id| **id == old).for_each(|id| *id = new);
 }
 
 /// Multiplies a constant operand by a factor for each channel; `inner` elements in a row have one channel.
@@ -246,14 +299,11 @@ fn scale(network: &mut Network, node: usize, operand: usize, inner: usize, facto
     network.graph.nodes[node].inputs[operand] = network.constant(name, &shape, &scaled);
 }
 
-/// Puts a multiplication between the value and its products.
-fn in_front(network: &mut Network, place: &Place, inverse: &[f32]) {
-    let name = network.graph.nodes[place.readers[0]].name.clone();
-    let constant = network.constant(format!("{name}.equalization"), &[inverse.len()], inverse);
-    let node_name = format!("{name}/equalize");
-    let output = format!("{name}{SUFFIX}");
-    let Ok(divided) = network.push(Op::Binary { function: BinaryFn::Mul }, &[place.value, constant], &node_name, &output) else { return };
-    for &reader in &place.readers {
-        network.graph.nodes[reader].inputs[0] = divided;
-    }
+/// A value's channels times a factor each; the names of the node that it is for, and of the result.
+fn multiply(network: &mut Network, value: ValueId, factors: &[f32], (node, name): (&str, &str)) -> Option<ValueId> {
+    let constant = network.constant(format!("{node}.equalization"), &[factors.len()], factors);
+    network.push(Op::Binary { function: BinaryFn::Mul }, &[value, constant], &format!("{node}/equalize"), name).ok()
 }
+
+#[cfg(test)]
+mod tests;

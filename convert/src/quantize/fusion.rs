@@ -55,6 +55,35 @@ pub fn apply_all(steps: &[Step], x: f64) -> f64 {
     steps.iter().fold(x, |x, step| step.apply(x))
 }
 
+/// HardSwish with no more than a multiple and a shift behind it, multiple·HardSwish(x) + shift, which an epilogue computes itself.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Swish {
+    /// The multiple, above 0.
+    pub multiple: f64,
+    /// The shift.
+    pub shift: f64,
+}
+
+impl Swish {
+    /// Of steps that are no more than that.
+    pub fn of(steps: &[Step]) -> Option<Self> {
+        let (Step::Unary(UnaryFn::HardSwish), behind) = steps.split_first()? else { return None };
+        let (mut multiple, mut shift) = (1.0, 0.0);
+        for step in behind {
+            let Step::Number { function, number, first } = *step else { return None };
+            let number = f64::from(number);
+            (multiple, shift) = match (function, first) {
+                (BinaryFn::Mul, _) => (multiple * number, shift * number),
+                (BinaryFn::Div, false) => (multiple / number, shift / number),
+                (BinaryFn::Add, _) => (multiple, shift + number),
+                (BinaryFn::Sub, false) => (multiple, shift - number),
+                _ => return None,
+            };
+        }
+        (multiple > 0.0 && multiple.is_finite() && shift.is_finite()).then_some(Self { multiple, shift })
+    }
+}
+
 fn binary(function: BinaryFn, a: f64, b: f64) -> f64 {
     match function {
         BinaryFn::Add => a + b,
@@ -76,6 +105,8 @@ pub struct Group {
     pub clamp: Option<(f32, f32)>,
     /// What is applied by table, without roundings in between, and the value it is applied to (whose range it needs).
     pub table: Option<(Vec<Step>, ValueId)>,
+    /// Where the table's steps are a [`Swish`]: what each channel is multiplied by behind it, positive numbers.
+    pub factors: Option<ValueId>,
     /// The value that the group computes.
     pub output: ValueId,
 }
@@ -106,7 +137,7 @@ pub fn fuse(network: &Network, regions: &Regions, given: Option<&Given>) -> Grou
             groups.push(None);
             continue;
         }
-        let mut group = Group { residual: None, clamp: None, table: None, output: node.outputs[0] };
+        let mut group = Group { residual: None, clamp: None, table: None, factors: None, output: node.outputs[0] };
         let heavy = regions.kinds[i] == Kind::Heavy;
         let only_consumer = |value: ValueId| match consumers[value.index()][..] {
             [c] if regions.quantized[c] && !graph.outputs.contains(&value) && regions.is_u8[value.index()] => Some(c),
@@ -129,7 +160,14 @@ pub fn fuse(network: &Network, regions: &Regions, given: Option<&Given>) -> Grou
         }
         if regions.quantized[i] && matches!(regions.kinds[i], Kind::Heavy | Kind::Light) && !matches!(node.op, Op::Softmax { .. }) {
             while let Some(c) = only_consumer(group.output) {
-                let Some((step, _)) = Step::of(network, c) else { break };
+                let Some((step, _)) = Step::of(network, c) else {
+                    if let Some(factors) = factors_of(network, c, &group).filter(|_| heavy && given.is_none()) {
+                        absorbed[c] = true;
+                        group.factors = Some(factors);
+                        group.output = graph.nodes[c].outputs[0];
+                    }
+                    break;
+                };
                 let limits = match step {
                     Step::Unary(UnaryFn::Relu) => Some((0.0, f32::INFINITY)),
                     Step::Unary(UnaryFn::Clip { lo, hi }) => Some((lo, hi)),
@@ -157,6 +195,21 @@ pub fn fuse(network: &Network, regions: &Regions, given: Option<&Given>) -> Grou
         groups.push(Some(group));
     }
     Groups { groups }
+}
+
+/// The constant, where node `c` multiplies each channel of what the group gives by one of its own, and an epilogue can.
+fn factors_of(network: &Network, c: usize, group: &Group) -> Option<ValueId> {
+    // So far from what f32 holds that no quotient of a scale is infinite or 0.
+    const PLAIN: std::ops::RangeInclusive<f32> = 1e-6..=1e6;
+    let Group { residual: None, clamp: None, table: Some((steps, _)), .. } = group else { return None };
+    let (Op::Binary { function: BinaryFn::Mul }, &[a, b]) = (&network.graph.nodes[c].op, &network.graph.nodes[c].inputs[..]) else {
+        return None;
+    };
+    let constant = if a == group.output { b } else { a };
+    let channels = network.graph.value(group.output).shape.last()?.fixed()?;
+    let numbers = network.elements::<f32>(constant)?;
+    let plain = numbers.iter().all(|x| PLAIN.contains(x)) && PLAIN.contains(&(Swish::of(steps)?.multiple as f32));
+    (plain && numbers.len() == channels && network.graph.value(constant).shape.last()?.fixed()? == channels).then_some(constant)
 }
 
 /// The other operand, where node `c` adds a tensor of the same shape to `value`.

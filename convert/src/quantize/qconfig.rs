@@ -110,7 +110,7 @@ pub enum Rounding {
 pub enum Equalization {
     /// No.
     None,
-    /// Where the value comes out of a normalization, or stays real.
+    /// Where the value comes out of a normalization or of HardSwish, or stays real.
     #[default]
     Smooth,
     /// Also where another product gives it.

@@ -4,7 +4,7 @@
 //! once to f32.
 
 use super::round::{clamp, rne};
-use crate::graph::op::{Epilogue, HardSwish};
+use crate::graph::op::Epilogue;
 use crate::quant::Affine;
 
 /// q = z + rne(clamp(t, lo − z, hi − z)).
@@ -15,22 +15,27 @@ pub fn round_to_u8(t: f32, zero_point: u8, lo: u8, hi: u8) -> u8 {
     (rne(t) + i32::from(zero_point)) as u8
 }
 
-/// Requantizes an accumulator: t = f32(acc)·m, plus f32(r − z_r)·m_r where a residual is fused, or [`hard_swish`] of it.
+/// Requantizes an accumulator: t = f32(acc)·m, plus f32(r − z_r)·m_r where a residual is fused. With HardSwish it is
+/// [`requantize_swished`].
 #[inline]
 pub fn requantize(acc: i32, multiplier: f32, residual: Option<u8>, epilogue: &Epilogue) -> u8 {
     let mut t = scale(acc, multiplier);
     if let (Some(r), Some(fused)) = (residual, epilogue.residual) {
         t += (i32::from(r) - i32::from(fused.zero_point)) as f32 * fused.multiplier;
     }
-    if let Some(function) = epilogue.hard_swish {
-        t = hard_swish(t, function);
-    }
+    round_to_u8(t, epilogue.zero_point, epilogue.lo, epilogue.hi)
+}
+
+/// Requantizes an accumulator by way of HardSwish: [`hard_swish`] of f32(acc)·m.
+#[inline]
+pub fn requantize_swished(acc: i32, multiplier: f32, [slope, shift]: [f32; 2], epilogue: &Epilogue) -> u8 {
+    let t = hard_swish(scale(acc, multiplier), slope, shift);
     round_to_u8(t, epilogue.zero_point, epilogue.lo, epilogue.hi)
 }
 
 /// t·clamp(t·a + ½, 0, 1) + b: with a = s / 6, HardSwish of s·t over s, and b. The product is no further from 0 than t.
 #[inline]
-pub fn hard_swish(t: f32, HardSwish { slope, shift }: HardSwish) -> f32 {
+pub fn hard_swish(t: f32, slope: f32, shift: f32) -> f32 {
     t * clamp(t * slope + 0.5, 0.0, 1.0) + shift
 }
 
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn ties_and_extremes() {
-        let e = Epilogue { zero_point: 10, lo: 10, hi: 200, residual: None, hard_swish: None, table: false };
+        let e = Epilogue { zero_point: 10, lo: 10, hi: 200, residual: None, hard_swish: false, table: false };
         for (acc, m, q) in [(1, 0.5, 10), (3, 0.5, 12), (-9, 1.0, 10), (i32::MAX, 1.0, 200), (i32::MIN, 1.0, 10), (5, f32::NAN, 10)] {
             assert_eq!(requantize(acc, m, None, &e), q, "{acc} {m}");
         }
@@ -198,7 +203,7 @@ mod tests {
             let m = fraction * f32::powi(2.0, exponent);
             let (lo, hi) = (limits.0.min(limits.1), limits.0.max(limits.1));
             let residual = r.map(|_| Residual { zero_point: z_r, multiplier: m_r });
-            let q = requantize(acc, m, r, &Epilogue { zero_point: z, lo, hi, residual, hard_swish: None, table: false });
+            let q = requantize(acc, m, r, &Epilogue { zero_point: z, lo, hi, residual, hard_swish: false, table: false });
             // f64 holds a product of two f32 exactly, so that one rounding to f32 is left.
             let mut t = (f64::from(acc as f32) * f64::from(m)) as f32;
             if let Some(r) = r {
@@ -212,22 +217,14 @@ mod tests {
     #[test]
     fn the_residual_is_added_before_rounding() {
         let residual = Some(Residual { zero_point: 4, multiplier: 0.3 });
-        let e = Epilogue { zero_point: 0, lo: 0, hi: 255, residual, hard_swish: None, table: false };
+        let e = Epilogue { zero_point: 0, lo: 0, hi: 255, residual, hard_swish: false, table: false };
         // 0.4 + 0.3 rounds to 1, though each alone rounds to 0.
         assert_eq!(requantize(4, 0.1, Some(5), &e), 1);
     }
 
     #[test]
     fn hard_swish_takes_any_sum() {
-        let with = |slope, shift| Epilogue {
-            zero_point: 10,
-            lo: 3,
-            hi: 200,
-            residual: None,
-            hard_swish: Some(HardSwish { slope, shift }),
-            table: false,
-        };
-        let e = |slope| with(slope, 0.0);
+        let e = Epilogue { zero_point: 10, lo: 3, hi: 200, residual: None, hard_swish: true, table: false };
         // With s = 0.05, sums of 20 and 60 are 1 and 3; −∞·0 is NaN, which gives the lower limit.
         let slope = (0.05f64 / 6.0) as f32;
         for (acc, m, q) in [
@@ -242,21 +239,21 @@ mod tests {
             (i32::MIN, f32::MAX, 3),
             (5, f32::NAN, 3),
         ] {
-            assert_eq!(requantize(acc, m, None, &e(slope)), q, "{acc} {m}");
+            assert_eq!(requantize_swished(acc, m, [slope, 0.0], &e), q, "{acc} {m}");
         }
-        assert_eq!([-60, 0, 20].map(|acc| requantize(acc, 1.0, None, &with(slope, 0.6))), [11, 11, 10 + 14]);
+        assert_eq!([-60, 0, 20].map(|acc| requantize_swished(acc, 1.0, [slope, 0.6], &e)), [11, 11, 10 + 14]);
         // However steep: an infinite product with the slope is beyond both ends.
-        assert_eq!([-7, 0, 7].map(|acc| requantize(acc, 1.0, None, &e(f32::MAX))), [10, 10, 17]);
+        assert_eq!([-7, 0, 7].map(|acc| requantize_swished(acc, 1.0, [f32::MAX, 0.0], &e)), [10, 10, 17]);
     }
 
     proptest! {
         #[test]
         fn hard_swish_is_within_the_rounding_of_the_real_one(acc in -1_000_000i32..1_000_000, m in 1e-5f32..1e-2, scale in 1e-3f32..1.0) {
-            let function = HardSwish { slope: (f64::from(scale) / 6.0) as f32, shift: 0.25 };
+            let slope = (f64::from(scale) / 6.0) as f32;
             let t = super::scale(acc, m);
             let x = f64::from(t) * f64::from(scale);
             let real = x * (x / 6.0 + 0.5).clamp(0.0, 1.0) / f64::from(scale);
-            prop_assert!((f64::from(hard_swish(t, function)) - 0.25 - real).abs() <= 1e-6 * f64::from(t).abs().max(1.0), "{t}");
+            prop_assert!((f64::from(hard_swish(t, slope, 0.25)) - 0.25 - real).abs() <= 1e-6 * f64::from(t).abs().max(1.0), "{t}");
         }
     }
 

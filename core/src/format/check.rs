@@ -276,6 +276,14 @@ impl NodeCheck<'_> {
         if let Some(position) = multipliers.iter().position(|m| !(m.is_finite() && *m >= 0.0)) {
             return Err(FormatError::Multiplier { node: self.name(), position, value: fault(multipliers[position]).to_owned() });
         }
+        if epilogue.is_some_and(|e| e.hard_swish) {
+            let parameters = self.elements::<f32>(4);
+            let slopes = parameters.len() / 2;
+            let is_wrong = |(i, x): (usize, &f32)| !x.is_finite() || (i < slopes && *x <= 0.0);
+            if let Some(position) = parameters.iter().enumerate().position(is_wrong) {
+                return Err(FormatError::HardSwish { node: self.name(), position, value: fault(parameters[position]).to_owned() });
+            }
+        }
         match epilogue {
             Some(e) if e.table => self.table(self.node.inputs.len() - 1),
             Some(e) => {
@@ -287,11 +295,12 @@ impl NodeCheck<'_> {
     }
 }
 
-/// What is wrong with a multiplier: in words, as digits of floats are much code.
+/// What is wrong with a multiplier or a parameter of HardSwish: in words, as digits of floats are much code.
 fn fault(multiplier: f32) -> &'static str {
     match multiplier {
         m if m.is_nan() => "NaN",
         m if m.is_infinite() => "infinite",
+        0.0 => "zero",
         _ => "negative",
     }
 }

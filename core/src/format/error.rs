@@ -229,6 +229,16 @@ pub enum FormatError {
         /// What it is: NaN, infinite or negative.
         value: String,
     },
+    /// A slope or shift of HardSwish that is none.
+    #[error("node '{node}' has {value} for HardSwish at position {position}; slopes are finite and positive, shifts behind them finite")]
+    HardSwish {
+        /// The node.
+        node: String,
+        /// Where in the tensor.
+        position: usize,
+        /// What it is: NaN, infinite, zero or negative.
+        value: String,
+    },
     /// A table of exponentials that is none.
     #[error("node '{node}' has {entry} in its table of exponentials; entries are 0 to 2^23, and the first is not 0")]
     Exponentials {

@@ -2,7 +2,7 @@
 
 use super::weights::PackedShape;
 use super::{FILLER, FormatError, KEY_FORMAT, KEY_GRAPH, KEY_PRODUCER, MAX_HEADER, MAX_PORTS, METADATA_LABELS, Metadata, QvrModel, write};
-use crate::graph::op::{BinaryFn, Epilogue, HardSwish, QConv, QGemm, ReduceFn, Residual, UnaryFn, Window};
+use crate::graph::op::{BinaryFn, Epilogue, QConv, QGemm, ReduceFn, Residual, UnaryFn, Window};
 use crate::graph::{ConstantId, Dim, Network, Op, ValueId};
 use crate::quant::Affine;
 use crate::tensor::{AlignedBytes, DType};
@@ -31,7 +31,7 @@ fn sample() -> Network {
     let scaled = net.push(Op::Binary { function: BinaryFn::Mul }, &[x, scale], "scaled", "scaled").expect("fits");
     let q = u8s(&mut net, Op::Quantize { channels_last: false }, &[scaled], "q");
     let window = Window { kernel: [3, 3], pads_begin: [1, 1], pads_end: [1, 1], ..Window::unit() };
-    let plain = Epilogue { zero_point: 7, lo: 0, hi: 255, residual: None, hard_swish: None, table: false };
+    let plain = Epilogue { zero_point: 7, lo: 0, hi: 255, residual: None, hard_swish: false, table: false };
     let [w, b, m] = operands(&mut net, "conv", PackedShape::conv([3, 3], 3, 20, 1).expect("small"));
     let conv = QConv { window, groups: 1, channels: 20, pad_value: 7, epilogue: Some(plain) };
     let conv = u8s(&mut net, Op::QConv(conv), &[q, w, b, m], "conv");
@@ -44,8 +44,9 @@ fn sample() -> Network {
     let clip = u8s(&mut net, Op::Table, &[dw, clip], "clip");
     let mean = u8s(&mut net, Op::Reduce { function: ReduceFn::Mean, axes: vec![1, 2], keep_dims: false }, &[clip], "mean");
     let [w, b, m] = operands(&mut net, "fc", PackedShape::grouped([1, 1], 20, 10, 1).expect("small"));
-    let swished = Epilogue { hard_swish: Some(HardSwish { slope: 0.025, shift: -1.25 }), ..plain };
-    let fc = u8s(&mut net, Op::QGemm(QGemm { channels: 10, epilogue: Some(swished) }), &[mean, w, b, m], "fc");
+    let swished = Epilogue { hard_swish: true, ..plain };
+    let swish = net.constant("fc.hard_swish", &[2, 16], &[[0.025f32; 16], [-1.25; 16]].concat());
+    let fc = u8s(&mut net, Op::QGemm(QGemm { channels: 10, epilogue: Some(swished) }), &[mean, w, b, m, swish], "fc");
     let exp = net.constant("exp", &[256], &[1i32; 256]);
     let soft = net.push_typed(Op::Softmax { axis: 1 }, &[fc, exp], "soft", "soft", DType::F32, None).expect("fits");
     let w = net.constant("head.weight", &[10, 3], &[0.25f32; 30]);
@@ -399,7 +400,7 @@ fn bytes_stay_below_the_largest_of_their_value() {
     assert_eq!(found(&table), 130);
     let gemm = |net: &mut Network, x| {
         let [w, b, m] = operands(net, "g", PackedShape::grouped([1, 1], 4, 4, 1).expect("small"));
-        let epilogue = Some(Epilogue { zero_point: 7, lo: 0, hi: 128, residual: None, hard_swish: None, table: false });
+        let epilogue = Some(Epilogue { zero_point: 7, lo: 0, hi: 128, residual: None, hard_swish: false, table: false });
         let op = Op::QGemm(QGemm { channels: 4, epilogue });
         net.push_typed(op, &[x, w, b, m], "", "", DType::U8, Some(reduced)).expect("fits");
     };
@@ -412,7 +413,7 @@ fn bytes_stay_below_the_largest_of_their_value() {
 }
 
 #[test]
-fn hard_swish_has_a_slope_and_stands_alone() {
+fn hard_swish_has_parameters_and_stands_alone() {
     let refusal = |change: &dyn Fn(&mut Network, usize, &mut Epilogue)| {
         let mut net = sample();
         let fc = net.graph.nodes.iter().position(|n| n.name == "fc").expect("there");
@@ -422,10 +423,18 @@ fn hard_swish_has_a_slope_and_stands_alone() {
         write(&net, &Metadata::new()).err().map(|error| error.to_string()).unwrap_or_default()
     };
     assert_eq!(refusal(&|_, _, _| {}), "");
-    for (slope, shift) in [(0.0, 0.0), (-1.0, 0.0), (f32::NAN, 0.0), (f32::INFINITY, 0.0), (0.1, f32::NAN), (0.1, f32::INFINITY)] {
-        let error = refusal(&|_, _, e| e.hard_swish = Some(HardSwish { slope, shift }));
-        assert!(error.contains("slope"), "{slope} {shift}: {error}");
+    let with = |position: usize, number: f32| with_data("fc.hard_swish", 4 * position, &number.to_le_bytes());
+    for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
+        assert_refused!(with(3, bad), FormatError::HardSwish { node, position: 3, .. } if node == "fc");
     }
+    for bad in [f32::NAN, f32::NEG_INFINITY] {
+        assert_refused!(with(19, bad), FormatError::HardSwish { node, position: 19, .. } if node == "fc");
+    }
+    assert!(open(&with(19, 0.0)).is_ok() && open(&with(19, -3.0)).is_ok());
+    let without = refusal(&|net, fc, _| net.graph.nodes[fc].inputs.truncate(4));
+    assert!(without.contains("epilogue"), "{without}");
+    let short = refusal(&|net, fc, _| net.graph.nodes[fc].inputs[4] = net.constant("short", &[16], &[0.025f32; 16]));
+    assert!(short.contains("[2,16]"), "{short}");
     let with_table = refusal(&|net, fc, e| {
         let table = net.constant("fc.table", &[256], &[9u8; 256]);
         net.graph.nodes[fc].inputs.push(table);
@@ -437,14 +446,12 @@ fn hard_swish_has_a_slope_and_stands_alone() {
         let other = net.graph.values[residual.index()].clone();
         let added = net.input("added", DType::U8, other.shape);
         net.graph.values[added.index()].quant = other.quant;
-        net.graph.nodes[fc].inputs.push(added);
+        net.graph.nodes[fc].inputs.insert(4, added);
         e.residual = Some(Residual { zero_point: 7, multiplier: 0.5 });
     });
     assert!(with_residual.contains("beside"), "{with_residual}");
-    for (from, to) in
-        [("0.025", "0"), ("0.025", "-0.025"), ("0.025", "1e39"), ("0.025", "true"), ("-1.25", "1e39"), ("hard_swish", "hardswish")]
-    {
-        assert!(open(&with_header(from, to)).is_err(), "{to}");
+    for other in ["\"hard_swish\":1", "\"hardswish\":true"] {
+        assert!(open(&with_graph("\"hard_swish\":true", other)).is_err(), "{other}");
     }
 }
 

@@ -5,7 +5,7 @@
 use thiserror::Error;
 
 use super::extent::BATCH;
-use super::op::{BinaryFn, Epilogue, HardSwish, Op, PoolFn, ReduceFn};
+use super::op::{BinaryFn, Epilogue, Op, PoolFn, ReduceFn};
 use super::shape::{ShapeError, infer};
 use super::{Dim, Graph, Node, Value, ValueId};
 use crate::tensor::{DType, MAX_RANK};
@@ -403,13 +403,11 @@ fn packed(inputs: &[&Value], output: &Value, epilogue: Option<&Epilogue>) -> Res
             return Err("its residual's multiplier is not a positive number".into());
         }
     }
-    if let Some(HardSwish { slope, shift }) = e.hard_swish {
+    if e.hard_swish {
         if e.residual.is_some() || e.table {
             return Err("its epilogue has HardSwish beside a residual or a table".into());
         }
-        if !(slope.is_finite() && slope > 0.0 && shift.is_finite()) {
-            return Err("its slope of HardSwish is not a positive number, or what it adds is none".into());
-        }
+        constant(inputs.get(4).copied(), DType::F32)?;
     }
     if e.table { constant(inputs.last().copied(), DType::U8) } else { Ok(()) }
 }

@@ -474,9 +474,10 @@ pub struct Epilogue {
     /// A u8 tensor of the output's shape is added before rounding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub residual: Option<Residual>,
-    /// HardSwish is applied before rounding. There is no residual and no table then.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hard_swish: Option<HardSwish>,
+    /// HardSwish is applied before rounding: t·clamp(t·a + ½, 0, 1) + b, of which each channel has its own a, the scale that t counts
+    /// in over 6, and b, in steps of the output: an operand holds all a, and then all b. There is no residual and no table then.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hard_swish: bool,
     /// A 256-byte table is applied to the requantized byte.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub table: bool,
@@ -491,17 +492,6 @@ pub struct Residual {
     /// Its scale over the scale of the requantized byte.
     #[serde(rename = "m")]
     pub multiplier: f32,
-}
-
-/// The fused HardSwish of an [`Epilogue`]: t·clamp(t·a + ½, 0, 1) + b.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct HardSwish {
-    /// a: the scale that t counts in, over 6.
-    #[serde(rename = "a")]
-    pub slope: f32,
-    /// b: what is added behind it, in steps of the output.
-    #[serde(rename = "b")]
-    pub shift: f32,
 }
 
 /// Attributes of [`Op::QConv`].

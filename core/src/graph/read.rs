@@ -2,8 +2,8 @@
 
 use super::extent::Extent;
 use super::op::{
-    BinaryFn, CompareFn, Conv, ConvTranspose, Coordinates, Cut, DepthOrder, Epilogue, HardSwish, PadMode, Pool, PoolFn, QConv,
-    QConvTranspose, QGemm, ReduceFn, Residual, Resize, ResizeMode, UnaryFn, Window,
+    BinaryFn, CompareFn, Conv, ConvTranspose, Coordinates, Cut, DepthOrder, Epilogue, PadMode, Pool, PoolFn, QConv, QConvTranspose, QGemm,
+    ReduceFn, Residual, Resize, ResizeMode, UnaryFn, Window,
 };
 use super::recurrent::{Cell, Recurrent};
 use super::{ConstantId, Dim, Graph, Node, Op, Value, ValueId};
@@ -23,9 +23,8 @@ structures! {
     Conv { window, groups }
     Recurrent { cell, reverse or false, activations, clip or None }
     ConvTranspose { window, groups, output_padding }
-    Epilogue { zero_point = "z", lo, hi, residual or None, hard_swish or None, table or false }
+    Epilogue { zero_point = "z", lo, hi, residual or None, hard_swish or false, table or false }
     Residual { zero_point = "z", multiplier = "m" }
-    HardSwish { slope = "a", shift = "b" }
     QConv { window, groups, channels, pad_value, epilogue or None }
     QConvTranspose { window, groups, channels, output_padding, pad_value, epilogue or None }
     QGemm { channels, epilogue or None }
@@ -239,7 +238,7 @@ mod tests {
     fn operations_are_read_as_they_are_written() {
         let window = Window { kernel: [1, 2], strides: [3, 4], dilations: [5, 6], pads_begin: [7, 8], pads_end: [9, 10] };
         let residual = Some(Residual { zero_point: 4, multiplier: 0.1 });
-        let epilogue = Epilogue { zero_point: 1, lo: 2, hi: 3, residual, hard_swish: None, table: true };
+        let epilogue = Epilogue { zero_point: 1, lo: 2, hi: 3, residual, hard_swish: false, table: true };
         let plain = Epilogue { residual: None, table: false, ..epilogue };
         let resize = |mode, coordinates| Resize { mode, coordinates, shape: vec![Dim::BATCH, 4.into()], scales: vec![1.0, 0.3] };
         let pool = Pool { function: PoolFn::Max, window, ceil_mode: false, count_include_pad: false };
@@ -290,7 +289,7 @@ mod tests {
             Op::QConv(conv),
             Op::QConv(QConv { epilogue: None, ..conv }),
             Op::QConvTranspose(transpose),
-            Op::QGemm(QGemm { channels: 1, epilogue: Some(Epilogue { hard_swish: Some(HardSwish { slope: 0.1, shift: -0.2 }), ..plain }) }),
+            Op::QGemm(QGemm { channels: 1, epilogue: Some(Epilogue { hard_swish: true, ..plain }) }),
             Op::QGemm(QGemm { channels: 1, epilogue: None }),
             Op::ChooseQparams { kept: 2 },
             Op::DynamicQuantize,

@@ -21,7 +21,7 @@ impl Bounds {
         // So far from 2²² that what the comparison's own steps round does not matter.
         const LARGE: f32 = 4e6;
         let Finish::U8(how) = finish else { return Self::None };
-        let added = how.residual.map_or(0.0, |r| 255.0 * r.multiplier.abs()) + how.hard_swish.map_or(0.0, |h| h.shift.abs());
+        let added = how.residual.map_or(0.0, |r| 255.0 * r.multiplier.abs()) + how.hard_swish.map_or(0.0, |swish| swish.reach());
         let mut rounds = true;
         let mut lifts = how.residual.is_none() && how.hard_swish.is_none() && how.lo >= how.zero_point && reach < 1 << 22;
         for (&bias, &m) in bias.as_flattened().iter().zip(multiplier.as_flattened()) {

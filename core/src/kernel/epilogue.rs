@@ -9,9 +9,10 @@ use super::addend::Addend;
 pub use super::bounds::Bounds;
 use super::edge;
 use super::groups::{Groups, store_row};
+pub use super::hard_swish::HardSwish;
+use super::hard_swish::hard_swish;
 use super::real::{Dynamic, to_f32};
 use super::simd::Simd;
-use crate::graph::op::HardSwish;
 
 /// What becomes of the sums of a packed operation.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,15 @@ impl Finish<'_> {
         }
         self
     }
+
+    /// The epilogue of a group, whose blocks of 16 channels these are.
+    pub fn of_blocks(mut self, blocks: Range<usize>) -> Self {
+        if let Finish::U8(Requantize { hard_swish: Some(swish), .. }) = &mut self {
+            swish.slope = &swish.slope[blocks.clone()];
+            swish.shift = &swish.shift[blocks];
+        }
+        self
+    }
 }
 
 /// An epilogue that ends with bytes.
@@ -56,7 +66,7 @@ pub struct Requantize<'a> {
     /// What is added before rounding.
     pub residual: Option<Residual<'a>>,
     /// What is applied before rounding; then there is no residual and no table.
-    pub hard_swish: Option<HardSwish>,
+    pub hard_swish: Option<HardSwish<'a>>,
     /// What the byte is looked up in.
     pub table: Option<&'a [u8; 256]>,
 }
@@ -150,6 +160,8 @@ impl Rows for SliceRows<'_> {
 pub struct Sums<'a, const NB: usize> {
     /// For each row, `NB` blocks of 16 channels; three rows more than there are, of any content.
     pub acc: &'a [[[i32; 16]; NB]],
+    /// The first of these blocks, of all that the operation or its group has.
+    pub block: usize,
     /// The output row of the first.
     pub row: usize,
     /// Rows that exist.
@@ -240,7 +252,8 @@ pub(super) struct Fixed<S: Simd, const NB: usize> {
     residual_multiplier: S::F,
     /// 2²³·`residual_multiplier`.
     residual_lifted: S::F,
-    swish: Swish<S>,
+    /// Of HardSwish.
+    swish: [[S::F; 2]; NB],
 }
 
 /// What a saturating conversion to a byte leaves to do: nothing, without zero point and limits; to add the zero point before
@@ -264,28 +277,6 @@ pub(super) const ALONE: u8 = 0;
 pub(super) const ADDED: u8 = 1;
 pub(super) const ADDED_FROM_0: u8 = 2;
 pub(super) const SWISHED: u8 = 3;
-
-/// [`HardSwish`] in vectors.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Swish<S: Simd> {
-    slope: S::F,
-    shift: S::F,
-}
-
-impl<S: Simd> Swish<S> {
-    #[inline(always)]
-    pub(super) fn new(s: S, HardSwish { slope, shift }: HardSwish) -> Self {
-        Self { slope: s.splat_f32(slope), shift: s.splat_f32(shift) }
-    }
-
-    /// What [`crate::arith::requant::hard_swish`] is of each lane.
-    #[inline(always)]
-    pub(super) fn of(&self, s: S, t: S::F) -> S::F {
-        let line = s.add(s.mul(t, self.slope), s.splat_f32(0.5));
-        // Where that is NaN, t is, and so is any product with it.
-        s.add(s.mul(t, s.share(line)), self.shift)
-    }
-}
 
 /// What is added to four vectors of sums.
 pub(super) trait Added<S: Simd> {
@@ -327,13 +318,17 @@ impl<S: Simd, const L: usize, const MR: usize, const NB: usize> Added<S> for (&A
 
 impl<S: Simd, const NB: usize> Fixed<S, NB> {
     #[inline(always)]
-    pub(super) fn new(s: S, multipliers: &[[f32; 16]], how: &Requantize<'_>, residual: &Residual<'_>) -> Self {
+    pub(super) fn new(s: S, multipliers: &[[f32; 16]], block: usize, how: &Requantize<'_>, residual: &Residual<'_>) -> Self {
         let mut multiplier = [s.splat_f32(0.0); NB];
         let mut lifted = multiplier;
+        let mut swish = [[s.splat_f32(0.0); 2]; NB];
         let lift = s.splat_f32(LIFT);
         for n in 0..NB {
             multiplier[n] = s.load_f32(&multipliers[n]);
             lifted[n] = s.mul(multiplier[n], lift);
+            if let Some(function) = &how.hard_swish {
+                swish[n] = function.of(s, block + n);
+            }
         }
         Self {
             multiplier,
@@ -343,7 +338,7 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
             residual_zero: s.zero(residual.zero_point),
             residual_multiplier: s.splat_f32(residual.multiplier),
             residual_lifted: s.splat_f32(residual.multiplier * LIFT),
-            swish: Swish::new(s, how.hard_swish.unwrap_or_default()),
+            swish,
         }
     }
 
@@ -369,7 +364,7 @@ impl<S: Simd, const NB: usize> Fixed<S, NB> {
             } else if RESIDUAL == ADDED_FROM_0 {
                 t = s.add(t, residual.scaled(s, j, self.residual_multiplier, self.residual_lifted));
             } else if RESIDUAL == SWISHED {
-                t = self.swish.of(s, t);
+                t = hard_swish(s, t, self.swish[n]);
             }
             v[j] = if BOUNDS == NONE { s.round_below(t, self.top) } else { s.round(t) };
         }
@@ -399,7 +394,7 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
     if const { by_rows::<S, NB>() } {
         return one_by_one::<S, R, NB, BOUNDS, RESIDUAL>(s, sums, how, residual, to);
     }
-    let fixed = Fixed::<S, NB>::new(s, sums.multiplier, how, residual);
+    let fixed = Fixed::<S, NB>::new(s, sums.multiplier, sums.block, how, residual);
     let limits = limited(how);
     // Vectors are narrowed by four: two rows of two blocks, or four rows of one.
     let step = 4 / NB;
@@ -451,7 +446,7 @@ fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUA
     let (m, limits) = (s.load_f32(&sums.multiplier[0]), s.limits(how.zero_point, how.lo, how.hi));
     let top = s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point));
     let added = (RESIDUAL != ALONE).then(|| (s.zero(residual.zero_point), s.splat_f32(residual.multiplier)));
-    let swish = how.hard_swish.filter(|_| RESIDUAL == ALONE).map(|function| Swish::new(s, function));
+    let swish = how.hard_swish.filter(|_| RESIDUAL == ALONE).map(|swish| swish.of(s, sums.block));
     for i in 0..sums.rows {
         let mut t = s.mul(s.to_f32(s.load_i32(&sums.acc[i][0])), m);
         if let Some((zero, by)) = added {
@@ -463,7 +458,7 @@ fn one_by_one<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUA
             t = s.add(t, s.mul(bytes, by));
         }
         if let Some(swish) = swish {
-            t = swish.of(s, t);
+            t = hard_swish(s, t, swish);
         }
         // Four times the same, of which one is stored.
         let bytes = if BOUNDS == NONE { s.narrow([s.round_below(t, top); 4], limits) } else { s.round_narrow([t; 4], limits) };

@@ -256,6 +256,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
         let channel = tiled.block * 16;
         let sums = Sums {
             acc: &acc.0[..],
+            block: tiled.block,
             row: tiled.row,
             rows: tiled.base.len(),
             channel: self.channel + channel,

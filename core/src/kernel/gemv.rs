@@ -69,6 +69,7 @@ impl<R: Rows> Gemm<'_, R> {
         let channel = block * 16;
         Sums {
             acc,
+            block,
             row,
             rows: 1,
             channel: self.channel + channel,

@@ -6,6 +6,7 @@
 //! | [`simd`] | the vocabulary, and the interface between a body and an instruction set |
 //! | [`epilogue`] | requantization, residual, HardSwish, limits and table of what sums become |
 //! | `bounds` | what is known of sums, which makes an epilogue less work |
+//! | `hard_swish` | HardSwish between a sum's scaling and its rounding |
 //! | [`real`] | what sums become where the result is real |
 //! | [`addend`] | the rows of a residual that are added to a tile |
 //! | [`bind`] | from a node to its kernel |
@@ -51,6 +52,7 @@ pub mod epilogue;
 pub mod gemm;
 mod gemv;
 mod groups;
+mod hard_swish;
 pub mod layout;
 pub mod matmul;
 pub mod narrow;

@@ -87,6 +87,7 @@ impl<R: Rows> Gemm<'_, R> {
         let channel = block * 16;
         let sums = Sums {
             acc,
+            block,
             row: rows.start,
             rows: rows.len(),
             channel: self.channel + channel,

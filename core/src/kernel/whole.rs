@@ -262,7 +262,7 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
         let channels = (gemm.weights.channels - block * 16).min(NB * 16);
         let channel = gemm.channel + block * 16;
         let residual = how.residual.unwrap_or(Residual { bytes: &[], zero_point: 0, multiplier: 0.0 });
-        let fixed = Fixed::<S, NB>::new(s, &gemm.weights.multiplier[block..block + NB], how, &residual);
+        let fixed = Fixed::<S, NB>::new(s, &gemm.weights.multiplier[block..block + NB], block, how, &residual);
         let first_row = strip.rows.start + band.first * MR;
         // Where several panels follow, the first band asks for all of the next panel's weights.
         let all_next = strip.panels > 1 && band.first == 0 && strip.rows.start == gemm.rows.start;

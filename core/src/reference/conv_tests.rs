@@ -3,7 +3,7 @@
 use super::testing::{Rng, Tensor, call, call_f32};
 use crate::format::weights::PackedShape;
 use crate::graph::Op;
-use crate::graph::op::{Conv, ConvTranspose, Epilogue, HardSwish, QConv, QConvTranspose, QGemm, Residual, Window};
+use crate::graph::op::{Conv, ConvTranspose, Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
 use crate::graph::shape::{transposed_extent, window_extent};
 use crate::quant::Affine;
 use crate::tensor::DType;
@@ -130,8 +130,13 @@ impl Case {
         let shape = [2, self.to[0], self.to[1], self.channels];
         let residual = Tensor::quantized(&shape, &rng.bytes(shape.iter().product(), 255), R);
         let table = Tensor::new(&[256], &rng.bytes(256, 255));
+        let padded = self.multiplier.shape[0];
+        let mut swish: Vec<f32> = (0..padded).map(|_| (1 + rng.below(200)) as f32 * 5e-5).collect();
+        swish.extend((0..padded).map(|_| rng.below(32) as f32 / 8.0 - 2.0));
+        let swish = Tensor::new(&[2, padded], &swish);
         let mut inputs = vec![&self.x, &self.weights, &self.bias, &self.multiplier];
         inputs.extend(epilogue.filter(|e| e.residual.is_some()).map(|_| &residual));
+        inputs.extend(epilogue.filter(|e| e.hard_swish).map(|_| &swish));
         inputs.extend(epilogue.filter(|e| e.table).map(|_| &table));
         let (dtype, quant) = if epilogue.is_some() { (DType::U8, Some(Y)) } else { (DType::F32, None) };
         let y = call(&self.op(epilogue), &inputs, dtype, quant);
@@ -145,7 +150,8 @@ impl Case {
             if let Some(r) = e.residual {
                 t += (f32::from(residual.data::<u8>()[at]) - f32::from(r.zero_point)) * r.multiplier;
             }
-            if let Some(HardSwish { slope, shift }) = e.hard_swish {
+            if e.hard_swish {
+                let [slope, shift] = [0, padded].map(|from| swish.data::<f32>()[from + self.slot(at % self.channels)]);
                 // f64 holds each product and sum, so that one rounding to f32 is left.
                 let line = (f64::from((f64::from(t) * f64::from(slope)) as f32) + 0.5) as f32;
                 t = (f64::from(t) * f64::from(line.clamp(0.0, 1.0))) as f32;
@@ -165,9 +171,9 @@ fn packed_convolutions_equal_scattered_products() {
     for round in 0..160 {
         let case = Case::random(&mut rng, round % 4 == 3);
         let residual = (round % 3 == 0).then_some(Residual { zero_point: R.zero_point, multiplier: 0.7 });
-        let mut epilogue = Epilogue { zero_point: Y.zero_point, lo: 20, hi: 230, residual, hard_swish: None, table: round % 4 == 1 };
+        let mut epilogue = Epilogue { zero_point: Y.zero_point, lo: 20, hi: 230, residual, hard_swish: false, table: round % 4 == 1 };
         if round % 7 == 2 {
-            epilogue = Epilogue { residual: None, hard_swish: Some(HardSwish { slope: 0.004, shift: -2.25 }), table: false, ..epilogue };
+            epilogue = Epilogue { residual: None, hard_swish: true, table: false, ..epilogue };
         }
         case.check(&mut rng, (round % 5 != 4).then_some(epilogue));
     }
@@ -208,7 +214,7 @@ fn a_product_is_a_convolution_of_one_tap() {
     let m = Tensor::new(&[32], &[1e-3f32; 32]);
     let data = rng.bytes(3 * 50 * 13, 255);
     let residual = Some(Residual { zero_point: 1, multiplier: 0.5 });
-    let epilogue = Some(Epilogue { zero_point: 90, lo: 0, hi: 255, residual, hard_swish: None, table: true });
+    let epilogue = Some(Epilogue { zero_point: 90, lo: 0, hi: 255, residual, hard_swish: false, table: true });
     let (added, table) = (rng.bytes(3 * 50 * 21, 255), Tensor::new(&[256], &rng.bytes(256, 255)));
     let product = Op::QGemm(QGemm { channels: 21, epilogue });
     let conv = Op::QConv(QConv { window: Window::unit(), groups: 1, channels: 21, pad_value: 7, epilogue });

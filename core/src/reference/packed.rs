@@ -5,7 +5,7 @@
 
 use super::depthwise::depthwise;
 use super::f32s_mut;
-use crate::arith::requant::{requantize, scale};
+use crate::arith::requant::{requantize, requantize_swished, scale};
 use crate::backend::{Operand, OutputMut};
 use crate::format::weights::{K_BLOCK, N_BLOCK, PackedShape};
 use crate::graph::op::Epilogue;
@@ -21,6 +21,7 @@ pub(super) struct Packed<'a> {
     multiplier: &'a [f32],
     epilogue: Option<&'a Epilogue>,
     residual: Option<&'a [u8]>,
+    swish: Option<[&'a [f32]; 2]>,
     table: Option<&'a [u8]>,
 }
 
@@ -34,6 +35,10 @@ impl<'a> Packed<'a> {
             multiplier: inputs[3].view.as_slice().unwrap_or_default(),
             epilogue,
             residual: epilogue.and_then(|e| e.residual).map(|_| inputs[4].view.bytes()),
+            swish: epilogue.filter(|e| e.hard_swish).map(|_| {
+                let (slope, shift) = inputs[4].view.as_slice().unwrap_or_default().split_at(shape.padded_channels());
+                [slope, shift]
+            }),
             table: epilogue.filter(|e| e.table).and_then(|_| inputs.last()).map(|t| t.view.bytes()),
         }
     }
@@ -87,6 +92,11 @@ impl<'a> Packed<'a> {
         if let Some(residual) = self.residual {
             for (((y, &acc), &m), &r) in y.iter_mut().zip(acc).zip(multiplier).zip(&residual[at..]) {
                 *y = requantize(acc, m, Some(r), epilogue);
+            }
+        } else if let Some([slope, shift]) = self.swish {
+            let parameters = slope[channel..].iter().zip(&shift[channel..]);
+            for (((y, &acc), &m), (&a, &b)) in y.iter_mut().zip(acc).zip(multiplier).zip(parameters) {
+                *y = requantize_swished(acc, m, [a, b], epilogue);
             }
         } else {
             for ((y, &acc), &m) in y.iter_mut().zip(acc).zip(multiplier) {

@@ -47,7 +47,7 @@ impl Problem {
 
     /// The whole convolution, to be run on an instruction set.
     pub fn depthwise<'a>(&'a self, epilogue: &Epilogue, table: Option<&'a [u8; 256]>, y: &'a mut [u8]) -> Depthwise<'a, SliceRows<'a>> {
-        let Epilogue { zero_point, lo, hi, hard_swish, .. } = *epilogue;
+        let Epilogue { zero_point, lo, hi, .. } = *epilogue;
         Depthwise {
             input: &self.input,
             extents: self.extents,
@@ -56,7 +56,7 @@ impl Problem {
             weights: &self.weights,
             bias: &self.bias,
             multiplier: &self.multiplier,
-            finish: Finish::U8(Requantize { zero_point, lo, hi, residual: None, hard_swish, table }),
+            finish: Finish::U8(Requantize { zero_point, lo, hi, residual: None, hard_swish: None, table }),
             pad: PAD,
             lines: 0..self.output[0],
             blocks: 0..self.extents[2].div_ceil(16),

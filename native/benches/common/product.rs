@@ -1,9 +1,9 @@
 //! Operands of a matrix product for benchmarks, of any extents whose K is a multiple of 4, and the bytes to expect. Activations
 //! have 7 bits, so that every instruction set takes them.
 
-use quaver_core::arith::requant::requantize;
+use quaver_core::arith::requant::{requantize, requantize_swished};
 use quaver_core::graph::op::Epilogue;
-use quaver_core::kernel::epilogue::{Finish, Requantize, Residual};
+use quaver_core::kernel::epilogue::{Finish, HardSwish, Requantize, Residual};
 use quaver_core::kernel::gemm::{Bases, Gemm, Source, Weights};
 use quaver_core::kernel::pairing::Pairing;
 use quaver_core::kernel::soft::Soft;
@@ -19,6 +19,8 @@ pub struct Problem {
     pairing: Pairing,
     bias: Vec<[i32; 16]>,
     multiplier: Vec<[f32; 16]>,
+    /// Slopes and shifts of HardSwish.
+    swish: [Vec<[f32; 16]>; 2],
 }
 
 impl Problem {
@@ -44,13 +46,15 @@ impl Problem {
             weights,
             bias: (0..blocks).map(|_| [0; 16].map(|_: i32| i32::from(next()) * 64)).collect(),
             multiplier: (0..blocks).map(|_| [0.0; 16].map(|_: f32| f32::from(next()) * scale)).collect(),
+            swish: [0.004, 0.0].map(|number| vec![[number; 16]; blocks]),
         }
     }
 
     /// The whole product, to be run on an instruction set, without a place for it.
     pub fn product(&self, epilogue: &Epilogue) -> Gemm<'_, ()> {
         let [m, n, k] = self.shape;
-        let Epilogue { zero_point, lo, hi, hard_swish, .. } = *epilogue;
+        let Epilogue { zero_point, lo, hi, .. } = *epilogue;
+        let hard_swish = epilogue.hard_swish.then_some(HardSwish { slope: &self.swish[0], shift: &self.swish[1] });
         let residual = epilogue.residual.map(|r| Residual { bytes: &self.residual, zero_point: r.zero_point, multiplier: r.multiplier });
         Gemm {
             source: Source { bytes: &self.x, segments: &[0], quads: k / 4, bases: Bases::matrix(m, k) },
@@ -81,8 +85,12 @@ impl Problem {
                     acc += i32::from(quad[j]) * i32::from(w[c % 16 * 4 + j]);
                 }
             }
+            let m = self.multiplier[c / 16][c % 16];
+            if epilogue.hard_swish {
+                return requantize_swished(acc, m, [0, 1].map(|i| self.swish[i][c / 16][c % 16]), epilogue);
+            }
             let residual = epilogue.residual.map(|_| self.residual[row * n + c]);
-            requantize(acc, self.multiplier[c / 16][c % 16], residual, epilogue)
+            requantize(acc, m, residual, epilogue)
         };
         (0..n).map(channel).collect()
     }

@@ -7,7 +7,6 @@
 use std::env;
 use std::sync::Mutex;
 
-use quaver_core::graph::op::HardSwish;
 use quaver_core::quant::Affine;
 use quaver_core::tensor::DType;
 
@@ -78,9 +77,20 @@ impl Rng {
         }
     }
 
-    /// Of scales that a byte has, or so steep that it is a step; mostly with nothing added.
-    pub fn hard_swish(&mut self) -> HardSwish {
-        HardSwish { slope: [1e-4, 0.003, 0.02, 1e30][self.below(4)], shift: [0.0, 0.0, -7.3, 40.6, 5e6][self.below(5)] }
+    /// Slopes and then shifts of HardSwish for so many channels: slopes of scales that a byte has, or so steep that it is a step;
+    /// all alike or not, mostly with nothing added.
+    pub fn hard_swish(&mut self, channels: usize) -> Vec<f32> {
+        let (alike, added) = (self.below(3) == 0, self.below(2) == 0);
+        let mut both = [vec![0.003; channels], vec![0.0; channels]];
+        for i in 0..channels {
+            if !alike {
+                both[0][i] = [1e-4, 0.003, 0.02, 1e30][self.below(4)] * (1.0 + self.below(100) as f32 / 64.0);
+            }
+            if added {
+                both[1][i] = [0.0, -7.3, 40.6, 5e6][self.below(if i % 16 == 3 { 4 } else { 3 })];
+            }
+        }
+        both.concat()
     }
 
     /// Affine parameters of any zero point and limit.

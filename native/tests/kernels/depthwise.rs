@@ -47,6 +47,7 @@ struct Case {
     weights: Vec<i8>,
     bias: Vec<i32>,
     multiplier: Vec<f32>,
+    swish: Vec<f32>,
     epilogue: Option<Epilogue>,
     residual: Vec<u8>,
     table: Vec<u8>,
@@ -98,9 +99,9 @@ impl Case {
         let residual =
             (rng.below(3) == 0).then(|| Residual { zero_point: rng.next() as u8, multiplier: 0.01 + rng.below(100) as f32 / 50.0 });
         let mut epilogue =
-            Epilogue { zero_point: limits.0, lo: limits.1, hi: limits.2, residual, hard_swish: None, table: rng.below(4) == 0 };
+            Epilogue { zero_point: limits.0, lo: limits.1, hi: limits.2, residual, hard_swish: false, table: rng.below(4) == 0 };
         if rng.below(4) == 0 {
-            epilogue = Epilogue { residual: None, hard_swish: Some(rng.hard_swish()), table: false, ..epilogue };
+            epilogue = Epilogue { residual: None, hard_swish: true, table: false, ..epilogue };
         }
         Self {
             images,
@@ -112,6 +113,7 @@ impl Case {
             weights: w.into_iter().map(|w| w as i8).collect(),
             bias: (0..padded).map(|_| bias(rng)).collect(),
             multiplier: (0..padded).map(|_| sign * spread * size * (1.0 + rng.below(1 << 20) as f32) / (1 << 20) as f32).collect(),
+            swish: rng.hard_swish(padded),
             epilogue: (rng.below(6) != 0).then_some(epilogue),
             residual: rng.bytes(images * output[0] * output[1] * extents[2], 255),
             table: rng.bytes(256, 255),
@@ -136,6 +138,10 @@ impl Case {
         if self.epilogue.is_some_and(|e| e.residual.is_some()) {
             operands.push((DType::U8, &shape, &self.residual));
         }
+        let swish_shape = [2, padded];
+        if self.epilogue.is_some_and(|e| e.hard_swish) {
+            operands.push((DType::F32, &swish_shape, bytemuck::cast_slice(&self.swish)));
+        }
         if self.epilogue.is_some_and(|e| e.table) {
             operands.push((DType::U8, &[256], &self.table));
         }
@@ -156,7 +162,10 @@ impl Case {
             lo: e.lo,
             hi: e.hi,
             residual: e.residual.map(|r| epilogue::Residual { bytes: &self.residual, zero_point: r.zero_point, multiplier: r.multiplier }),
-            hard_swish: e.hard_swish,
+            hard_swish: e.hard_swish.then(|| {
+                let (slope, shift) = self.swish.as_chunks().0.split_at(self.bias.len() / 16);
+                epilogue::HardSwish { slope, shift }
+            }),
             table: e.table.then(|| self.table.first_chunk().expect("256 bytes")),
         })
     }

@@ -3,9 +3,9 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use quaver_core::arith::requant::{requantize, scale};
+use quaver_core::arith::requant::{requantize, requantize_swished, scale};
 use quaver_core::graph::op::{self, Epilogue};
-use quaver_core::kernel::epilogue::{Finish, Requantize, Residual, SliceRows};
+use quaver_core::kernel::epilogue::{Finish, HardSwish, Requantize, Residual, SliceRows};
 use quaver_core::kernel::gemm::{Bases, Gemm, Source, Weights};
 use quaver_core::kernel::pairing::Pairing;
 use quaver_core::kernel::simd::Simd;
@@ -77,6 +77,7 @@ struct Operands {
     weights: Vec<[i8; 64]>,
     bias: Vec<[i32; 16]>,
     multiplier: Vec<[f32; 16]>,
+    swish: Vec<[f32; 16]>,
     residual: Vec<u8>,
     table: [u8; 256],
     epilogue: Epilogue,
@@ -136,6 +137,7 @@ impl Operands {
             .iter()
             .map(|m| m.map(|v| typical * f32::from((v >> 16) as u16) / 4096.0 * if v % 16 == 0 { 1000.0 } else { 1.0 }))
             .collect();
+        let swish = rng.hard_swish(16 * blocks).as_chunks().0.to_vec();
         Self {
             segments,
             run,
@@ -143,6 +145,7 @@ impl Operands {
             weights,
             bias,
             multiplier,
+            swish,
             residual: rng.bytes(case.rows * width, 255),
             table,
             epilogue: Epilogue {
@@ -150,7 +153,7 @@ impl Operands {
                 lo: case.limits[0],
                 hi: case.limits[1],
                 residual,
-                hard_swish: matches!(case.kind, Kind::Swished).then(|| rng.hard_swish()),
+                hard_swish: matches!(case.kind, Kind::Swished),
                 table: matches!(case.kind, Kind::Bytes { table: true, .. }),
             },
             width,
@@ -173,6 +176,11 @@ impl Operands {
                 let m = self.multiplier[c / 16][c % 16];
                 if let Kind::Numbers = case.kind {
                     y[4 * at..][..4].copy_from_slice(&scale(acc, m).to_le_bytes());
+                    continue;
+                }
+                if self.epilogue.hard_swish {
+                    let parameters = [0, self.multiplier.len()].map(|from| self.swish[from + c / 16][c % 16]);
+                    y[at] = requantize_swished(acc, m, parameters, &self.epilogue);
                     continue;
                 }
                 let residual = self.epilogue.residual.map(|_| self.residual[at]);
@@ -211,7 +219,10 @@ impl Operands {
                             zero_point: r.zero_point,
                             multiplier: r.multiplier,
                         }),
-                        hard_swish: self.epilogue.hard_swish,
+                        hard_swish: self.epilogue.hard_swish.then(|| {
+                            let (slope, shift) = self.swish.split_at(self.multiplier.len());
+                            HardSwish { slope, shift }
+                        }),
                         table: self.epilogue.table.then_some(&self.table),
                     }),
                 };

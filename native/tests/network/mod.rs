@@ -13,7 +13,7 @@ use quaver_core::tensor::DType;
 
 /// How all activations are encoded.
 pub const AFFINE: Affine = Affine { scale: 0.05, zero_point: 100, q_max: 255 };
-const EPILOGUE: Epilogue = Epilogue { zero_point: 100, lo: 0, hi: 255, residual: None, hard_swish: None, table: false };
+const EPILOGUE: Epilogue = Epilogue { zero_point: 100, lo: 0, hi: 255, residual: None, hard_swish: false, table: false };
 
 /// A square window that keeps the extents at stride 1.
 pub fn window(kernel: usize, stride: usize) -> Window {

@@ -30,9 +30,12 @@ fn product(build: &mut Build, x: ValueId, shape: PackedShape, op: impl Fn(Option
         }
     };
     let mut epilogue =
-        Epilogue { zero_point: zero_point as u8, lo: lo as u8, hi: hi as u8, residual: None, hard_swish: None, table: false };
+        Epilogue { zero_point: zero_point as u8, lo: lo as u8, hi: hi as u8, residual: None, hard_swish: false, table: false };
     if !table && build.rng.below(4) == 0 {
-        epilogue.hard_swish = Some(build.rng.hard_swish());
+        epilogue.hard_swish = true;
+        let padded = build.net.graph.value(inputs[3]).shape[0].fixed().expect("constant");
+        let swish = build.rng.hard_swish(padded);
+        inputs.push(build.net.constant("hard_swish", &[2, padded], &swish));
         return Node { op: op(Some(epilogue)), inputs, dtype: DType::U8, quant: Some(quant) };
     }
     if build.rng.below(3) == 0 {

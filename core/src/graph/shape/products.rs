@@ -97,14 +97,18 @@ pub(super) fn mat_mul(inputs: &[&[Dim]]) -> Result<Shape> {
     Ok(shape)
 }
 
-/// The operands behind weights, bias and multiplier: residual, table, as the epilogue says.
+/// The operands behind weights, bias and multiplier: residual or HardSwish's slopes and shifts, table, as the epilogue says.
 fn check_epilogue(inputs: &[&[Dim]], epilogue: Option<&Epilogue>, output: &[Dim]) -> Result<()> {
     let residual = epilogue.is_some_and(|e| e.residual.is_some());
     let table = epilogue.is_some_and(|e| e.table);
-    let wanted = 4 + usize::from(residual) + usize::from(table);
+    let swished = epilogue.is_some_and(|e| e.hard_swish);
+    let wanted = 4 + usize::from(residual) + usize::from(swished) + usize::from(table);
     arity(inputs, wanted..=wanted, "x, weights, bias, multiplier, and what its epilogue names")?;
     if residual && !open(inputs[4]) && !open(output) {
         expect(inputs[4], output)?;
+    }
+    if swished {
+        expect(inputs[4 + usize::from(residual)], &[&[Dim::Fixed(2)], inputs[3]].concat())?;
     }
     if table {
         expect(inputs[wanted - 1], &[Dim::Fixed(256)])?;

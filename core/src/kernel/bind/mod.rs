@@ -13,7 +13,7 @@ pub mod offset;
 pub mod packed;
 pub mod work;
 
-use super::epilogue::{Finish, Requantize, Residual};
+use super::epilogue::{Finish, HardSwish, Requantize, Residual};
 use super::real::Dynamic;
 use crate::backend::Operand;
 use crate::graph::Op;
@@ -32,15 +32,23 @@ pub fn finish_of<'a>(op: &Op, inputs: &[Operand<'a>]) -> Finish<'a> {
     let residual =
         epilogue.residual.map(|r| Residual { bytes: inputs[4].view.bytes(), zero_point: r.zero_point, multiplier: r.multiplier });
     let table = inputs.last().filter(|_| epilogue.table).and_then(|table| table.view.bytes().as_array());
-    let Epilogue { zero_point, lo, hi, hard_swish, .. } = epilogue;
+    let hard_swish = epilogue.hard_swish.then(|| {
+        let (slope, shift) = blocks(&inputs[4]).split_at(blocks(&inputs[3]).len());
+        HardSwish { slope, shift }
+    });
+    let Epilogue { zero_point, lo, hi, .. } = epilogue;
     Finish::U8(Requantize { zero_point, lo, hi, residual, hard_swish, table })
 }
 
 fn dynamic<'a>(inputs: &[Operand<'a>]) -> Finish<'a> {
-    let blocks = |i: usize| inputs[i].view.as_slice::<f32>().unwrap_or_default().as_chunks().0;
     let qparams = inputs[4].view.as_slice::<f32>().unwrap_or_default().as_chunks().0;
     let rows = inputs[0].view.bytes().len() / inputs[0].view.shape().last().map_or(1, |&k| k.max(1));
-    Finish::Dynamic(Dynamic { qparams, rows: (rows / qparams.len().max(1)).max(1), sums: blocks(5), offset: blocks(6) })
+    Finish::Dynamic(Dynamic { qparams, rows: (rows / qparams.len().max(1)).max(1), sums: blocks(&inputs[5]), offset: blocks(&inputs[6]) })
+}
+
+/// Numbers of channels, in blocks.
+fn blocks<'a>(operand: &Operand<'a>) -> &'a [[f32; 16]] {
+    operand.view.as_slice().unwrap_or_default().as_chunks().0
 }
 
 /// Whether the window's numbers are such as networks have: a file may hold any, and the definition takes them.

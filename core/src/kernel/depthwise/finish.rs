@@ -4,7 +4,8 @@
 
 use super::lines::{Scale, Way};
 use super::{Aligned, Depthwise, bytes_at};
-use crate::kernel::epilogue::{Bounds, Finish, Requantize, Residual, Rows, Swish};
+use crate::kernel::epilogue::{Bounds, Finish, Requantize, Residual, Rows};
+use crate::kernel::hard_swish::hard_swish;
 use crate::kernel::simd::Simd;
 
 /// Vectors of sums that are kept before they are written.
@@ -21,6 +22,8 @@ pub(super) struct Block {
     pub(super) channels: usize,
     bias: [[i32; 16]; 4],
     multiplier: [[f32; 16]; 4],
+    /// Slopes and shifts of HardSwish.
+    swish: [[[f32; 16]; 4]; 2],
     bounds: Bounds,
 }
 
@@ -48,8 +51,7 @@ impl Block {
             _ if how.hard_swish.is_some() => Way::Swished,
             _ => Way::Bounded,
         };
-        let hard_swish = how.hard_swish.unwrap_or_default();
-        Scale { start: self.start::<S>().0, multiplier: self.multiplier, limits, hard_swish, way }
+        Scale { start: self.start::<S>().0, multiplier: self.multiplier, limits, swish: self.swish, way }
     }
 
     /// What sums start with.
@@ -71,9 +73,15 @@ impl<R: Rows> Depthwise<'_, R> {
         let channel = first * 16;
         let blocks = (V / P).min(self.blocks.end - first);
         let channels = (self.extents[2] - channel).min(blocks * 16);
-        let mut block = Block { channel, channels, bias: [[0; 16]; 4], multiplier: [[0.0; 16]; 4], bounds };
+        let none = [[0.0; 16]; 4];
+        let mut block = Block { channel, channels, bias: [[0; 16]; 4], multiplier: none, swish: [none; 2], bounds };
         let bias = &self.bias[channel..][..blocks * 16];
         let multiplier = &self.multiplier[channel..][..blocks * 16];
+        let swish = match self.finish {
+            Finish::U8(how) => how.hard_swish,
+            Finish::F32 | Finish::Dynamic(_) => None,
+        };
+        let swish = swish.map(|swish| [swish.slope, swish.shift].map(|of| &of.as_flattened()[channel..][..blocks * 16]));
         for l in 0..V {
             let from = 16 * (l % (V / P));
             if from < bias.len() {
@@ -81,6 +89,9 @@ impl<R: Rows> Depthwise<'_, R> {
                     let (vector, lane) = if V == 4 { (v, 4 * l) } else { (0, 4 * v) };
                     block.bias[vector][lane..lane + 4].copy_from_slice(&bias[from + 4 * v..][..4]);
                     block.multiplier[vector][lane..lane + 4].copy_from_slice(&multiplier[from + 4 * v..][..4]);
+                    for (to, of) in block.swish.iter_mut().zip(swish.iter().flatten()) {
+                        to[vector][lane..lane + 4].copy_from_slice(&of[from + 4 * v..][..4]);
+                    }
                 }
             }
         }
@@ -103,7 +114,7 @@ impl<R: Rows> Depthwise<'_, R> {
             bits = (m.to_bits() & !SIGN).max(bits);
             signs |= m.to_bits();
         }
-        let added = how.hard_swish.map_or(0.0, |h| h.shift.abs());
+        let added = how.hard_swish.map_or(0.0, |swish| swish.reach());
         if how.residual.is_some() || (most as f32 + reach as f32) * f32::from_bits(bits) + added >= LARGE || f32::from_bits(bits).is_nan() {
             Bounds::None
         } else if how.hard_swish.is_none() && how.lo >= how.zero_point && signs & SIGN == 0 && most < 1 << 22 && reach < 1 << 22 {
@@ -119,6 +130,7 @@ pub(super) struct Ready<S: Simd> {
     m: [S::F; 4],
     /// 2²³·`m`.
     lifted: [S::F; 4],
+    swish: [[S::F; 2]; 4],
     top: S::F,
     limits: S::Limits,
     /// The best of [`way`].
@@ -134,8 +146,11 @@ impl<S: Simd> Ready<S> {
             Finish::F32 | Finish::Dynamic(_) => (0, 0, 255, false),
         };
         let mut m = [s.load_f32(&block.multiplier[0]); 4];
+        let [slope, shift] = &block.swish;
+        let mut swish = [[s.load_f32(&slope[0]), s.load_f32(&shift[0])]; 4];
         for v in 1..V {
             m[v] = s.load_f32(&block.multiplier[v]);
+            swish[v] = [s.load_f32(&slope[v]), s.load_f32(&shift[v])];
         }
         let two_to_23 = s.splat_f32(8_388_608.0);
         let mut lifted = m;
@@ -149,7 +164,7 @@ impl<S: Simd> Ready<S> {
             Bounds::Rounds if !swished => way::BOUNDED,
             _ => way::ANY,
         };
-        Self { m, lifted, top, limits: s.limits(z, lo, hi), way }
+        Self { m, lifted, swish, top, limits: s.limits(z, lo, hi), way }
     }
 }
 
@@ -225,10 +240,9 @@ pub(super) fn requantize<S: Simd, R: Rows, const V: usize, const WAY: u8>(
         }
         if let Some(residual) = &how.residual {
             add::<S, V>(s, residual, row * of.extents[2] + block.channel, of.extents[2], count, &mut t);
-        } else if let Some(function) = how.hard_swish {
-            let swish = Swish::new(s, function);
+        } else if how.hard_swish.is_some() {
             for j in 0..4 {
-                t[j] = swish.of(s, t[j]);
+                t[j] = hard_swish(s, t[j], ready.swish[j]);
             }
         }
         for j in 0..4 {

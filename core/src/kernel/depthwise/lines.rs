@@ -1,8 +1,7 @@
 //! Lines of output of a 3×3 window at stride 1 or 2, 64 bytes of two lines a step: the innermost loop of `slide`, as an order
 //! that an instruction set may carry out in its own way.
 
-use crate::graph::op::HardSwish;
-use crate::kernel::epilogue::Swish;
+use crate::kernel::hard_swish::hard_swish;
 use crate::kernel::simd::Simd;
 
 /// The order. Vectors are a column of 64 channels, or where there are fewer, of `P` pieces of 64 / `P` channels: piece p is for
@@ -55,8 +54,8 @@ pub struct Scale {
     pub multiplier: [[f32; 16]; 4],
     /// Zero point, lower and upper limit.
     pub limits: [u8; 3],
-    /// For [`Way::Swished`].
-    pub hard_swish: HardSwish,
+    /// Slopes and shifts for [`Way::Swished`].
+    pub swish: [[[f32; 16]; 4]; 2],
     /// What is known of the sums.
     pub way: Way,
 }
@@ -80,7 +79,7 @@ pub struct Ready<S: Simd> {
     m: [S::F; 4],
     /// 2²³·`m`.
     lifted: [S::F; 4],
-    swish: Swish<S>,
+    swish: [[S::F; 2]; 4],
     limits: S::Limits,
 }
 
@@ -89,13 +88,15 @@ impl<S: Simd> Ready<S> {
     #[inline(always)]
     pub fn new(s: S, scale: &Scale) -> Self {
         let mut m = [s.splat_f32(0.0); 4];
-        let mut lifted = m;
+        let (mut lifted, mut swish) = (m, [[m[0]; 2]; 4]);
         for v in 0..4 {
             m[v] = s.load_f32(&scale.multiplier[v]);
+            let [slope, shift] = &scale.swish;
+            swish[v] = [s.load_f32(&slope[v]), s.load_f32(&shift[v])];
             lifted[v] = s.mul(m[v], s.splat_f32(8_388_608.0));
         }
         let [zero_point, lo, hi] = scale.limits;
-        Self { m, lifted, swish: Swish::new(s, scale.hard_swish), limits: s.limits(zero_point, lo, hi) }
+        Self { m, lifted, swish, limits: s.limits(zero_point, lo, hi) }
     }
 
     /// The bytes of sums: `WAY` is a [`Way`].
@@ -106,7 +107,7 @@ impl<S: Simd> Ready<S> {
             let t = if WAY == Way::Bounded as u8 {
                 s.mul(s.to_f32(acc[v]), self.m[v])
             } else if WAY == Way::Swished as u8 {
-                self.swish.of(s, s.mul(s.to_f32(acc[v]), self.m[v]))
+                hard_swish(s, s.mul(s.to_f32(acc[v]), self.m[v]), self.swish[v])
             } else {
                 s.scale_lifted(acc[v], self.m[v], self.lifted[v])
             };

@@ -7,7 +7,8 @@
 use super::{Aligned, Depthwise, Strip};
 use crate::graph::op::Window;
 use crate::kernel::edge;
-use crate::kernel::epilogue::{Bounds, Finish, Requantize, Rows, Swish};
+use crate::kernel::epilogue::{Bounds, Finish, Requantize, Rows};
+use crate::kernel::hard_swish::hard_swish;
 use crate::kernel::simd::Simd;
 
 /// Blocks of 16 channels that are walked over together.
@@ -244,6 +245,7 @@ impl<S: Simd> Windows<S> {
         // Each four times, of which one is stored.
         if bounds == Bounds::None || how.hard_swish.is_some() {
             let top = s.splat_f32(f32::from(how.hi) - f32::from(how.zero_point));
+            let swish = how.hard_swish.map(|swish| swish.of(s, channel / 16));
             for (i, (to, &sums)) in self.bytes.iter_mut().zip(sums).enumerate() {
                 let mut t = s.mul(s.to_f32(sums), m);
                 if let Some(residual) = &how.residual {
@@ -254,8 +256,8 @@ impl<S: Simd> Windows<S> {
                         None => s.widen_some_from(from, zero),
                     };
                     t = s.add(t, s.mul(r, s.splat_f32(residual.multiplier)));
-                } else if let Some(function) = how.hard_swish {
-                    t = Swish::new(s, function).of(s, t);
+                } else if let Some(swish) = swish {
+                    t = hard_swish(s, t, swish);
                 }
                 s.store_quarter(s.narrow([s.round_below(t, top); 4], limits), 0, to);
             }

@@ -91,6 +91,7 @@ impl<R: Rows> Outgoing<'_, R> {
         let channel = block * 16;
         let sums = Sums {
             acc: &self.buffers.sums[self.buffers.pending].0.as_chunks::<NB>().0[done..],
+            block,
             rows,
             row: row + done,
             channel: self.channel + channel,

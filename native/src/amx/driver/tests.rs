@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use quaver_core::arith::requant::{requantize, scale};
+use quaver_core::arith::requant::{requantize, requantize_swished, scale};
 use quaver_core::graph::op;
-use quaver_core::kernel::epilogue::{Finish, Requantize, Residual, SliceRows};
+use quaver_core::kernel::epilogue::{Finish, HardSwish, Requantize, Residual, SliceRows};
 use quaver_core::kernel::gemm::Bases;
 
 use super::*;
@@ -129,6 +129,8 @@ impl Case {
         let bias: Vec<[i32; 16]> = (0..blocks).map(|_| std::array::from_fn(|_| random.next() as i32 % 100_000)).collect();
         let multiplier: Vec<[f32; 16]> =
             (0..blocks).map(|_| std::array::from_fn(|_| (1 + random.below(1000)) as f32 * 1e-3 / (k as f32 * 300.0))).collect();
+        let slope: Vec<[f32; 16]> = (0..blocks).map(|_| std::array::from_fn(|_| (1 + random.below(100)) as f32 * 2e-4)).collect();
+        let shift: Vec<[f32; 16]> = (0..blocks).map(|_| std::array::from_fn(|_| random.below(100) as f32 / 16.0 - 3.0)).collect();
         let (before, after) = (random.below(2) * 7, random.below(2) * 9);
         let width = before + channels + after;
         let residual: Vec<u8> = (0..self.rows.end * width).map(|_| random.next() as u8).collect();
@@ -141,7 +143,7 @@ impl Case {
             lo,
             hi,
             residual: (ending == Ending::Residual).then_some(fused),
-            hard_swish: (ending == Ending::Swished).then_some(op::HardSwish { slope: 0.01, shift: 3.3 }),
+            hard_swish: ending == Ending::Swished,
             table: ending == Ending::Table,
         };
         let finish = match ending {
@@ -151,7 +153,7 @@ impl Case {
                 lo: epilogue.lo,
                 hi: epilogue.hi,
                 residual: epilogue.residual.map(|r| Residual { bytes: &residual, zero_point: r.zero_point, multiplier: r.multiplier }),
-                hard_swish: epilogue.hard_swish,
+                hard_swish: epilogue.hard_swish.then_some(HardSwish { slope: &slope, shift: &shift }),
                 table: epilogue.table.then_some(&table),
             }),
         };
@@ -171,6 +173,8 @@ impl Case {
                 let (m, at) = (multiplier[n / 16][n % 16], row * width + before + n);
                 if ending == Ending::Real {
                     expected[at * 4..][..4].copy_from_slice(&scale(acc, m).to_le_bytes());
+                } else if ending == Ending::Swished {
+                    expected[at] = requantize_swished(acc, m, [&slope, &shift].map(|of| of[n / 16][n % 16]), &epilogue);
                 } else {
                     let q = requantize(acc, m, Some(residual[at]), &epilogue);
                     expected[at] = if epilogue.table { table[usize::from(q)] } else { q };
