@@ -4,11 +4,27 @@
 // Each test binary uses its part.
 #![allow(dead_code, reason = "shared by several test binaries")]
 
+pub mod isas;
+
 use std::env;
 use std::sync::Mutex;
 
+use quaver_core::backend::{Operand, OutputMut};
+use quaver_core::graph::Op;
 use quaver_core::quant::Affine;
-use quaver_core::tensor::DType;
+use quaver_core::reference::Reference;
+use quaver_core::tensor::{AlignedBytes, DType, TensorViewMut, byte_count};
+
+/// What unwritten bytes and guards hold.
+pub const GUARD: u8 = 0xA5;
+
+/// What the reference gives, in words so that f32 are aligned.
+pub fn reference(op: &Op, operands: &[Operand<'_>], shape: &[usize], dtype: DType, quant: Option<Affine>) -> AlignedBytes {
+    let mut bytes = AlignedBytes::zeroed(byte_count(dtype, shape).expect("small")).expect("memory");
+    let view = TensorViewMut::new(dtype, shape, &mut bytes).expect("sized");
+    Reference.compute(op, operands, &mut OutputMut { view, quant });
+    bytes
+}
 
 /// The first element that differs, of results of one length; every NaN is as good as another.
 pub fn difference(dtype: DType, got: &[u8], expected: &[u8]) -> Option<usize> {

@@ -6,15 +6,12 @@ use quaver_core::graph::{Dim, Op};
 use quaver_core::kernel::simd::Simd;
 use quaver_core::kernel::split::{Part, Split};
 use quaver_core::quant::Affine;
-use quaver_core::reference::Reference;
 use quaver_core::tensor::{AlignedBytes, DType, TensorViewMut, byte_count};
 
-use crate::common::difference;
-use crate::isas::{self, Test};
+use crate::common::isas::{self, Test};
+use crate::common::{GUARD, difference, reference};
 use crate::tensor::Tensor;
 
-/// What unwritten bytes and guards hold.
-pub const GUARD: u8 = 0xA5;
 /// Bytes of a guard: outputs stay aligned.
 const GUARDED: usize = 64;
 
@@ -24,14 +21,6 @@ pub trait Make {
     type Work<'a>: Split;
     /// The kernel, where it applies.
     fn make<'a>(&self, inputs: &'a [Operand<'a>], output: &OutputMut<'_>) -> Option<Self::Work<'a>>;
-}
-
-/// What the reference gives, in words so that f32 are aligned.
-pub fn reference(op: &Op, operands: &[Operand<'_>], shape: &[usize], dtype: DType, quant: Option<Affine>) -> AlignedBytes {
-    let mut bytes = AlignedBytes::zeroed(byte_count(dtype, shape).expect("small")).expect("memory");
-    let view = TensorViewMut::new(dtype, shape, &mut bytes).expect("sized");
-    Reference.compute(op, operands, &mut OutputMut { view, quant });
-    bytes
 }
 
 /// Compares; gives whether the kernel applies.

@@ -5,8 +5,8 @@ use quaver_core::graph::Op;
 use quaver_core::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
 use quaver_core::tensor::{DType, TensorViewMut};
 
-use crate::check::{Make, check, everywhere, reference};
-use crate::common::Rng;
+use crate::check::{Make, check, everywhere};
+use crate::common::{Rng, reference};
 use crate::tensor::Tensor;
 
 struct ToBytes;

@@ -12,7 +12,7 @@ use quaver_core::kernel::simd::{Kernel, Simd};
 use quaver_core::kernel::soft::Soft;
 use quaver_core::kernel::tile::{Panel, TileRows};
 
-use crate::isas::{Test, on_isas};
+use crate::common::isas::{Test, on_isas};
 
 /// Operands of all methods.
 #[derive(Debug, Clone)]

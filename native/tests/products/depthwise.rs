@@ -10,9 +10,8 @@ use quaver_core::kernel::simd::Simd;
 use quaver_core::quant::Affine;
 use quaver_core::tensor::{AlignedBytes, DType, TensorView};
 
-use crate::check::{GUARD, reference};
-use crate::common::Rng;
-use crate::isas::{Test, on_isas, on_tiles};
+use crate::common::isas::{Test, on_isas, on_tiles};
+use crate::common::{GUARD, Rng, reference};
 
 #[test]
 fn every_instruction_set_equals_the_reference() {

@@ -10,9 +10,8 @@ use quaver_core::kernel::gemm::{Bases, Gemm, Source, Weights};
 use quaver_core::kernel::pairing::Pairing;
 use quaver_core::kernel::simd::Simd;
 
-use crate::check::GUARD;
-use crate::common::Rng;
-use crate::isas::{Test, on_isas, on_tiles};
+use crate::common::isas::{Test, on_isas, on_tiles};
+use crate::common::{GUARD, Rng};
 
 /// A product in small.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use quaver::isa::{Visitor, each};
 use quaver_core::kernel::simd::Simd;
 use quaver_core::kernel::soft::Soft;
 
-use crate::common::skip;
+use super::skip;
 
 /// What is tested on an instruction set of that name.
 pub trait Test {
