@@ -1,29 +1,50 @@
 //! `cargo xtask test`: everything that must hold before a commit, cheapest first.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
 use crate::process::{cargo, run as run_program};
-use crate::{setup, table, tidy, wasm};
+use crate::{setup, table, tidy};
 
 /// A step: its name and its work.
-type Step = (&'static str, fn(&mut Counts) -> Result<()>);
+type Step = (&'static str, fn(&mut State) -> Result<()>);
 
-/// The wasm build comes before the tests, which load its modules.
-const STEPS: [Step; 7] = [
+/// The wasm build comes before the tests, which load its modules. It is on one core nearly all the time, so it runs beside what
+/// else is compiled.
+const STEPS: [Step; 9] = [
     ("setup", |_| setup::run()),
     ("format", |_| run_program(cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", |_| tidy::run()),
+    ("wasm, begun", |state| {
+        state.wasm = Some(Wasm::start()?);
+        Ok(())
+    }),
     ("clippy", |_| run_program(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))),
     ("clippy of the interface for JavaScript", |_| {
         run_program(cargo().args(["clippy", "--package", "quaver-wasm", "--features", "js,threads", "--locked", "--", "-D", "warnings"]))
     }),
-    ("wasm", |_| wasm::run()),
-    ("tests", tests),
+    ("tests, compiled", |_| run_program(cargo().args(["test", "--workspace", "--no-run", "--locked"]))),
+    ("wasm, the rest", |state| state.wasm.take().context("it was begun")?.finish()),
+    ("tests", |state| tests(&mut state.counts)),
 ];
+
+/// What one step leaves to others.
+#[derive(Debug, Default)]
+struct State {
+    counts: Counts,
+    wasm: Option<Wasm>,
+}
+
+/// The wasm build in a process of its own, whose words are kept until it ends.
+#[derive(Debug)]
+struct Wasm {
+    child: Child,
+    said: File,
+}
 
 /// Tests of all test programs together.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,21 +56,50 @@ struct Counts {
 
 /// Runs the steps up to the first that fails, prints what each took, and closes with the number of tests.
 pub fn run() -> Result<()> {
-    let mut counts = Counts::default();
+    let mut state = State::default();
     let mut times = Vec::new();
     let mut outcome = Ok(());
     for (name, step) in STEPS {
         println!("test: {name}");
         let start = Instant::now();
-        outcome = step(&mut counts).with_context(|| format!("step '{name}' failed"));
+        outcome = step(&mut state).with_context(|| format!("step '{name}' failed"));
         times.push([name.to_owned(), format!("{:.1}", start.elapsed().as_secs_f64())]);
         if outcome.is_err() {
             break;
         }
     }
     table::print(["step", "seconds"], times);
-    println!("{} passed, {} failed, {} ignored", counts.passed, counts.failed, counts.ignored);
+    let Counts { passed, failed, ignored } = state.counts;
+    println!("{passed} passed, {failed} failed, {ignored} ignored");
     outcome
+}
+
+impl Wasm {
+    fn start() -> Result<Self> {
+        let said = tempfile::tempfile().context("no temporary file")?;
+        let mut command = Command::new(std::env::current_exe().context("this program's file is unknown")?);
+        command.arg("wasm").stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said.try_clone()?);
+        Ok(Self { child: command.spawn().context("cannot start the wasm build")?, said })
+    }
+
+    fn finish(mut self) -> Result<()> {
+        let status = self.child.wait().context("the wasm build was lost")?;
+        let mut said = Vec::new();
+        self.said.rewind()?;
+        self.said.read_to_end(&mut said)?;
+        print!("{}", String::from_utf8_lossy(&said));
+        ensure!(status.success(), "the wasm build failed: {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Wasm {
+    /// Ends it where another step failed.
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.child.kill();
+        let _status = self.child.wait();
+    }
 }
 
 /// All tests, also those of the documentation; a test that fails doesn't keep others from running.
