@@ -94,7 +94,7 @@ impl Wasm {
 }
 
 impl Drop for Wasm {
-    /// Ends it where another step failed.
+    /// Ends it where another step failed; a compiler that it has started ends with its module.
     fn drop(&mut self) {
         // It may have ended by itself.
         let _ended = self.child.kill();

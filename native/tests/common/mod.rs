@@ -1,5 +1,6 @@
-//! What tests of kernels and of whole operations share: random operands, each from a seed that a failure names, the
-//! comparison of results, and what becomes of an instruction set that the processor lacks.
+//! What tests of kernels and of whole operations share: random operands, each from a seed that a failure names, what the
+//! reference makes of them, the comparison of results, guards around them, and what becomes of an instruction set that the
+//! processor lacks; [`isas`] runs a test on each.
 
 // Each test binary uses its part.
 #![allow(dead_code, reason = "shared by several test binaries")]
