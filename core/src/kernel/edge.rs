@@ -24,6 +24,25 @@ pub fn chunk<'a, S: Simd>(s: S, from: &'a [u8], at: usize, rest: &'a mut [u8; 64
     }
 }
 
+/// `N` bytes from `at` on; what is behind the end is 0.
+#[inline(always)]
+pub fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    match bytes.get(at..at + N).and_then(|b| b.first_chunk()) {
+        Some(b) => *b,
+        None => tail(bytes, at),
+    }
+}
+
+/// What there is from `at` on, then zeros.
+#[cold]
+fn tail<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut to = [0; N];
+    let rest = bytes.get(at..).unwrap_or_default();
+    let len = rest.len().min(N);
+    to[..len].copy_from_slice(&rest[..len]);
+    to
+}
+
 /// Up to 64 bytes, and zeros.
 #[inline(always)]
 pub fn padded<S: Simd>(_s: S, from: &[u8]) -> [u8; 64] {

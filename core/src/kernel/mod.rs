@@ -31,6 +31,7 @@
 //! | `gemv` | the same for a row or two: many channels at once |
 //! | `staged` | the same where operands are widened first |
 //! | `paired` | the same where two products are added in 16 bits |
+//! | `brief` | that for short sums, from the bias to bytes in registers |
 //! | [`pairing`] | orders of weights in which that loses nothing |
 //! | `groups` | from sums in memory to bytes, where nothing is left over |
 
@@ -43,6 +44,7 @@
 pub mod addend;
 pub mod bind;
 mod bounds;
+mod brief;
 pub mod conv;
 pub mod conv_f32;
 pub mod depthwise;

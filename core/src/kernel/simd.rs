@@ -400,18 +400,21 @@ pub trait Simd: Copy + Send + Sync {
         to
     }
 
-    /// Adds to the sums of `N` rows, or to a bias that they start with, the products of a run's steps with each row's activations.
-    /// The sum of two neighbouring products may saturate to 16 bits.
+    /// Weights 0 and 2 of each channel as integers of 16 bits, and 1 and 3.
     #[inline(always)]
-    fn paired_products<const N: usize>(
-        self,
-        bias: Option<&[i32; 16]>,
-        sums: &mut [[[i32; 16]; 1]; N],
-        x: &[Staged; N],
-        run: &pairing::Run<'_>,
-        weights: &Weights,
-    ) {
-        paired::products(bias, sums, x, run, weights);
+    fn widen_weights(self, weights: &[i8; 64], to: &mut [[i8; 64]; 2]) {
+        for (i, w) in weights.iter().enumerate() {
+            let [low, high] = i16::from(*w).to_le_bytes().map(|byte| byte as i8);
+            let at = i / 4 * 4 + i % 4 / 2 * 2;
+            (to[i % 2][at], to[i % 2][at + 1]) = (low, high);
+        }
+    }
+
+    /// Adds to the sums of `N` rows the products of a run's steps with each row's activations. The sum of two neighbouring products
+    /// may saturate to 16 bits.
+    #[inline(always)]
+    fn paired_products<const N: usize>(self, acc: &mut [Self::I; N], x: &[Staged; N], run: &pairing::Run<'_>, weights: &Weights) {
+        paired::products(self, acc, x, run, weights);
     }
 
     /// Replaces each byte q by `table[q]`. The one method that is not inlined.

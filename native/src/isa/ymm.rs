@@ -1,9 +1,13 @@
 //! The vocabulary in registers of 256 bits, two for each vector: all but the dot product, which is where AVX2 and AVX-VNNI
 //! differ. A dot product is a [`Dot`]; [`Ymm`] makes a [`Simd`] of it.
 
+mod lookup;
+mod pairs;
+
 use core::arch::x86_64::*;
 
-use quaver_core::kernel::pairing::{ORDER, ORDERS, Run, Staged, Weights};
+use pairs::{in_order, paired_products};
+use quaver_core::kernel::pairing::{ORDER, Run, Staged, Weights};
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
 
 /// The token of an instruction set that has AVX2 and `D`'s dot product. Only its `detect` makes it, so that it is proof.
@@ -175,6 +179,12 @@ impl<D: Dot> Simd for Ymm<D> {
     }
 
     #[inline(always)]
+    fn round(self, t: [__m256; 2]) -> [__m256i; 2] {
+        // SAFETY: `self` proves the feature.
+        unsafe { [_mm256_cvtps_epi32(t[0]), _mm256_cvtps_epi32(t[1])] }
+    }
+
+    #[inline(always)]
     fn load_b(self, x: &[u8; 64]) -> [__m256i; 2] {
         // SAFETY: `self` proves the feature; the reference covers 64 bytes.
         unsafe { load(x.as_ptr().cast()) }
@@ -263,20 +273,31 @@ impl<D: Dot> Simd for Ymm<D> {
     #[inline(always)]
     fn narrow(self, [a, b, c, d]: [[__m256i; 2]; 4], limits: Limits) -> [__m256i; 2] {
         // SAFETY: `self` proves the feature.
-        unsafe {
-            // The words of a packed register: of lanes 0–3, 8–11, 4–7, 12–15 there are words 0, 1, 4, 5 of one vector, and
-            // 2, 3, 6, 7 of the other.
-            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-            let ab = pack([a[0], a[1], b[0], b[1]], limits);
-            let cd = pack([c[0], c[1], d[0], d[1]], limits);
-            [_mm256_permutevar8x32_epi32(ab, order), _mm256_permutevar8x32_epi32(cd, order)]
-        }
+        unsafe { [in_lanes(pack([a, b], limits)), in_lanes(pack([c, d], limits))] }
     }
 
     #[inline(always)]
     fn narrow_interleaved(self, [a, b, c, d]: [[__m256i; 2]; 4], limits: Limits) -> [__m256i; 2] {
         // SAFETY: `self` proves the feature.
-        unsafe { [pack([a[0], b[0], c[0], d[0]], limits), pack([a[1], b[1], c[1], d[1]], limits)] }
+        unsafe { [pack([[a[0], b[0]], [c[0], d[0]]], limits), pack([[a[1], b[1]], [c[1], d[1]]], limits)] }
+    }
+
+    #[inline(always)]
+    fn narrow_unlimited(self, [a, b, c, d]: [[__m256i; 2]; 4], limits: Limits) -> [__m256i; 2] {
+        // SAFETY: `self` proves the feature.
+        unsafe { [in_lanes(saturate(shifted([a, b], limits))), in_lanes(saturate(shifted([c, d], limits)))] }
+    }
+
+    #[inline(always)]
+    fn saturate(self, [a, b, c, d]: [[__m256i; 2]; 4]) -> [__m256i; 2] {
+        // SAFETY: `self` proves the feature.
+        unsafe { [in_lanes(saturate(words([a, b]))), in_lanes(saturate(words([c, d])))] }
+    }
+
+    #[inline(always)]
+    fn saturate_interleaved(self, [a, b, c, d]: [[__m256i; 2]; 4]) -> [__m256i; 2] {
+        // SAFETY: `self` proves the feature.
+        unsafe { [saturate(words([[a[0], b[0]], [c[0], d[0]]])), saturate(words([[a[1], b[1]], [c[1], d[1]]]))] }
     }
 
     #[inline(always)]
@@ -336,75 +357,30 @@ impl<D: Dot> Simd for Ymm<D> {
     }
 
     #[inline(always)]
-    fn paired_products<const N: usize>(
-        self,
-        bias: Option<&[i32; 16]>,
-        sums: &mut [[[i32; 16]; 1]; N],
-        x: &[Staged; N],
-        run: &Run<'_>,
-        weights: &Weights,
-    ) {
-        let mut acc = [self.splat_i32(0); N];
-        for m in 0..N {
-            acc[m] = self.load_i32(bias.unwrap_or(&sums[m][0]));
-        }
-        // SAFETY: `self` proves the feature; references cover 64 bytes.
+    fn widen_weights(self, weights: &[i8; 64], [even, odd]: &mut [[i8; 64]; 2]) {
+        // SAFETY: `self` proves the feature; the references cover 64 bytes.
         unsafe {
-            let ones = _mm256_set1_epi16(1);
-            let pairs = |acc, x, w| _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), ones));
-            for (&at, weights) in run.at.iter().zip(weights.ordered()) {
-                let w = load(weights.as_ptr().cast());
-                for m in 0..N {
-                    let x = _mm256_set1_epi32(x[m][usize::from(at)]);
-                    acc[m] = [pairs(acc[m][0], x, w[0]), pairs(acc[m][1], x, w[1])];
-                }
-            }
-            for (&at, weights) in run.excess.iter().zip(weights.excess()) {
-                let w = load(weights.as_ptr().cast());
-                for h in 0..2 {
-                    for m in 0..N {
-                        acc[m][h] = pairs(acc[m][h], _mm256_set1_epi32(x[m][usize::from(at[h])]), w[h]);
-                    }
-                }
-            }
-        }
-        for m in 0..N {
-            self.store_i32(acc[m], &mut sums[m][0]);
+            let w = load(weights.as_ptr().cast());
+            let low = |w| _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(w));
+            store([low(w[0]), low(w[1])], even.as_mut_ptr().cast());
+            store([_mm256_srai_epi16::<8>(w[0]), _mm256_srai_epi16::<8>(w[1])], odd.as_mut_ptr().cast());
         }
     }
 
     #[inline(always)]
+    fn paired_products<const N: usize>(self, acc: &mut [[__m256i; 2]; N], x: &[Staged; N], run: &Run<'_>, weights: &Weights) {
+        // SAFETY: `self` proves the feature.
+        unsafe { paired_products(acc, x, run, weights) }
+    }
+
+    #[inline(always)]
     fn lookup(self, table: &[u8; 256], bytes: &mut [u8]) {
-        let (whole, rest) = if bytes.len() < SHUFFLED { (&mut [][..], bytes) } else { bytes.as_chunks_mut::<32>() };
+        let (whole, rest) = if bytes.len() < lookup::SHUFFLED { (&mut [][..], bytes) } else { bytes.as_chunks_mut::<32>() };
         if !whole.is_empty() {
             // SAFETY: `self` proves the feature.
-            unsafe { lookup_shuffled(table, whole) }
+            unsafe { lookup::shuffled(table, whole) }
         }
-        lookup_each(table, rest);
-    }
-}
-
-/// Quads in that order.
-///
-/// # Safety
-/// The processor has AVX2.
-#[inline(always)]
-unsafe fn in_order(quads: [__m256i; 2], order: usize) -> [__m256i; 2] {
-    // One more than there are, so that no index of two bits is out of reach.
-    const PLACES: [[u8; 32]; ORDERS.len() + 1] = {
-        let mut places = [[0; 32]; ORDERS.len() + 1];
-        let mut i = 0;
-        while i < 32 * ORDERS.len() {
-            let byte = i % 32;
-            places[i / 32][byte] = (byte % 16 / 4 * 4 + ORDERS[i / 32][byte % 4]) as u8;
-            i += 1;
-        }
-        places
-    };
-    // SAFETY: by this function's own condition; an array covers 32 bytes.
-    unsafe {
-        let places = _mm256_loadu_si256(PLACES[order & 3].as_ptr().cast());
-        [_mm256_shuffle_epi8(quads[0], places), _mm256_shuffle_epi8(quads[1], places)]
+        lookup::each(table, rest);
     }
 }
 
@@ -431,58 +407,56 @@ unsafe fn store(v: [__m256i; 2], to: *mut __m256i) {
     }
 }
 
+/// 32 integers as words, in the order that packing gives.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn words([ab, cd]: [[__m256i; 2]; 2]) -> [__m256i; 2] {
+    // SAFETY: by this function's own condition.
+    unsafe { [_mm256_packs_epi32(ab[0], ab[1]), _mm256_packs_epi32(cd[0], cd[1])] }
+}
+
+/// The same plus the zero point.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn shifted(v: [[__m256i; 2]; 2], limits: Limits) -> [__m256i; 2] {
+    // SAFETY: by this function's own condition.
+    unsafe {
+        let [ab, cd] = words(v);
+        [_mm256_adds_epi16(ab, limits.zero_point), _mm256_adds_epi16(cd, limits.zero_point)]
+    }
+}
+
+/// Words as bytes, in the order that packing gives.
+///
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn saturate([ab, cd]: [__m256i; 2]) -> __m256i {
+    // SAFETY: by this function's own condition.
+    unsafe { _mm256_packus_epi16(ab, cd) }
+}
+
 /// 32 integers as bytes, in the order that packing twice gives.
 ///
 /// # Safety
 /// The processor has AVX2.
 #[inline(always)]
-unsafe fn pack([a, b, c, d]: [__m256i; 4], limits: Limits) -> __m256i {
+unsafe fn pack(v: [[__m256i; 2]; 2], limits: Limits) -> __m256i {
     // SAFETY: by this function's own condition.
-    unsafe {
-        let ab = _mm256_adds_epi16(_mm256_packs_epi32(a, b), limits.zero_point);
-        let cd = _mm256_adds_epi16(_mm256_packs_epi32(c, d), limits.zero_point);
-        _mm256_min_epu8(_mm256_max_epu8(_mm256_packus_epi16(ab, cd), limits.lo), limits.hi)
-    }
+    unsafe { _mm256_min_epu8(_mm256_max_epu8(saturate(shifted(v, limits)), limits.lo), limits.hi) }
 }
 
-/// Bytes from which on it pays to make the tables of [`lookup_shuffled`].
-const SHUFFLED: usize = 128;
-
-/// A table as sixteen registers.
+/// What packing twice gave of two vectors, in their order: of lanes 0–3, 8–11, 4–7, 12–15 there are words 0, 1, 4, 5 of one
+/// vector, and 2, 3, 6, 7 of the other.
 ///
-/// A byte looks into every sixteen entries up to its own, by the distance to them; past its own the distance is negative,
-/// and the shuffle gives 0. So entries are stored as differences (exclusive or) to those sixteen places before, and the sum
-/// is the entry. Distances are signed, hence two halves of the table, each with a difference to nothing at its start.
-#[inline(never)]
-#[target_feature(enable = "avx2")]
-fn lookup_shuffled(table: &[u8; 256], bytes: &mut [[u8; 32]]) {
-    let mut parts = [_mm256_setzero_si256(); 16];
-    let mut before = _mm_setzero_si128();
-    for (i, part) in parts.iter_mut().enumerate() {
-        // SAFETY: the reference covers sixteen times 16 bytes.
-        let entries = unsafe { _mm_loadu_si128(table.as_ptr().add(16 * i).cast()) };
-        *part = _mm256_broadcastsi128_si256(if i == 8 { entries } else { _mm_xor_si128(entries, before) });
-        before = entries;
-    }
-    let (sixteen, half) = (_mm256_set1_epi8(16), _mm256_set1_epi8(-128));
-    for chunk in bytes {
-        // SAFETY: the reference covers 32 bytes.
-        let mut low = unsafe { _mm256_loadu_si256(chunk.as_ptr().cast()) };
-        let mut high = _mm256_xor_si256(low, half);
-        let mut entry = _mm256_setzero_si256();
-        for i in 0..8 {
-            let both = _mm256_xor_si256(_mm256_shuffle_epi8(parts[i], low), _mm256_shuffle_epi8(parts[i + 8], high));
-            entry = _mm256_xor_si256(entry, both);
-            (low, high) = (_mm256_subs_epi8(low, sixteen), _mm256_subs_epi8(high, sixteen));
-        }
-        // SAFETY: the reference covers 32 bytes.
-        unsafe { _mm256_storeu_si256(chunk.as_mut_ptr().cast(), entry) }
-    }
-}
-
-#[inline(never)]
-fn lookup_each(table: &[u8; 256], bytes: &mut [u8]) {
-    for q in bytes {
-        *q = table[usize::from(*q)];
-    }
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn in_lanes(packed: __m256i) -> __m256i {
+    // SAFETY: by this function's own condition.
+    unsafe { _mm256_permutevar8x32_epi32(packed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)) }
 }

@@ -7,7 +7,7 @@ use proptest::test_runner::{Config, TestRunner};
 use quaver_core::kernel::addend::Addend;
 use quaver_core::kernel::epilogue::Residual;
 use quaver_core::kernel::gemm::{Bases, Source, Weights};
-use quaver_core::kernel::pairing::{self, Pairing};
+use quaver_core::kernel::pairing::{self, Pairing, Staged};
 use quaver_core::kernel::simd::{Kernel, Simd};
 use quaver_core::kernel::soft::Soft;
 use quaver_core::kernel::tile::{Panel, TileRows};
@@ -170,20 +170,22 @@ impl Kernel for Every<'_> {
             answers.push(("stage_order", even.iter().flat_map(|v| v.to_le_bytes()).collect()));
             answers.push(("ordered", s.ordered(weights, at as u8).map(|w| w as u8).to_vec()));
         }
-        // Orders of such weights leave an excess. Their sums of two products saturate where weights are not those of the orders.
-        let packed = [*weights, lanes.map(|x| x as i8), [-128; 64], [127; 64]];
+        let mut wide = [[0; 64]; 2];
+        s.widen_weights(weights, &mut wide);
+        answers.push(("widen_weights", wide.as_flattened().iter().map(|w| *w as u8).collect()));
+        // Some of these have orders, others are wide. Their sums of two products saturate where weights are not those of the orders.
+        let packed = [*weights, lanes.map(|x| x as i8), [-128; 64], [127; 64], [1; 64]];
         let found = Pairing::of(s, &packed, packed.len());
         let run = found.orders(0..1).run(0, 0);
         let mut filled = pairing::Weights::NONE;
-        for packed in [packed, [[127; 64]; 4]] {
+        for packed in [packed, [[127; 64]; 5]] {
             filled.fill(s, &packed, &run);
-            let x = [0, 1].map(|m| std::array::from_fn(|i| i32::from_le_bytes(rows[(i + m) % 4].as_chunks().0[i / 4 % 16])));
-            let mut sums = [[[0; 16]; 1]; 2];
-            s.store_i32(v0, &mut sums[1][0]);
-            s.paired_products(None, &mut sums, &x, &run, &filled);
-            answers.push(("paired_products", sums.as_flattened().as_flattened().iter().flat_map(|v| v.to_le_bytes()).collect()));
-            s.paired_products(Some(&i[1]), &mut sums, &x, &run, &filled);
-            answers.push(("paired_products", sums.as_flattened().as_flattened().iter().flat_map(|v| v.to_le_bytes()).collect()));
+            let x: [Staged; 2] = [0, 1].map(|m| std::array::from_fn(|i| i32::from_le_bytes(rows[(i + m) % 4].as_chunks().0[i / 4 % 16])));
+            let mut sums = [v0, v1];
+            s.paired_products(&mut sums, &x, &run, &filled);
+            for sums in sums {
+                answers.push(("paired_products", integers(s, sums)));
+            }
         }
 
         let mut looked_up = looked_up.clone();

@@ -102,10 +102,12 @@ impl Operands {
         let blocks = case.channels.div_ceil(16);
         let mut weights = vec![[0; 64]; blocks * quads];
         for (i, row) in weights.iter_mut().enumerate() {
+            // Of half of the vectors only two weights are large, so that products may be added in pairs, in some order.
+            let paired = rng.below(2) == 0;
             for (j, w) in row.iter_mut().enumerate() {
                 // What is behind K meets zeros.
                 if i % quads * 4 + j % 4 < case.k {
-                    *w = rng.next() as i8;
+                    *w = rng.next() as i8 >> u8::from(paired && j >= 2);
                 }
             }
         }
@@ -202,7 +204,7 @@ impl Operands {
         let mut rng = Rng(!case.seed);
         let (row, block) = (rng.below(case.rows + 1), rng.below(blocks + 1));
         let pitch = y.len() / case.rows;
-        // Both ways, where there are two; the orders of such weights leave much over.
+        // Both ways, where there are two; many of such weights are wide.
         let pairing = Pairing::of(isa, &self.weights, self.run * self.segments.len());
         let orders = (S::PAIRS && !case.seed.is_multiple_of(3)).then(|| pairing.orders(0..case.channels.div_ceil(16)));
         for rows in [0..row, row..case.rows] {

@@ -81,11 +81,11 @@ impl Packed {
         Self { geometry, narrow: Some(narrow.weights(&self.shape, weights)), ..self }
     }
 
-    /// The same with orders for products in pairs, where such pay, given the weights of the file.
+    /// The same with orders for products in pairs, where the instruction set has such, given the weights of the file.
     pub fn paired<S: Simd>(self, s: S, weights: &[i8]) -> Self {
         let packed = self.narrow.as_deref().unwrap_or(weights.as_chunks().0);
         let quads = packed.len() / (self.shape.groups * self.shape.n_blocks());
-        let pairing = (S::PAIRS && weights.len() == self.shape.len()).then(|| Pairing::of(s, packed, quads)).filter(Pairing::pays);
+        let pairing = (S::PAIRS && weights.len() == self.shape.len()).then(|| Pairing::of(s, packed, quads));
         Self { pairing, ..self }
     }
 

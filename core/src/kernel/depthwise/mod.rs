@@ -34,6 +34,7 @@ pub use windows::takes_compactly;
 
 use std::ops::Range;
 
+use super::edge::bytes_at;
 use super::epilogue::{Bounds, Finish, Rows};
 use super::simd::{Kernel, Simd, Tile};
 use crate::graph::op::Window;
@@ -274,25 +275,6 @@ impl<'a, R> Depthwise<'a, R> {
         let y = y.checked_sub(self.window.pads_begin[0]).filter(|&y| y < height)?;
         self.input.get((image * height + y) * width * channels + channel..)
     }
-}
-
-/// `N` bytes from `at` on; what is behind the end is 0.
-#[inline(always)]
-fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    match bytes.get(at..at + N).and_then(|b| b.first_chunk()) {
-        Some(b) => *b,
-        None => tail(bytes, at),
-    }
-}
-
-/// What there is from `at` on, then zeros.
-#[cold]
-fn tail<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    let mut to = [0; N];
-    let rest = bytes.get(at..).unwrap_or_default();
-    let len = rest.len().min(N);
-    to[..len].copy_from_slice(&rest[..len]);
-    to
 }
 
 /// Four rows of input, from a block's first channel on.
