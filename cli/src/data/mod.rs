@@ -327,19 +327,18 @@ fn keep(values: &mut NamedValues, graph: &Graph, id: ValueId, view: TensorView<'
 
 /// Fills in the extents that an `.npz` archive's arrays tell and the network leaves open.
 pub fn shapes_from_npz(options: ImportOptions, npz: Option<&Path>, network: &Path) -> Result<ImportOptions> {
+    use quaver_convert::calibrate::data::npz::Npz;
     use quaver_convert::import::ImportError;
     let Some(path) = npz.filter(|path| !path.is_dir()) else { return Ok(options) };
     // Only a network that says so needs it; its other errors are reported where it is loaded.
     let Err(ImportError::OpenShape { .. }) = quaver_convert::import::onnx::open(network, &options) else { return Ok(options) };
     let hint = || format!("cannot read '{}'", path.display());
-    let mut archive = npyz::npz::NpzArchive::open(path).with_context(hint)?;
-    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let mut archive = Npz::open(path).with_context(hint)?;
     let mut options = options;
-    for name in names {
-        if let Some(file) = archive.by_name(&name).with_context(hint)? {
-            let dims = file.shape().iter().enumerate().map(|(i, &d)| if i == 0 { Dim::BATCH } else { Dim::Fixed(d as usize) });
-            options.input_shapes.entry(name).or_insert_with(|| dims.collect());
-        }
+    for name in archive.names() {
+        let shape = archive.array(&name).with_context(hint)?.shape().to_vec();
+        let dims = shape.into_iter().enumerate().map(|(i, d)| if i == 0 { Dim::BATCH } else { Dim::Fixed(d as usize) });
+        options.input_shapes.entry(name).or_insert_with(|| dims.collect());
     }
     Ok(options)
 }

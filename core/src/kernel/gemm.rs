@@ -130,8 +130,6 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
             self.staged::<S, 4, 32, 35>(s);
         } else if const { matches!(S::TILE, Tile::Rows4HalvesStaged) } {
             self.staged::<S, 4, 64, 64>(s);
-        } else if const { matches!(S::TILE, Tile::Rows2Blocks1) } {
-            self.walk::<S, 2>(s);
         } else {
             self.walk::<S, 4>(s);
         }

@@ -286,11 +286,11 @@ mod tests {
         let (shared, packed) = scratch.split_at_mut(node.shared_len());
         node.share(shared);
         for (index, to) in packed.chunks_exact_mut(node.packed_len()).enumerate() {
-            Soft::<6, false>.vectorize(node.pack(&right, index, 0, to));
+            Soft::<5, true>.vectorize(node.pack(&right, index, 0, to));
         }
         let result: &mut [u8] = &mut bytemuck::cast_slice_mut(&mut actual)[..y * dtype.size()];
         for gemm in node.products(&left, 0..node.rows(), packed, shared) {
-            Soft::<6, false>.vectorize(gemm.onto(SliceRows { bytes: result, pitch: node.pitch() }));
+            Soft::<5, true>.vectorize(gemm.onto(SliceRows { bytes: result, pitch: node.pitch() }));
         }
         [actual, expected].map(|words| bytemuck::cast_slice(&words).to_vec())
     }

@@ -254,7 +254,7 @@ pub(super) fn products<S: Simd, const N: usize>(s: S, acc: &mut [S::I; N], x: &[
     for (acc, x) in acc.iter_mut().zip(x) {
         let mut sums = [0; 16];
         s.store_i32(*acc, &mut sums);
-        for (&at, weights) in run.paired.iter().zip(weights.paired()) {
+        for (at, weights) in weights.paired(run) {
             let x = x[usize::from(at)].to_le_bytes().map(i32::from);
             for (sum, w) in sums.iter_mut().zip(weights.as_chunks::<4>().0) {
                 let w = w.map(i32::from);
@@ -262,7 +262,7 @@ pub(super) fn products<S: Simd, const N: usize>(s: S, acc: &mut [S::I; N], x: &[
                 *sum = sum.wrapping_add(fits(x[0] * w[0] + x[1] * w[1]) + fits(x[2] * w[2] + x[3] * w[3]));
             }
         }
-        for (&at, weights) in run.wide.iter().zip(weights.wide()) {
+        for (at, weights) in weights.wide(run) {
             for (weights, at) in weights.iter().zip((usize::from(at)..).step_by(ORDER)) {
                 let x = halves(x[at].to_le_bytes());
                 for (sum, w) in sums.iter_mut().zip(weights.as_chunks::<4>().0) {

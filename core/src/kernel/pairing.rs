@@ -170,39 +170,37 @@ fn best_order(weights: &[i8; 64]) -> usize {
     most.iter().position(|&most| most <= LIMIT).unwrap_or(WIDE)
 }
 
-/// The weights of a run's steps.
+/// The weights of a run's steps: one of each quad whose weights have an order, then two of each wide one.
 #[derive(Debug)]
 #[repr(align(64))]
-pub struct Weights {
-    paired: [[i8; 64]; RUN],
-    wide: [[[i8; 64]; 2]; RUN],
-}
+pub struct Weights([[i8; 64]; 2 * RUN]);
 
 impl Weights {
     /// None yet.
-    pub const NONE: Self = Self { paired: [[0; 64]; RUN], wide: [[[0; 64]; 2]; RUN] };
+    pub const NONE: Self = Self([[0; 64]; _]);
 
     /// Puts a run's weights in their orders.
     #[inline(always)]
     pub fn fill<S: Simd>(&mut self, s: S, packed: &[[i8; 64]], run: &Run<'_>) {
-        for (to, &at) in self.paired.iter_mut().zip(run.paired) {
+        let (paired, wide) = self.0.split_at_mut(run.paired.len());
+        for (to, &at) in paired.iter_mut().zip(run.paired) {
             *to = s.ordered(&packed[usize::from(at) % ORDER], at);
         }
-        for (to, &at) in self.wide.iter_mut().zip(run.wide) {
+        for (to, &at) in wide.as_chunks_mut().0.iter_mut().zip(run.wide) {
             s.widen_weights(&packed[usize::from(at) % ORDER], to);
         }
     }
 
-    /// Of each quad whose weights have an order.
+    /// Of each quad whose weights have an order, its place in the activations, and they.
     #[inline(always)]
-    pub fn paired(&self) -> &[[i8; 64]; RUN] {
-        &self.paired
+    pub fn paired<'a>(&'a self, run: &Run<'a>) -> impl Iterator<Item = (u8, &'a [i8; 64])> {
+        run.paired.iter().copied().zip(&self.0)
     }
 
-    /// Of each wide one, 0 and 2 of each channel as integers of 16 bits, and 1 and 3.
+    /// The same of each wide one: 0 and 2 of each channel as integers of 16 bits, and 1 and 3.
     #[inline(always)]
-    pub fn wide(&self) -> &[[[i8; 64]; 2]; RUN] {
-        &self.wide
+    pub fn wide<'a>(&'a self, run: &Run<'a>) -> impl Iterator<Item = (u8, &'a [[i8; 64]; 2])> {
+        run.wide.iter().copied().zip(self.0[run.paired.len()..].as_chunks().0)
     }
 }
 
@@ -249,8 +247,10 @@ mod tests {
         assert_eq!(orders.used(0..1, 0), 0b1011);
         let mut filled = Weights::NONE;
         filled.fill(Soft::<0>, &packed, &run);
-        assert_eq!(filled.paired()[..2], [weights([1, 2, 3, 4]), weights([100, -128, 29, 90])]);
-        assert_eq!(filled.wide()[0], [weights([-128, -1, -2, -1]), weights([-1, -1, -3, -1])]);
+        let paired: Vec<_> = filled.paired(&run).collect();
+        assert_eq!(paired, [(1, &weights([1, 2, 3, 4])), (ORDER as u8 + 2, &weights([100, -128, 29, 90]))]);
+        let wide: Vec<_> = filled.wide(&run).collect();
+        assert_eq!(wide, [((WIDE * ORDER) as u8, &[weights([-128, -1, -2, -1]), weights([-1, -1, -3, -1])])]);
     }
 
     #[test]

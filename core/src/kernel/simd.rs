@@ -25,8 +25,6 @@ pub enum Tile {
     /// 4 rows × 16 channels: 8 of 16 registers of 8 lanes are sums, where quads and weights need two registers each. Both are
     /// staged: see [`super::staged`].
     Rows4Blocks1,
-    /// 2 rows × 16 channels: 8 of 16 registers of 4 lanes are sums.
-    Rows2Blocks1,
     /// 6 rows × 16 channels, of which an instruction set sums 8 at a time: 12 of 16 registers of 4 lanes are sums.
     Rows6Halves,
     /// 4 rows × 16 channels, likewise: 8 of 16 registers of 4 lanes are sums, where a product needs more than one more.
@@ -37,15 +35,8 @@ pub enum Tile {
 
 impl Tile {
     /// All of them.
-    pub const ALL: [Tile; 7] = [
-        Tile::Rows14Blocks2,
-        Tile::Rows6Blocks1,
-        Tile::Rows4Blocks1,
-        Tile::Rows2Blocks1,
-        Tile::Rows6Halves,
-        Tile::Rows4Halves,
-        Tile::Rows4HalvesStaged,
-    ];
+    pub const ALL: [Tile; 6] =
+        [Tile::Rows14Blocks2, Tile::Rows6Blocks1, Tile::Rows4Blocks1, Tile::Rows6Halves, Tile::Rows4Halves, Tile::Rows4HalvesStaged];
 
     /// Most rows of a tile.
     pub const fn rows(self) -> usize {
@@ -53,7 +44,6 @@ impl Tile {
             Tile::Rows14Blocks2 => 14,
             Tile::Rows6Blocks1 | Tile::Rows6Halves => 6,
             Tile::Rows4Blocks1 | Tile::Rows4Halves | Tile::Rows4HalvesStaged => 4,
-            Tile::Rows2Blocks1 => 2,
         }
     }
 

@@ -34,15 +34,12 @@ pub fn everywhere(test: &mut impl Test) {
     on_isas(test);
 }
 
-/// Runs a test on arrays, with each tile.
+/// Runs a test on arrays, with each tile that an instruction set has, and with compact kernels where such have it.
 pub fn on_tiles(test: &mut impl Test) {
-    test.on("soft, tile 0", Soft::<0>);
-    test.on("soft, tile 1", Soft::<1>);
-    test.on("soft, tile 2", Soft::<2>);
-    test.on("soft, tile 3", Soft::<3>);
-    test.on("soft, tile 4", Soft::<4>);
-    test.on("soft, tile 5", Soft::<5>);
-    test.on("soft, tile 6", Soft::<6>);
-    test.on("soft, compact", Soft::<4, true>);
-    test.on("soft, compact, staged", Soft::<6, true>);
+    test.on("soft, 14 rows", Soft::<0>);
+    test.on("soft, 6 rows", Soft::<1>);
+    test.on("soft, 4 rows", Soft::<2>);
+    test.on("soft, 6 rows of halves", Soft::<3, true>);
+    test.on("soft, 4 rows of halves", Soft::<4, true>);
+    test.on("soft, staged halves", Soft::<5, true>);
 }

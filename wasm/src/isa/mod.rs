@@ -47,7 +47,7 @@ use simd128::Simd128;
 pub const PLAIN: Simd128 = Simd128::new();
 /// What every kernel but products runs on.
 #[cfg(not(target_arch = "wasm32"))]
-pub const PLAIN: Soft<6, true> = Soft;
+pub const PLAIN: Soft<5, true> = Soft;
 
 /// The token of a class.
 #[derive(Debug, Clone, Copy)]

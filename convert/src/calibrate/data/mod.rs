@@ -1,6 +1,7 @@
 //! Where samples come from: `.npz` archives, images, random numbers. What is wrong with them is in [`error`].
 
 pub mod error;
+pub mod npz;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{CalibrateError, HostTensor, Sample};
 pub use error::DataError;
+use npz::Npz;
 
 /// An array as a file holds it.
 #[derive(Debug, Clone, PartialEq)]
@@ -277,8 +279,8 @@ fn feed(path: &Path, graph: &Graph) -> Result<Sample, DataError> {
 /// [`DataError`] where one is missing or cannot be read.
 pub fn read_npz(path: &Path, graph: &Graph) -> Result<Vec<(String, Vec<usize>, Array)>, DataError> {
     let io = |source| DataError::Io { path: path.display().to_string(), source };
-    let mut archive = npyz::npz::NpzArchive::open(path).map_err(io)?;
-    let names: Vec<String> = archive.array_names().map(str::to_owned).collect();
+    let mut archive = Npz::open(path).map_err(io)?;
+    let names = archive.names();
     let mut arrays = Vec::new();
     for &input in &graph.inputs {
         let wanted = &graph.value(input).name;
@@ -286,9 +288,10 @@ pub fn read_npz(path: &Path, graph: &Graph) -> Result<Vec<(String, Vec<usize>, A
             [only] if graph.inputs.len() == 1 => only,
             _ => wanted,
         };
-        let missing = || DataError::Missing { path: path.display().to_string(), input: wanted.clone(), found: names.join(", ") };
-        let file = archive.by_name(name).map_err(io)?.ok_or_else(missing)?;
-        let (shape, array) = read_array(file, name)?;
+        if !names.contains(name) {
+            return Err(DataError::Missing { path: path.display().to_string(), input: wanted.clone(), found: names.join(", ") });
+        }
+        let (shape, array) = read_array(archive.array(name).map_err(io)?, name)?;
         arrays.push((name.clone(), shape, array));
     }
     Ok(arrays)
@@ -300,11 +303,12 @@ pub fn read_npz(path: &Path, graph: &Graph) -> Result<Vec<(String, Vec<usize>, A
 /// [`DataError`] where it is missing or cannot be read.
 pub fn read_npz_array(path: &Path, name: &str) -> Result<Vec<f32>, DataError> {
     let io = |source| DataError::Io { path: path.display().to_string(), source };
-    let mut archive = npyz::npz::NpzArchive::open(path).map_err(io)?;
-    let found = archive.array_names().map(str::to_owned).collect::<Vec<_>>().join(", ");
-    let missing = || DataError::Missing { path: path.display().to_string(), input: name.to_owned(), found };
-    let file = archive.by_name(name).map_err(io)?.ok_or_else(missing)?;
-    Ok(read_array(file, name)?.1.into_f32())
+    let mut archive = Npz::open(path).map_err(io)?;
+    let names = archive.names();
+    if !names.iter().any(|found| found == name) {
+        return Err(DataError::Missing { path: path.display().to_string(), input: name.to_owned(), found: names.join(", ") });
+    }
+    Ok(read_array(archive.array(name).map_err(io)?, name)?.1.into_f32())
 }
 
 /// One image as the input of `graph`, batch 1.
@@ -406,11 +410,12 @@ mod tests {
 
     fn write_npz(path: &Path, name: &str, shape: &[u64], data: &[f64]) {
         use npyz::WriterBuilder;
-        let mut npz = npyz::npz::NpzWriter::create(path).expect("creates");
-        let builder = npz.array(name, Default::default()).expect("starts");
-        let mut writer = builder.default_dtype().shape(shape).begin_nd().expect("begins");
+        let mut zip = zip::ZipWriter::new(std::fs::File::create(path).expect("creates"));
+        zip.start_file(format!("{name}.npy"), zip::write::SimpleFileOptions::default()).expect("starts");
+        let mut writer = npyz::WriteOptions::new().default_dtype().shape(shape).writer(&mut zip).begin_nd().expect("begins");
         writer.extend(data.iter().copied()).expect("writes");
         writer.finish().expect("finishes");
+        zip.finish().expect("finishes");
     }
 
     #[test]

@@ -16,14 +16,14 @@ pub(super) unsafe fn paired_products<const N: usize>(acc: &mut [[__m256i; 2]; N]
     unsafe {
         let ones = _mm256_set1_epi16(1);
         let pairs = |acc, x, w| _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(x, w), ones));
-        for (&at, weights) in run.paired.iter().zip(weights.paired()) {
+        for (at, weights) in weights.paired(run) {
             let w = load(weights.as_ptr().cast());
             for m in 0..N {
                 let x = _mm256_set1_epi32(x[m][usize::from(at)]);
                 acc[m] = [pairs(acc[m][0], x, w[0]), pairs(acc[m][1], x, w[1])];
             }
         }
-        for (&at, weights) in run.wide.iter().zip(weights.wide()) {
+        for (at, weights) in weights.wide(run) {
             for (i, weights) in weights.iter().enumerate() {
                 let w = load(weights.as_ptr().cast());
                 for m in 0..N {
