@@ -67,7 +67,7 @@ impl<R: Rows> Gemm<'_, R> {
     }
 }
 
-/// Tiles of one below the other.
+/// Whole tiles, one below the other, and a panel of blocks.
 struct Strip<'a> {
     /// Of each tile's rows, their bases.
     base: &'a [[usize; TILE]],

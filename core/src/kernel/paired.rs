@@ -1,6 +1,6 @@
 //! The matrix kernel where a dot product adds two products in 16 bits, which saturate: it computes what [`super::gemm`] does.
 //!
-//! Of a run of K, weights are put into the orders of [`super::pairing`] and activations into all of them, in memory that stays
+//! Of a run of K, weights are put into the orders of [`super::pairing`] and activations into those that occur, in memory that stays
 //! in the nearest cache: weights once for many rows, activations once for many channels. Then a step is a vector of weights, and
 //! the place of the activations that meet it; two where weights are wide.
 
@@ -16,7 +16,7 @@ use super::staged::{STEP, load};
 /// Most blocks of channels that share staged activations.
 pub(super) const BLOCKS: usize = 8;
 
-/// Nothing yet.
+/// No activations yet.
 pub(super) const STAGED: Staged = [0; _];
 
 /// A part of a product: a band of rows, and a panel of blocks of channels.
