@@ -6,7 +6,7 @@
 //! a block mostly one order will do. Where none does, its weights are *wide*: they and their activations have 16 bits, of which
 //! two products a lane are added in 32, in two steps for a quad.
 //!
-//! Everything here is exact: see [`super::paired`], which computes with it.
+//! Everything here is exact: see `kernel/paired.rs`, which computes with it.
 
 use std::ops::Range;
 

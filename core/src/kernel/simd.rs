@@ -23,7 +23,7 @@ pub enum Tile {
     /// 6 rows × 16 channels: 12 of 16 registers of 8 lanes are sums.
     Rows6Blocks1,
     /// 4 rows × 16 channels: 8 of 16 registers of 8 lanes are sums, where quads and weights need two registers each. But for constant
-    /// weights, which have orders ([`pairing`]), both are staged: see [`super::staged`].
+    /// weights, which have orders ([`pairing`]), both are staged: see `kernel/staged.rs`.
     Rows4Blocks1,
     /// 6 rows × 16 channels, of which an instruction set sums 8 at a time: 12 of 16 registers of 4 lanes are sums.
     Rows6Halves,
