@@ -1,6 +1,7 @@
-//! The depthwise kernel: `cargo bench -p quaver --bench depthwise [-- FILTER]`. Prints, for shapes of well-known networks and
-//! three epilogues, each checked first, multiplications and additions a second, and their share of what the dot product alone reaches on
-//! registers in the same run. Rounds are interleaved, the least of each counts.
+//! The depthwise kernel of each instruction set: `cargo bench -p quaver --bench depthwise [-- FILTER…]`, where a line is run if its
+//! label contains all filters. Prints, for shapes of well-known networks and three epilogues, each checked first, multiplications
+//! and additions a second, and their share of what the dot product alone reaches on registers in the same run. Rounds are
+//! interleaved, the least of each counts.
 //!
 //! `relu`: limits of a byte and zero point 0, as behind ReLU6. `clip`: any zero point and limits. `table`: that with a fused
 //! table.
@@ -14,8 +15,8 @@ use std::env;
 use std::time::{Duration, Instant};
 
 use common::image::Problem;
-use quaver::isa::avx512vnni::Avx512Vnni;
 use quaver::isa::peak::Peak;
+use quaver::isa::{Visitor, each};
 use quaver_core::graph::op::Epilogue;
 use quaver_core::kernel::simd::Simd;
 use quaver_core::tensor::AlignedBytes;
@@ -45,30 +46,44 @@ const SHAPES: [[usize; 4]; 15] = [
 ];
 
 fn main() {
-    let filter = env::args().skip(1).find(|a| !a.starts_with('-')).unwrap_or_default();
-    let Some(isa) = Avx512Vnni::detect() else { return println!("this processor has no AVX-512 VNNI") };
-    let mut cases: Vec<Case> = SHAPES.iter().map(|&shape| Case::new(shape)).filter(|c| c.name().contains(&filter)).collect();
-    cases.iter_mut().for_each(|case| case.check(isa));
-    let products = isa.peak(PRODUCTS);
-    let mut peak = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        peak = peak.min(least(|| _ = isa.peak(PRODUCTS)));
-        for case in &mut cases {
-            for how in 0..3 {
-                case.best[how] = case.best[how].min(least(|| case.run(isa, how)));
+    each(&mut Bench { filters: env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect() });
+}
+
+/// Measures the shapes whose labels have all filters.
+struct Bench {
+    filters: Vec<String>,
+}
+
+impl Visitor for Bench {
+    fn visit<S: Simd + Peak>(&mut self, name: &'static str, isa: Option<S>) {
+        let Some(isa) = isa else { return println!("{name}: skipped, the processor lacks it") };
+        let cases = SHAPES.iter().map(|&shape| Case::new(name, shape));
+        let mut cases: Vec<Case> = cases.filter(|case| self.filters.iter().all(|filter| case.label.contains(filter))).collect();
+        if cases.is_empty() {
+            return;
+        }
+        cases.iter_mut().for_each(|case| case.check(isa));
+        let products = isa.peak(PRODUCTS);
+        let mut peak = f64::INFINITY;
+        for _ in 0..ROUNDS {
+            peak = peak.min(least(|| _ = isa.peak(PRODUCTS)));
+            for case in &mut cases {
+                for how in 0..3 {
+                    case.best[how] = case.best[how].min(least(|| case.run(isa, how)));
+                }
             }
         }
-    }
-    let peak = products as f64 / peak;
-    println!("dot product alone: {peak:.1} G MAC/s");
-    println!("{:>16} {:>9} {:>7} {:>9} {:>7} {:>9} {:>7}", "", "relu", "", "clip", "", "table", "");
-    for case in &cases {
-        print!("{:>16}", case.name());
-        for best in case.best {
-            let speed = case.work() as f64 / best;
-            print!(" {speed:>9.1} {:>6.1}%", 100.0 * speed / peak);
+        let peak = products as f64 / peak;
+        println!("{name}, dot product alone: {peak:.1} G MAC/s");
+        println!("{:>27} {:>9} {:>7} {:>9} {:>7} {:>9} {:>7}", "", "relu", "", "clip", "", "table", "");
+        for case in &cases {
+            print!("{:>27}", case.label);
+            for best in case.best {
+                let speed = case.work() as f64 / best;
+                print!(" {speed:>9.1} {:>6.1}%", 100.0 * speed / peak);
+            }
+            println!();
         }
-        println!();
     }
 }
 
@@ -85,6 +100,7 @@ fn least(mut call: impl FnMut()) -> f64 {
 }
 
 struct Case {
+    label: String,
     shape: [usize; 4],
     problem: Problem,
     table: [u8; 256],
@@ -93,34 +109,31 @@ struct Case {
 }
 
 impl Case {
-    fn new(shape: [usize; 4]) -> Self {
+    fn new(isa: &str, shape: [usize; 4]) -> Self {
+        let [extent, channels, kernel, stride] = shape;
+        let label = format!("{isa} {extent}x{channels} {kernel}x{kernel}s{stride}");
         let problem = Problem::new(shape);
         let to = AlignedBytes::zeroed(problem.len()).expect("memory");
-        Self { shape, problem, table: from_fn(|i| 255 - i as u8), to, best: [f64::INFINITY; 3] }
-    }
-
-    fn name(&self) -> String {
-        let [extent, channels, kernel, stride] = self.shape;
-        format!("{extent}x{channels} {kernel}x{kernel}s{stride}")
+        Self { label, shape, problem, table: from_fn(|i| 255 - i as u8), to, best: [f64::INFINITY; 3] }
     }
 
     fn work(&self) -> usize {
         self.to.len() * self.shape[2].pow(2)
     }
 
-    fn run(&mut self, isa: Avx512Vnni, how: usize) {
+    fn run(&mut self, isa: impl Simd, how: usize) {
         let table = (how == 2).then_some(&self.table);
         isa.vectorize(self.problem.depthwise(&epilogue(how), table, &mut self.to));
     }
 
-    fn check(&mut self, isa: Avx512Vnni) {
+    fn check(&mut self, isa: impl Simd) {
         for how in 0..3 {
             self.run(isa, how);
             let mut expected = self.problem.expected(&epilogue(how));
             if how == 2 {
                 expected.iter_mut().for_each(|byte| *byte = self.table[usize::from(*byte)]);
             }
-            assert!(*self.to == *expected, "{}: wrong bytes", self.name());
+            assert!(*self.to == *expected, "{}: wrong bytes", self.label);
         }
     }
 }

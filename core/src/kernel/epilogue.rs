@@ -9,8 +9,7 @@ use super::addend::Addend;
 pub use super::bounds::Bounds;
 use super::edge;
 use super::groups::{Groups, store_row};
-pub use super::hard_swish::HardSwish;
-use super::hard_swish::hard_swish;
+pub use super::hard_swish::{HardSwish, hard_swish};
 use super::real::{Dynamic, to_f32};
 use super::simd::Simd;
 

@@ -13,7 +13,7 @@ pub struct HardSwish<'a> {
 
 /// What [`crate::arith::requant::hard_swish`] is of each lane.
 #[inline(always)]
-pub(super) fn hard_swish<S: Simd>(s: S, t: S::F, [slope, shift]: [S::F; 2]) -> S::F {
+pub fn hard_swish<S: Simd>(s: S, t: S::F, [slope, shift]: [S::F; 2]) -> S::F {
     let line = s.add(s.mul(t, slope), s.splat_f32(0.5));
     // Where that is NaN, t is, and so is any product with it.
     s.add(s.mul(t, s.share(line)), shift)

@@ -306,6 +306,10 @@ pub trait Simd: Copy + Send + Sync {
         self.narrow_interleaved(v, limits)
     }
 
+    /// Whether [`Simd::slide`] is the faster way for 3×3 depthwise convolutions, of stride 1 and 2.
+    const SLIDES: [bool; 2] = [false; 2];
+    /// Whether it is also where a table replaces their bytes.
+    const SLIDES_TO_TABLES: bool = false;
     /// The innermost loop of a depthwise convolution of stride `ST`; vectors are `P` pieces, as [`Lines`] says.
     #[inline(always)]
     fn slide<const P: usize, const ST: usize>(self, lines: &mut Lines<'_>) {

@@ -38,6 +38,9 @@ impl<const TILE: usize, const COMPACT: bool> Simd for Soft<TILE, COMPACT> {
     type Limits = Limits;
 
     const TILE: Tile = Tile::ALL[TILE];
+    // So that what instruction sets have a form of their own of is itself run somewhere.
+    const SLIDES: [bool; 2] = [matches!(Self::TILE, Tile::Rows14Blocks2); 2];
+    const SLIDES_TO_TABLES: bool = true;
     const COMPACT: bool = COMPACT;
     const PAIRS: bool = matches!(Self::TILE, Tile::Rows4Blocks1);
 

@@ -4,8 +4,11 @@
 //! weights, which have orders where nothing saturates ([`quaver_core::kernel::pairing`]). [`Avx2Reduced`] takes no activation
 //! above 127: then the sum of two products is within −32 512 ..= 32 258.
 
+mod slide;
+
 use core::arch::x86_64::*;
 
+use quaver_core::kernel::depthwise::lines::Lines;
 use quaver_core::kernel::simd::{Kernel, Tile};
 
 use super::ymm::{Dot, Ymm};
@@ -53,6 +56,7 @@ pub struct Pairs {
 impl Dot for Widened {
     const TILE: Tile = Tile::Rows4Blocks1;
     const PAIRS: bool = true;
+    const SLIDES: [bool; 2] = [true, false];
 
     type X = Pairs;
     type W = Pairs;
@@ -92,6 +96,15 @@ impl Dot for Widened {
         unsafe {
             let acc = _mm256_add_epi32(acc, _mm256_madd_epi16(x.even, w.even));
             _mm256_add_epi32(acc, _mm256_madd_epi16(x.odd, w.odd))
+        }
+    }
+
+    #[inline(always)]
+    fn slide<const P: usize, const ST: usize>(isa: Avx2, lines: &mut Lines<'_>) {
+        if const { Self::SLIDES[ST - 1] } {
+            slide::run::<P>(isa, lines);
+        } else {
+            lines.run::<Avx2, P, ST>(isa);
         }
     }
 }

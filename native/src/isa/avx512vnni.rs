@@ -77,6 +77,8 @@ impl Simd for Avx512Vnni {
     type Limits = Limits;
 
     const TILE: Tile = Tile::Rows14Blocks2;
+    const SLIDES: [bool; 2] = [true; 2];
+    const SLIDES_TO_TABLES: bool = true;
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {

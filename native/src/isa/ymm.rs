@@ -7,6 +7,7 @@ mod pairs;
 use core::arch::x86_64::*;
 
 use pairs::{in_order, paired_products};
+use quaver_core::kernel::depthwise::lines::Lines;
 use quaver_core::kernel::pairing::{ORDER, Run, Staged, Weights};
 use quaver_core::kernel::simd::{Kernel, Simd, Tile};
 
@@ -22,6 +23,8 @@ pub trait Dot: Copy + Send + Sync {
     const MAX_ACTIVATION: u8 = u8::MAX;
     /// Whether `vpmaddubsw` is faster, where it does not saturate.
     const PAIRS: bool = false;
+    /// [`Simd::SLIDES`].
+    const SLIDES: [bool; 2] = [false; 2];
 
     /// Activations of eight lanes.
     type X: Copy;
@@ -41,6 +44,11 @@ pub trait Dot: Copy + Send + Sync {
     fn weights(self, w: __m256i) -> Self::W;
     /// acc + Σ x·w over the four products of each lane.
     fn dot4(self, acc: __m256i, x: Self::X, w: Self::W) -> __m256i;
+    /// [`Simd::slide`].
+    #[inline(always)]
+    fn slide<const P: usize, const ST: usize>(isa: Ymm<Self>, lines: &mut Lines<'_>) {
+        lines.run::<Ymm<Self>, P, ST>(isa);
+    }
 }
 
 /// Limits of a narrowing.
@@ -66,6 +74,7 @@ impl<D: Dot> Simd for Ymm<D> {
     const TILE: Tile = D::TILE;
     const MAX_ACTIVATION: u8 = D::MAX_ACTIVATION;
     const PAIRS: bool = D::PAIRS;
+    const SLIDES: [bool; 2] = D::SLIDES;
 
     #[inline(always)]
     fn vectorize<K: Kernel>(self, kernel: K) -> K::Output {
@@ -339,6 +348,11 @@ impl<D: Dot> Simd for Ymm<D> {
     #[inline(always)]
     fn dot4_lanes(self, acc: [__m256i; 2], x: [__m256i; 2], w: [D::W; 2]) -> [__m256i; 2] {
         [self.0.dot4(acc[0], self.0.activations(x[0]), w[0]), self.0.dot4(acc[1], self.0.activations(x[1]), w[1])]
+    }
+
+    #[inline(always)]
+    fn slide<const P: usize, const ST: usize>(self, lines: &mut Lines<'_>) {
+        D::slide::<P, ST>(self, lines);
     }
 
     #[inline(always)]

@@ -58,7 +58,9 @@ fn case() -> impl Strategy<Value = Case> {
     let values = prop_oneof![3 => Just(Values::Any), 1 => Just(Values::Extreme)];
     // Small ones, and such as have bands of tiles of four blocks and something left over.
     let extents = prop_oneof![4 => [1..=30usize, 1..=70usize], 1 => [31..=100usize, 1..=70usize], 1 => [84..=300usize, 64..=160usize]];
-    ((extents, 4..=200usize, 1..=9usize, 1..=4usize), ([0..5usize, 0..5usize], kind, zero_point, limits, values, any::<u64>())).prop_map(
+    // Weights that are paired have runs of up to 192 products.
+    let k = prop_oneof![4 => 4..=200usize, 1 => 200..=600usize];
+    ((extents, k, 1..=9usize, 1..=4usize), ([0..5usize, 0..5usize], kind, zero_point, limits, values, any::<u64>())).prop_map(
         |(([rows, channels], k, segments, height), (around, kind, zero_point, limits, values, seed))| {
             let limits = [limits[0].min(limits[1]), limits[0].max(limits[1])];
             Case { rows, channels, k, segments, height, around, kind, zero_point, limits, values, seed }

@@ -123,6 +123,13 @@ impl<S: Simd> Ready<S> {
     }
 }
 
+/// Bytes in which `count` columns of 64 / `P` channels lie at such a distance.
+#[inline(always)]
+fn extent<const P: usize>(count: usize, pitch: usize) -> Option<usize> {
+    let Some(before) = count.checked_sub(1) else { return Some(0) };
+    before.checked_mul(pitch)?.checked_add(64 / P)
+}
+
 impl Lines<'_> {
     /// The row of input that is `k` rows behind the first that line `line` sees; `None` for padding.
     #[inline(always)]
@@ -134,6 +141,32 @@ impl Lines<'_> {
     /// Columns of a row, those between not counted.
     pub fn columns<const ST: usize>(&self) -> usize {
         self.steps + if ST == 1 { 2 } else { 1 }
+    }
+
+    /// Whether all that it names is there, for vectors of `P` pieces.
+    #[inline(always)]
+    pub fn is_covered<const P: usize, const ST: usize>(&self) -> bool {
+        self.is_input_covered::<P, ST>().is_some() && self.is_output_covered::<P>().is_some()
+    }
+
+    #[inline(always)]
+    fn is_input_covered<const P: usize, const ST: usize>(&self) -> Option<()> {
+        let held = self.columns::<ST>().checked_sub(self.pads.iter().map(|&pad| usize::from(pad)).sum())?;
+        // The last row of all that are read.
+        let last = (0..rows::<P, ST>()).rev().find_map(|k| self.row_at::<ST>(self.lines.saturating_sub(1) / (2 * P) * 2 * P, k));
+        let Some(last) = last.or(self.height.checked_sub(1)) else { return Some(()) };
+        let at = self.row.checked_mul(last)?;
+        self.input.get(..at.checked_add(extent::<P>(held, self.pitch)?)?)?;
+        if ST == 2 {
+            self.between.get(..at.checked_add(extent::<P>(self.steps, self.pitch)?)?)?;
+        }
+        Some(())
+    }
+
+    #[inline(always)]
+    fn is_output_covered<const P: usize>(&self) -> Option<()> {
+        let line = self.to_pitch[1].checked_mul(self.lines.saturating_sub(1))?;
+        self.to.get(..line.checked_add(extent::<P>(self.steps, self.to_pitch[0])?)?).map(|_| ())
     }
 
     /// Carries it out in the vocabulary.

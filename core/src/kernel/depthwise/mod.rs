@@ -10,7 +10,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | `columns` | square kernels of 3, 5 and 7, stride 1 and 2: quads of a run of columns, then sums |
-//! | `slide` | 3×3 where there are 32 registers of 16 lanes: the quads of a window stay in registers |
+//! | `slide` | 3×3 where an instruction set slides: what it makes of a window stays in registers |
 //! | [`lines`] | the innermost loop of `slide`, which an instruction set may have its own form of |
 //! | `taps` | all other windows: quads of any four taps |
 //! | `finish` | the constants of a block, and from sums to the output |
@@ -36,7 +36,7 @@ use std::ops::Range;
 
 use super::edge::bytes_at;
 use super::epilogue::{Bounds, Finish, Rows};
-use super::simd::{Kernel, Simd, Tile};
+use super::simd::{Kernel, Simd};
 use crate::graph::op::Window;
 
 /// Blocks of 16 channels that are left over are computed one by one if they are fewer; else some lanes go unused.
@@ -99,10 +99,11 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
             return self.in_one_body(s, bounds);
         }
         let of = &mut self;
-        if const { matches!(S::TILE, Tile::Rows14Blocks2) } && bounds != Bounds::None {
-            match (kernel, strides, dilations) {
-                ([3, 3], [1, 1], [1, 1]) => return s.vectorize(Walk::<R, SLIDE, 1>(of, bounds)),
-                ([3, 3], [2, 2], [1, 1]) => return s.vectorize(Walk::<R, SLIDE, 2>(of, bounds)),
+        let to_table = matches!(of.finish, Finish::U8(how) if how.table.is_some());
+        if bounds != Bounds::None && dilations == [1, 1] && kernel == [3, 3] && (S::SLIDES_TO_TABLES || !to_table) {
+            match strides {
+                [1, 1] if const { S::SLIDES[0] } => return s.vectorize(Walk::<R, SLIDE, 1>(of, bounds)),
+                [2, 2] if const { S::SLIDES[1] } => return s.vectorize(Walk::<R, SLIDE, 2>(of, bounds)),
                 _ => {}
             }
         }

@@ -14,38 +14,11 @@ pub(super) fn run<S: Simd, const P: usize, const ST: usize>(isa: S, lines: &mut 
     }
 }
 
-/// Bytes in which `count` columns lie at such a distance.
-#[inline(always)]
-fn extent<const P: usize>(count: usize, pitch: usize) -> Option<usize> {
-    let Some(before) = count.checked_sub(1) else { return Some(0) };
-    before.checked_mul(pitch)?.checked_add(64 / P)
-}
-
 /// Rows that a group of at most four pairs of lines sees.
 const MOST_ROWS: usize = rows::<4, 2>();
 
 /// Pieces of `P` pairs of lines a vector, stride `ST`, a [`Way`].
 struct Slide<'a, 'b, const P: usize, const ST: usize, const WAY: u8>(&'a mut Lines<'b>);
-
-impl<const P: usize, const ST: usize, const WAY: u8> Slide<'_, '_, P, ST, WAY> {
-    /// Whether all that the order names is there.
-    #[inline(always)]
-    fn is_covered(&self) -> Option<()> {
-        let Lines { input, between, row, pitch, steps, lines, to, to_pitch, .. } = &*self.0;
-        let held = self.0.columns::<ST>() - usize::from(self.0.pads[0]) - usize::from(self.0.pads[1]);
-        // The last row of all that are read.
-        let last = (0..rows::<P, ST>()).rev().find_map(|k| self.0.row_at::<ST>((lines - 1) / (2 * P) * 2 * P, k));
-        if let Some(last) = last.or(self.0.height.checked_sub(1)) {
-            let at = row.checked_mul(last)?;
-            input.get(..at.checked_add(extent::<P>(held, *pitch)?)?)?;
-            if ST == 2 {
-                between.get(..at.checked_add(extent::<P>(*steps, *pitch)?)?)?;
-            }
-        }
-        let line = to_pitch[1].checked_mul(lines - 1)?;
-        to.get(..line.checked_add(extent::<P>(*steps, to_pitch[0])?)?).map(|_| ())
-    }
-}
 
 impl<const P: usize, const ST: usize, const WAY: u8> Kernel for Slide<'_, '_, P, ST, WAY> {
     type Output = ();
@@ -55,7 +28,7 @@ impl<const P: usize, const ST: usize, const WAY: u8> Kernel for Slide<'_, '_, P,
         if self.0.steps == 0 || self.0.lines == 0 {
             return;
         }
-        assert!(self.is_covered().is_some(), "rows or lines are too short");
+        assert!(self.0.is_covered::<P, ST>(), "rows or lines are too short");
         let order = self.0;
         let padding = [order.padding; 64];
         let to = order.to.as_mut_ptr();
