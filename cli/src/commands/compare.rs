@@ -8,7 +8,6 @@ use quaver::{Model, Session, SessionOptions};
 use quaver_convert::agreement::{Agreement, Figures, top1};
 use quaver_convert::calibrate::burn_exec::FloatRunner;
 use quaver_convert::equalize::scaled::Scaled;
-use quaver_convert::import::ImportOptions;
 use quaver_convert::layers;
 use serde::Serialize;
 
@@ -23,7 +22,8 @@ Examples:
 
 SQNR is the signal to quantization noise ratio: above 20 dB a classifier hardly changes its mind. A layer's SQNR alone is what it
 has where its operands are those of the float network, rounded: the layer with the least is where the error comes from (a qconfig
-entry can keep it in float). Values whose channels were scaled by equalization have no counterpart, and are left out.")]
+entry can keep it in float). Values whose channels were scaled by equalization have no counterpart, and are left out. Shapes are
+those of the .qvr file where no --input-shape says otherwise.")]
 pub struct Args {
     /// The float network
     float: PathBuf,
@@ -42,9 +42,8 @@ pub struct Args {
     /// Draw the SQNR along the network
     #[arg(long, value_name = "FILE.svg")]
     chart: Option<PathBuf>,
-    /// Shape of an input whose extents the network leaves open (may be repeated); the .qvr file's where not given
-    #[arg(long, value_name = "NAME=DIMS")]
-    input_shape: Vec<String>,
+    #[command(flatten)]
+    inputs: data::InputArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -97,11 +96,11 @@ const ALONE: usize = 4;
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let model = Model::open(&args.quantized)?;
-    let mut shapes = data::input_shapes(&args.input_shape)?;
+    let mut options = args.inputs.options()?;
     for port in model.inputs() {
-        shapes.entry(port.name.clone()).or_insert_with(|| port.shape.clone());
+        options.input_shapes.entry(port.name.clone()).or_insert_with(|| port.shape.clone());
     }
-    let float = quaver_convert::load(&args.float, &ImportOptions { input_shapes: shapes, ..ImportOptions::default() })?;
+    let float = quaver_convert::load(&args.float, &options)?;
     let runner = FloatRunner::new(&float)?;
     let scaled = Scaled::read(model.metadata());
     let mut session = Session::new(&model, SessionOptions::default())?;

@@ -8,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use quaver_convert::calibrate::Sample;
 use quaver_convert::calibrate::burn_exec::FloatRunner;
 use quaver_convert::calibrate::observer::ObserverKind;
-use quaver_convert::import::ImportOptions;
 use quaver_convert::quantize::qconfig::{ActivationScheme, Equalization, QConfigMapping, Rounding, Scheme};
 use quaver_convert::report::{self, Report};
 use quaver_core::format::Metadata;
@@ -89,9 +88,8 @@ pub struct Args {
     /// 7-bit activations, for machines without VNNI instructions
     #[arg(long)]
     reduce_range: bool,
-    /// Shape of an input whose extents the network leaves open, e.g. x=N,3,48,192 (may be repeated)
-    #[arg(long, value_name = "NAME=DIMS")]
-    input_shape: Vec<String>,
+    #[command(flatten)]
+    inputs: data::InputArgs,
     /// Write what was done to each layer, and what it cost, as JSON
     #[arg(long, value_name = "FILE.json")]
     report: Option<PathBuf>,
@@ -147,7 +145,7 @@ pub fn run(args: &Args) -> Result<()> {
     data::check_writable(&args.output)?;
 
     let spinner = ui::spinner("read and simplify");
-    let options = ImportOptions { input_shapes: data::input_shapes(&args.input_shape)?, ..ImportOptions::default() };
+    let options = args.inputs.options()?;
     let options = data::shapes_from_npz(options, args.calibration.calibrate.as_deref(), &args.input)?;
     let float = quaver_convert::load(&args.input, &options).with_context(|| format!("cannot read '{}'", args.input.display()))?;
     spinner.finish_and_clear();

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use quaver::Model;
-use quaver_convert::import::ImportOptions;
 use quaver_core::format::{METADATA_DECISIONS, METADATA_EQUALIZED};
 use quaver_core::graph::dim::display;
 use quaver_core::graph::{Graph, Op, ValueId};
@@ -20,9 +19,8 @@ use crate::ui;
 pub struct Args {
     /// A .qvr or .onnx file
     file: PathBuf,
-    /// Shape of an input whose extents an .onnx file leaves open, e.g. x=N,3,48,192 (may be repeated)
-    #[arg(long, value_name = "NAME=DIMS")]
-    input_shape: Vec<String>,
+    #[command(flatten)]
+    inputs: crate::data::InputArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -78,7 +76,7 @@ pub fn run(args: &Args) -> Result<()> {
             summarise(&args.file, "qvr", bytes, model.graph(), &reasons, metadata.collect())
         }
         crate::data::Kind::Onnx => {
-            let options = ImportOptions { input_shapes: crate::data::input_shapes(&args.input_shape)?, ..ImportOptions::default() };
+            let options = args.inputs.options()?;
             let network = quaver_convert::load(&args.file, &options)?;
             summarise(&args.file, "onnx (simplified)", bytes, &network.graph, &BTreeMap::new(), BTreeMap::new())
         }

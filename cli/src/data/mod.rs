@@ -58,8 +58,32 @@ pub fn check_writable(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// What a network leaves open, and its user says.
+#[derive(Debug, clap::Args)]
+pub struct InputArgs {
+    /// Shape of an input whose extents the network leaves open, e.g. x=N,3,48,192 (may be repeated)
+    #[arg(long, value_name = "NAME=DIMS")]
+    input_shape: Vec<String>,
+    /// Make an input a constant: each of its elements is this number, e.g. sr=16000 (may be repeated)
+    #[arg(long, value_name = "NAME=NUMBER")]
+    input_value: Vec<String>,
+}
+
+impl InputArgs {
+    /// As the importer takes them.
+    pub fn options(&self) -> Result<ImportOptions> {
+        let mut options = ImportOptions { input_shapes: input_shapes(&self.input_shape)?, ..ImportOptions::default() };
+        for option in &self.input_value {
+            let parsed = option.rsplit_once('=').and_then(|(name, number)| Some((name, number.trim().parse::<f64>().ok()?)));
+            let (name, number) = parsed.with_context(|| format!("--input-value '{option}' should be NAME=NUMBER, e.g. sr=16000"))?;
+            options.input_values.insert(name.to_owned(), number);
+        }
+        Ok(options)
+    }
+}
+
 /// `NAME=DIMS` options, e.g. `x=N,3,48,192`.
-pub fn input_shapes(options: &[String]) -> Result<BTreeMap<String, Vec<Dim>>> {
+fn input_shapes(options: &[String]) -> Result<BTreeMap<String, Vec<Dim>>> {
     let mut shapes = BTreeMap::new();
     for option in options {
         let (name, dims) =

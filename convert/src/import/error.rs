@@ -96,6 +96,14 @@ pub enum ImportError {
         #[source]
         source: Box<ImportError>,
     },
+    /// A value given for an input that doesn't exist or can't have it.
+    #[error("the value given for '{input}' doesn't fit: {what}")]
+    InputValue {
+        /// The input.
+        input: String,
+        /// Why.
+        what: String,
+    },
     /// A shape given for an input that doesn't exist or has another rank.
     #[error("the shape given for '{input}' doesn't fit: {what}")]
     InputShape {

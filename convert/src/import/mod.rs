@@ -12,10 +12,12 @@ use quaver_core::graph::Dim;
 pub use error::{ImportError, Unsupported};
 
 /// What the importer can't read from the file.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImportOptions {
     /// Shapes of inputs whose extents the model leaves open.
     pub input_shapes: BTreeMap<String, Vec<Dim>>,
+    /// Inputs that become constants, of which each element is this number: a sampling rate, say, or a flag that chooses a branch.
+    pub input_values: BTreeMap<String, f64>,
     /// Keep a batch size that the model fixes at 1, instead of making it a variable.
     pub fixed_batch: bool,
 }

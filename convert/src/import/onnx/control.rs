@@ -1,7 +1,7 @@
 //! If, Loop and Scan: the branch that is taken, and the steps one after the other.
 //!
-//! A condition has to be known at import, as it is where exporters wrote a shape's or a setting's alternatives down; a loop's
-//! number of steps too. Names of a graph within are those of the model, which ONNX wants to be different from all others; steps share
+//! Where a condition is known at import, as it is where exporters wrote a shape's or a setting's alternatives down, only the branch
+//! that is taken is there; else both are, and a choice between their results. A loop's number of steps has to be known. Names of a graph within are those of the model, which ONNX wants to be different from all others; steps share
 //! them.
 
 use super::attrs::Attrs;
@@ -9,7 +9,7 @@ use super::ops::compose::{int, whole};
 use super::ops::{Ctx, Outputs};
 use super::proto::{GraphProto, NodeProto};
 use super::value::{Sym, Val};
-use super::{Importer, NodeError, invalid, node_name, tensor, unsupported};
+use super::{ImportError, Importer, NodeError, invalid, node_name, tensor, unsupported};
 
 /// Most steps of a loop.
 const MOST: i64 = 4096;
@@ -23,12 +23,13 @@ impl<'a> Importer<'a> {
         let ctx = Ctx { node, name, inputs: &[], attrs: &attrs };
         match node.op_type.as_str() {
             "If" => {
-                let Some(condition) = operands.first().and_then(truth) else {
-                    return unsupported("its condition is not known at import");
+                let (Some(then), Some(otherwise)) = (graph("then_branch"), graph("else_branch")) else {
+                    return invalid("a branch is missing");
                 };
-                match graph(if condition { "then_branch" } else { "else_branch" }) {
-                    Some(branch) => self.body(branch, &[]),
-                    None => invalid("the branch that is taken is missing"),
+                match operands.first().map(|condition| (condition, truth(condition))) {
+                    Some((_, Some(condition))) => self.body(if condition { then } else { otherwise }, &[]),
+                    Some((condition, None)) => self.chosen(&ctx, condition, [then, otherwise]),
+                    None => invalid("its condition is missing"),
                 }
             }
             "Loop" => match graph("body") {
@@ -63,6 +64,33 @@ impl<'a> Importer<'a> {
                 Some(value) => outputs.push(value.clone()),
                 None => return invalid(format!("its graph does not compute '{}'", output.name)),
             }
+        }
+        Ok(outputs)
+    }
+
+    /// The results of that branch which a run will choose: both are computed.
+    fn chosen(&mut self, ctx: &Ctx<'_>, condition: &Val, branches: [&'a GraphProto; 2]) -> Outputs {
+        let remedy = "; if it depends on an input that is always the same, say so by --input-value NAME=NUMBER";
+        let known = self.unsupported.len();
+        let [then, otherwise] = branches.map(|branch| self.body(branch, &[]));
+        let (then, otherwise) = match (then, otherwise) {
+            (Ok(then), Ok(otherwise)) if self.unsupported.len() == known => (then, otherwise),
+            (Err(NodeError::Other(error)), _) | (_, Err(NodeError::Other(error)))
+                if !matches!(error, ImportError::Node { .. } | ImportError::Graph(_)) =>
+            {
+                return Err(NodeError::Other(error));
+            }
+            _ => {
+                self.unsupported.truncate(known);
+                return unsupported(format!("its condition is not known at import, and not both branches can be computed{remedy}"));
+            }
+        };
+        let mut outputs = Vec::with_capacity(then.len());
+        for (a, b) in then.iter().zip(&otherwise) {
+            if self.extents(a) != self.extents(b) {
+                return unsupported(format!("its condition is not known at import, and its branches' results differ in shape{remedy}"));
+            }
+            outputs.push(self.call(ctx, "Where", &[condition, a, b], &[])?);
         }
         Ok(outputs)
     }

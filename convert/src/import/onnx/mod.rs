@@ -184,6 +184,26 @@ fn dims_of(value: &ValueInfoProto) -> Option<(i32, Vec<Option<&dimension::Value>
     Some((tensor.elem_type, tensor.shape.as_ref()?.dim.iter().map(|d| d.value.as_ref()).collect()))
 }
 
+/// Most elements of an input that becomes a constant.
+const MOST_OF_CONSTANT: usize = 1 << 20;
+
+/// An input of that type and shape, each element of which is a number.
+fn constant_input(dtype: DType, shape: &[Dim], number: f64) -> Result<Val, String> {
+    let extents: Option<Vec<usize>> = shape.iter().map(Dim::fixed).collect();
+    let Some(extents) = extents else { return Err(format!("its shape {} is open; say what it is by --input-shape", display(shape))) };
+    let count = extents.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MOST_OF_CONSTANT);
+    let Some(count) = count else { return Err(format!("it has more than {MOST_OF_CONSTANT} elements")) };
+    if dtype == DType::F32 {
+        return Ok(Val::floats(extents, vec![number as f32; count]));
+    }
+    // What a conversion to i64 keeps.
+    let whole = number as i64;
+    if whole as f64 != number {
+        return Err(format!("{number} is no whole number, as its elements are"));
+    }
+    Ok(Val::Ints { shape: extents, data: vec![value::Sym::Num(whole); count] })
+}
+
 /// Whether some input's first extent is fixed at 1, so that it could be the batch.
 fn promotable(graph: &GraphProto, options: &ImportOptions) -> bool {
     real_inputs(graph).any(|v| {
@@ -300,10 +320,18 @@ impl<'a> Importer<'a> {
                 return Err(ImportError::Duplicate { name: tensor.name.clone() });
             }
         }
+        let foreign = |name: &str| {
+            let names: Vec<&str> = real_inputs(graph).map(|v| v.name.as_str()).collect();
+            (!names.contains(&name)).then(|| format!("the model's inputs are {}", names.join(", ")))
+        };
         for name in options.input_shapes.keys() {
-            if !real_inputs(graph).any(|v| &v.name == name) {
-                let names: Vec<&str> = real_inputs(graph).map(|v| v.name.as_str()).collect();
-                return Err(ImportError::InputShape { input: name.clone(), what: format!("the model's inputs are {}", names.join(", ")) });
+            if let Some(what) = foreign(name) {
+                return Err(ImportError::InputShape { input: name.clone(), what });
+            }
+        }
+        for name in options.input_values.keys() {
+            if let Some(what) = foreign(name) {
+                return Err(ImportError::InputValue { input: name.clone(), what });
             }
         }
         for value in real_inputs(graph) {
@@ -334,8 +362,13 @@ impl<'a> Importer<'a> {
         if shape.iter().any(|d| d.fixed() == Some(0)) {
             return Err(fail(format!("this input has shape {}, which holds nothing", display(&shape))));
         }
-        let id = self.net.input(&value.name, dtype, shape);
-        if self.values.insert(&value.name, Val::Tensor(id)).is_some() {
+        let val = match options.input_values.get(&value.name) {
+            Some(&number) => {
+                constant_input(dtype, &shape, number).map_err(|what| ImportError::InputValue { input: value.name.clone(), what })?
+            }
+            None => Val::Tensor(self.net.input(&value.name, dtype, shape)),
+        };
+        if self.values.insert(&value.name, val).is_some() {
             return Err(ImportError::Duplicate { name: value.name.clone() });
         }
         Ok(())

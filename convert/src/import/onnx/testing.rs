@@ -57,7 +57,8 @@ pub(super) fn import_any_batch(
     parsed(vec![input], nodes, initializer, ImportOptions::default())
 }
 
-fn parsed(
+/// As [`import_all`], by options.
+pub(super) fn parsed(
     input: Vec<ValueInfoProto>,
     nodes: Vec<NodeProto>,
     initializer: Vec<TensorProto>,

@@ -119,6 +119,9 @@ impl Importer<'_> {
     }
 
     fn clip(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        if self.opset >= 11 && ctx.inputs.iter().skip(1).flatten().any(|limit| matches!(limit, Val::Tensor(_))) {
+            return self.clip_by(ctx);
+        }
         let limit = |importer: &Self, i: usize, attribute: &'static str, default: f32| -> Result<f32, NodeError> {
             if importer.opset < 11 {
                 return Ok(ctx.attrs.float(attribute, default)?);
@@ -148,5 +151,19 @@ impl Importer<'_> {
         let real = self.as_real(ctx, x)?;
         let limited = self.helper(ctx, "limited", Op::Unary { function: UnaryFn::Clip { lo, hi } }, &[real])?;
         self.push(ctx, Op::Cast { to: DType::I64 }, &[limited])
+    }
+
+    /// Clip with a limit that a run computes: the least of the upper one and the largest of the lower one and the operand.
+    fn clip_by(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let x = self.given(ctx, 0)?;
+        match (ctx.inputs.get(1), ctx.inputs.get(2)) {
+            (Some(Some(lo)), Some(Some(hi))) => {
+                let above = self.call(ctx, "Max", &[x, lo], &[])?;
+                self.last(ctx, "Min", &[&above, hi], &[])
+            }
+            (Some(Some(lo)), _) => self.last(ctx, "Max", &[x, lo], &[]),
+            (_, Some(Some(hi))) => self.last(ctx, "Min", &[x, hi], &[]),
+            _ => invalid("it has no limit"),
+        }
     }
 }

@@ -142,6 +142,7 @@ impl Importer<'_> {
             "Constant" => self.constant_node(ctx),
             "QuantizeLinear" => self.quantize_linear(ctx),
             "DequantizeLinear" => self.dequantize_linear(ctx),
+            "DynamicQuantizeLSTM" => self.quantized_lstm(ctx),
             "DynamicQuantizeLinear" => self.dynamic_quantize(ctx),
             "ConvInteger" | "MatMulInteger" => self.integer_product(ctx),
             op if op.starts_with("QLinear") || op == "QGemm" => self.qlinear(ctx),

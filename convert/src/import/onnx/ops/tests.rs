@@ -1,6 +1,7 @@
 //! What is made of other operations, on values that only a run knows, against loops of another shape.
 
 mod attention;
+mod chosen;
 mod open;
 
 use quaver_core::graph::{Network, Op};

@@ -18,7 +18,7 @@ use crate::import::onnx::proto::tensor_proto::DataType;
 /// Operation types of ONNX Runtime's domain `com.microsoft` that can be imported.
 #[rustfmt::skip]
 pub(in crate::import::onnx) const MICROSOFT: &[&str] = &[
-    "DequantizeLinear", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearGlobalAveragePool", "QLinearLeakyRelu",
+    "DequantizeLinear", "DynamicQuantizeLSTM", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearGlobalAveragePool", "QLinearLeakyRelu",
     "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear",
 ];
 

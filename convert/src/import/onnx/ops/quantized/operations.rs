@@ -84,6 +84,43 @@ impl Importer<'_> {
         self.float(ctx, op, operands, ctx.out(0))
     }
 
+    /// DynamicQuantizeLSTM: an LSTM whose weights are integers `[D,I,4·H]` and `[D,H,4·H]`, with scales and zero points for each
+    /// direction behind its operands.
+    pub(in super::super) fn quantized_lstm(&mut self, ctx: &Ctx<'_>) -> Outputs {
+        let mut inputs = ctx.inputs.to_vec();
+        for (weights, scale) in [(1, 8), (2, 10)] {
+            inputs[weights] = Some(self.weights_of_gates(ctx, weights, scale)?);
+        }
+        inputs.truncate(8);
+        let mut input = ctx.node.input.clone();
+        input.truncate(8);
+        let node = NodeProto { op_type: "LSTM".to_owned(), domain: String::new(), input, ..ctx.node.clone() };
+        self.dispatch(&Ctx { node: &node, name: ctx.name, inputs: &inputs, attrs: ctx.attrs })
+    }
+
+    /// Weights of all gates as real numbers, gates first as in an LSTM; `scale` and the operand behind it have a number for each
+    /// direction, or for each of its columns.
+    fn weights_of_gates(&mut self, ctx: &Ctx<'_>, weights: usize, scale: usize) -> Result<Val, NodeError> {
+        let Some(Some(Val::Ints { shape, data })) = ctx.inputs.get(weights) else {
+            return unsupported(format!("operand {weights}, its weights, is no constant of integers"));
+        };
+        let &[directions, rows, columns] = &shape[..] else { return invalid(format!("weights of shape {shape:?} should have rank 3")) };
+        let (_, scales) = self.floats(ctx, scale)?;
+        let zeros = self.ints(ctx, scale + 1)?.unwrap_or_else(|| vec![0; scales.len()]);
+        let each = scales.len() / directions.max(1);
+        if zeros.len() != scales.len() || each * directions != scales.len() || ![1, columns].contains(&each) {
+            return invalid(format!("{} scales and {} zero points don't fit weights of shape {shape:?}", scales.len(), zeros.len()));
+        }
+        let mut real = vec![0.0; data.len()];
+        for (i, q) in data.iter().enumerate() {
+            let (direction, row, column) = (i / (rows * columns), i / columns % rows, i % columns);
+            let of = direction * each + column % each;
+            let Some(q) = q.num() else { return unsupported("its weights depend on the inputs' extents") };
+            real[(direction * columns + column) * rows + row] = (q - zeros[of]) as f32 * scales[of];
+        }
+        Ok(Val::floats(vec![directions, columns, rows], real))
+    }
+
     fn is_real(&self, id: quaver_core::graph::ValueId) -> bool {
         self.net.graph.value(id).dtype == quaver_core::tensor::DType::F32
     }
