@@ -2,7 +2,7 @@
 //!
 //! Each sum takes its products in the definition's order (kernel row, kernel column, input channel), rounding both; so only
 //! positions and output channels are worked on at once. Sixteen channels are a vector; the last ones of a group may be computed
-//! twice. Positions whose windows all lie within the image's width share a walk over the taps; the others walk alone.
+//! twice, and where a group has fewer, only those of the vector's lanes are stored that are its own. Positions whose windows all lie within the image's width share a walk over the taps; the others walk alone.
 
 #![allow(clippy::needless_range_loop, reason = "arrays stay in registers only if indexed by constants")]
 
@@ -45,7 +45,7 @@ struct At {
 }
 
 impl<'a> ConvF32<'a> {
-    /// `None` for groups of fewer channels than a vector has, except for depthwise convolutions, and for other types.
+    /// `None` for other types, and where there is nothing to compute.
     pub fn new(conv: &Conv, inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
         let [x, w, bias @ ..] = inputs else { return None };
         let (&[n, h, width, c], &[_, to_h, to_w, oc]) = (x.view.shape(), output.view.shape()) else { return None };
@@ -65,12 +65,12 @@ impl<'a> ConvF32<'a> {
             // Rows and images don't matter: one long row.
             (new.from, new.to) = ([1, new.positions], [1, new.positions]);
         }
-        let wide = if new.is_depthwise() { oc >= LANES } else { of_group[1] >= LANES };
-        (wide && new.positions > 0 && c > 0).then_some(new)
+        (new.positions > 0 && of_group[0] > 0 && of_group[1] > 0).then_some(new)
     }
 
+    /// Whether a vector has channels of as many groups.
     fn is_depthwise(&self) -> bool {
-        self.of_group == [1, 1]
+        self.of_group == [1, 1] && self.channels[1] >= LANES
     }
 
     /// Whether every tap of `count` positions lies within the image's width.
@@ -106,9 +106,17 @@ impl<'a> ConvF32<'a> {
                 rows[r] = &self.x[pixel + input + r * step..][..ic];
             }
             let weights = &self.w[tap * ic * oc + channel..];
-            for i in 0..ic {
+            // Behind the last ones there may be fewer than a vector has.
+            let whole = weights.len().checked_sub(LANES).map_or(0, |behind| (behind / oc + 1).min(ic));
+            for i in 0..whole {
                 let Some(w) = weights.get(i * oc..).and_then(|w| w.first_chunk()) else { break };
                 let w = s.load_f32(w);
+                for r in 0..R {
+                    sums[r] = s.add(sums[r], s.mul(s.splat_f32(rows[r][i]), w));
+                }
+            }
+            for i in whole..ic {
+                let w = s.load_f32(&some(&weights[i * oc..]));
                 for r in 0..R {
                     sums[r] = s.add(sums[r], s.mul(s.splat_f32(rows[r][i]), w));
                 }
@@ -144,22 +152,43 @@ impl<'a> ConvF32<'a> {
             let mut column = 0;
             while column < of_group {
                 // The last vector ends with the group.
-                let channel = group * of_group + column.min(of_group - LANES);
+                let channel = group * of_group + column.min(of_group.saturating_sub(LANES));
                 let sums: [S::F; R] =
                     if depthwise { self.depthwise(s, at, channel) } else { self.dense(s, at, group * self.of_group[0], channel) };
                 for r in 0..R {
                     let mut sum = sums[r];
-                    if let Some(bias) = self.bias.and_then(|bias| bias[channel..].first_chunk()) {
-                        sum = s.add(sum, s.load_f32(bias));
+                    if let Some(bias) = self.bias {
+                        sum = s.add(sum, s.load_f32(&some(&bias[channel..])));
                     }
-                    if let Some(to) = to[r * oc + channel..].first_chunk_mut::<LANES>() {
-                        s.store_f32(sum, bytemuck::cast_mut(to));
+                    let to = &mut to[r * oc + channel..];
+                    match to.first_chunk_mut::<LANES>() {
+                        Some(to) if of_group >= LANES => s.store_f32(sum, bytemuck::cast_mut(to)),
+                        _ => {
+                            let mut lanes = [0.0; LANES];
+                            s.store_f32(sum, bytemuck::cast_mut(&mut lanes));
+                            for l in 0..of_group.min(LANES) {
+                                to[l] = lanes[l];
+                            }
+                        }
                     }
                 }
                 column += LANES;
             }
         }
     }
+}
+
+/// The first numbers, and zeros where there are fewer than a vector has.
+#[inline(always)]
+fn some(from: &[f32]) -> [f32; LANES] {
+    if let Some(whole) = from.first_chunk() {
+        return *whole;
+    }
+    let mut lanes = [0.0; LANES];
+    for l in 0..from.len().min(LANES) {
+        lanes[l] = from[l];
+    }
+    lanes
 }
 
 impl Split for ConvF32<'_> {
