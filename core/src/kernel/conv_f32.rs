@@ -80,63 +80,93 @@ impl<'a> ConvF32<'a> {
         is_there(column, 0) && is_there(column + count - 1, last)
     }
 
-    /// The taps that `R` positions see, in order, each with the index of the first position's pixel. Where `R` is more than one,
-    /// all positions are inside.
+    /// The taps of a row that a position sees, which are neighbours, and the column that the first of them is on.
     #[inline(always)]
-    fn taps(&self, at: At) -> impl Iterator<Item = (usize, usize)> {
+    fn columns(&self, column: usize) -> (Range<usize>, usize) {
+        let last = self.window.kernel[1];
+        let at = |tap| self.window.input_at(1, column, tap, self.from[1]);
+        let (first, last) = if self.is_inside(column, 1) {
+            (0, last)
+        } else {
+            let first = (0..last).find(|&tap| at(tap).is_some()).unwrap_or(last);
+            (first, (first..last).rfind(|&tap| at(tap).is_some()).map_or(first, |tap| tap + 1))
+        };
+        (first..last, at(first).unwrap_or(0))
+    }
+
+    /// The rows of the window that a position sees, in order, each with the number of its first tap that is seen and with where the
+    /// pixel lies that it meets.
+    #[inline(always)]
+    fn rows(&self, at: At, first: usize, column: usize) -> impl Iterator<Item = (usize, usize)> {
         let Window { kernel, .. } = self.window;
-        (0..kernel[0]).filter_map(move |i| Some((i, self.window.input_at(0, at.row, i, self.from[0])?))).flat_map(move |(i, y)| {
-            let of = move |j| Some((j, self.window.input_at(1, at.column, j, self.from[1])?));
-            (0..kernel[1]).filter_map(of).map(move |(j, x)| {
-                let pixel = (at.image * self.from[0] + y) * self.from[1] + x;
-                (i * kernel[1] + j, pixel * self.channels[0])
-            })
+        (0..kernel[0]).filter_map(move |i| {
+            let y = self.window.input_at(0, at.row, i, self.from[0])?;
+            let pixel = (at.image * self.from[0] + y) * self.from[1] + column;
+            Some((i * kernel[1] + first, pixel * self.channels[0]))
         })
     }
 
-    /// Sixteen channels of `R` positions, from `channel` on, of a group whose inputs begin at `input`.
+    /// Sixteen channels of `R` positions, from `channel` on, of a group whose inputs begin at `input`. Where `R` is more than one,
+    /// all positions are inside.
     #[inline(always)]
     fn dense<S: Simd, const R: usize>(&self, s: S, at: At, input: usize, channel: usize) -> [S::F; R] {
         let ([c, oc], [ic, _]) = (self.channels, self.of_group);
         let step = self.window.strides[1] * c;
+        let (taps, column) = self.columns(at.column);
+        // Taps of which all channels are seen lie one behind the other, in the image as in the weights.
+        let whole = ic == c && self.window.dilations[1] == 1;
+        let (walks, len) = if whole { (taps.len().min(1), taps.len() * ic) } else { (taps.len(), ic) };
         let mut sums = [s.splat_f32(0.0); R];
-        for (tap, pixel) in self.taps(at) {
-            let mut rows = [&self.x[pixel + input..][..ic]; R];
-            for r in 1..R {
-                rows[r] = &self.x[pixel + input + r * step..][..ic];
-            }
-            let weights = &self.w[tap * ic * oc + channel..];
-            // Behind the last ones there may be fewer than a vector has.
-            let whole = weights.len().checked_sub(LANES).map_or(0, |behind| (behind / oc + 1).min(ic));
-            for i in 0..whole {
-                let Some(w) = weights.get(i * oc..).and_then(|w| w.first_chunk()) else { break };
-                let w = s.load_f32(w);
-                for r in 0..R {
-                    sums[r] = s.add(sums[r], s.mul(s.splat_f32(rows[r][i]), w));
+        for (tap, pixel) in self.rows(at, taps.start, column) {
+            for walk in 0..walks {
+                let x = pixel + walk * self.window.dilations[1] * c + input;
+                let mut rows = [&self.x[x..][..len]; R];
+                for r in 1..R {
+                    rows[r] = &self.x[x + r * step..][..len];
                 }
-            }
-            for i in whole..ic {
-                let w = s.load_f32(&some(&weights[i * oc..]));
-                for r in 0..R {
-                    sums[r] = s.add(sums[r], s.mul(s.splat_f32(rows[r][i]), w));
-                }
+                self.walk(s, &mut sums, rows, &self.w[(tap + walk) * ic * oc + channel..]);
             }
         }
         sums
     }
 
-    /// Sixteen channels of `R` positions of a depthwise convolution.
+    /// Adds the products of positions' inputs with the weights of sixteen channels.
+    #[inline(always)]
+    fn walk<S: Simd, const R: usize>(&self, s: S, sums: &mut [S::F; R], rows: [&[f32]; R], weights: &[f32]) {
+        let (oc, len) = (self.channels[1], rows[0].len());
+        // Behind the last ones there may be fewer than a vector has.
+        let whole = weights.len().checked_sub(LANES).map_or(0, |behind| (behind / oc + 1).min(len));
+        for i in 0..whole {
+            let Some(w) = weights.get(i * oc..).and_then(|w| w.first_chunk()) else { break };
+            let w = s.load_f32(w);
+            for r in 0..R {
+                sums[r] = s.add(sums[r], s.mul(s.splat_f32(rows[r][i]), w));
+            }
+        }
+        for i in whole..len {
+            let w = s.load_f32(&some(&weights[i * oc..]));
+            for r in 0..R {
+                sums[r] = s.add(sums[r], s.mul(s.splat_f32(rows[r][i]), w));
+            }
+        }
+    }
+
+    /// Sixteen channels of `R` positions of a depthwise convolution; see [`Self::dense`].
     #[inline(always)]
     fn depthwise<S: Simd, const R: usize>(&self, s: S, at: At, channel: usize) -> [S::F; R] {
         let c = self.channels[0];
         let step = self.window.strides[1] * c;
+        let (taps, column) = self.columns(at.column);
         let mut sums = [s.splat_f32(0.0); R];
-        for (tap, pixel) in self.taps(at) {
-            let Some(w) = self.w[tap * c + channel..].first_chunk() else { break };
-            let w = s.load_f32(w);
-            for r in 0..R {
-                let Some(x) = self.x[pixel + r * step + channel..].first_chunk() else { break };
-                sums[r] = s.add(sums[r], s.mul(s.load_f32(x), w));
+        for (tap, pixel) in self.rows(at, taps.start, column) {
+            for i in 0..taps.len() {
+                let Some(w) = self.w[(tap + i) * c + channel..].first_chunk() else { break };
+                let w = s.load_f32(w);
+                for r in 0..R {
+                    let x = pixel + i * self.window.dilations[1] * c + r * step + channel;
+                    let Some(x) = self.x[x..].first_chunk() else { break };
+                    sums[r] = s.add(sums[r], s.mul(s.load_f32(x), w));
+                }
             }
         }
         sums
