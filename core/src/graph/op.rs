@@ -371,6 +371,14 @@ impl Window {
     pub fn input_at(&self, d: usize, o: usize, k: usize, extent: usize) -> Option<usize> {
         (o * self.strides[d] + k * self.dilations[d]).checked_sub(self.pads_begin[d]).filter(|&i| i < extent)
     }
+
+    /// The input position that reaches output position `o` of a transposed convolution through tap `k`, likewise; `None` also for
+    /// holes.
+    #[inline]
+    pub fn input_of(&self, d: usize, o: usize, k: usize, extent: usize) -> Option<usize> {
+        let at = (o + self.pads_begin[d]).checked_sub(k * self.dilations[d])?;
+        (at % self.strides[d] == 0).then_some(at / self.strides[d]).filter(|&i| i < extent)
+    }
 }
 
 /// Attributes of [`Op::Pool`].

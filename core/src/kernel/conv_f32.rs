@@ -1,8 +1,10 @@
-//! Convolutions of f32, which the quantizer left real.
+//! Convolutions of f32, also transposed ones, which the quantizer left real.
 //!
 //! Each sum takes its products in the definition's order (kernel row, kernel column, input channel), rounding both; so only
 //! positions and output channels are worked on at once. Sixteen channels are a vector; the last ones of a group may be computed
-//! twice, and where a group has fewer, only those of the vector's lanes are stored that are its own. Positions whose windows all lie within the image's width share a walk over the taps; the others walk alone.
+//! twice, and where a group has fewer, only those of the vector's lanes are stored that are its own. Positions whose windows all lie
+//! within the image's width share a walk over the taps; the others walk alone, and so do those of transposed convolutions, whose
+//! neighbours see other taps.
 
 #![allow(clippy::needless_range_loop, reason = "arrays stay in registers only if indexed by constants")]
 
@@ -11,7 +13,7 @@ use std::ops::Range;
 use super::simd::{Simd, Tile};
 use super::split::Split;
 use crate::backend::{Operand, OutputMut};
-use crate::graph::op::{Conv, Window};
+use crate::graph::op::{Conv, ConvTranspose, Window};
 
 /// Channels of a vector.
 const LANES: usize = 16;
@@ -32,6 +34,7 @@ pub struct ConvF32<'a> {
     channels: [usize; 2],
     of_group: [usize; 2],
     positions: usize,
+    transposed: bool,
 }
 
 /// Positions that are worked on at once.
@@ -47,21 +50,31 @@ struct At {
 impl<'a> ConvF32<'a> {
     /// `None` for other types, and where there is nothing to compute.
     pub fn new(conv: &Conv, inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        Self::any((conv.window, conv.groups), inputs, output)
+    }
+
+    /// The same of a transposed convolution.
+    pub fn transposed(conv: &ConvTranspose, inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        Some(Self { transposed: true, ..Self::any((conv.window, conv.groups), inputs, output)? })
+    }
+
+    fn any((window, groups): (Window, usize), inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
         let [x, w, bias @ ..] = inputs else { return None };
         let (&[n, h, width, c], &[_, to_h, to_w, oc]) = (x.view.shape(), output.view.shape()) else { return None };
-        let of_group = [c.checked_div(conv.groups)?, oc.checked_div(conv.groups)?];
+        let of_group = [c.checked_div(groups)?, oc.checked_div(groups)?];
         let mut new = Self {
             x: x.view.as_slice()?,
             w: w.view.as_slice()?,
             bias: bias.first().and_then(|bias| bias.view.as_slice()),
-            window: conv.window,
+            window,
             from: [h, width],
             to: [to_h, to_w],
             channels: [c, oc],
             of_group,
             positions: n * to_h * to_w,
+            transposed: false,
         };
-        if conv.window == Window::unit() {
+        if window == Window::unit() && new.from == new.to {
             // Rows and images don't matter: one long row.
             (new.from, new.to) = ([1, new.positions], [1, new.positions]);
         }
@@ -75,6 +88,9 @@ impl<'a> ConvF32<'a> {
 
     /// Whether every tap of `count` positions lies within the image's width.
     fn is_inside(&self, column: usize, count: usize) -> bool {
+        if self.transposed {
+            return false;
+        }
         let last = self.window.kernel[1] - 1;
         let is_there = |column, tap| self.window.input_at(1, column, tap, self.from[1]).is_some();
         is_there(column, 0) && is_there(column + count - 1, last)
@@ -106,17 +122,35 @@ impl<'a> ConvF32<'a> {
         })
     }
 
+    /// The taps that a position of a transposed convolution sees, in order, each with where the pixel lies that it meets.
+    #[inline(always)]
+    fn taps(&self, at: At) -> impl Iterator<Item = (usize, usize)> {
+        let Window { kernel, .. } = self.window;
+        (0..kernel[0]).filter_map(move |i| Some((i, self.window.input_of(0, at.row, i, self.from[0])?))).flat_map(move |(i, y)| {
+            (0..kernel[1]).filter_map(move |j| {
+                let x = self.window.input_of(1, at.column, j, self.from[1])?;
+                Some((i * kernel[1] + j, ((at.image * self.from[0] + y) * self.from[1] + x) * self.channels[0]))
+            })
+        })
+    }
+
     /// Sixteen channels of `R` positions, from `channel` on, of a group whose inputs begin at `input`. Where `R` is more than one,
     /// all positions are inside.
     #[inline(always)]
     fn dense<S: Simd, const R: usize>(&self, s: S, at: At, input: usize, channel: usize) -> [S::F; R] {
         let ([c, oc], [ic, _]) = (self.channels, self.of_group);
         let step = self.window.strides[1] * c;
+        let mut sums = [s.splat_f32(0.0); R];
+        if self.transposed {
+            for (tap, pixel) in self.taps(at) {
+                self.walk(s, &mut sums, [&self.x[pixel + input..][..ic]; R], &self.w[tap * ic * oc + channel..]);
+            }
+            return sums;
+        }
         let (taps, column) = self.columns(at.column);
         // Taps of which all channels are seen lie one behind the other, in the image as in the weights.
         let whole = ic == c && self.window.dilations[1] == 1;
         let (walks, len) = if whole { (taps.len().min(1), taps.len() * ic) } else { (taps.len(), ic) };
-        let mut sums = [s.splat_f32(0.0); R];
         for (tap, pixel) in self.rows(at, taps.start, column) {
             for walk in 0..walks {
                 let x = pixel + walk * self.window.dilations[1] * c + input;
@@ -156,8 +190,16 @@ impl<'a> ConvF32<'a> {
     fn depthwise<S: Simd, const R: usize>(&self, s: S, at: At, channel: usize) -> [S::F; R] {
         let c = self.channels[0];
         let step = self.window.strides[1] * c;
-        let (taps, column) = self.columns(at.column);
         let mut sums = [s.splat_f32(0.0); R];
+        if self.transposed {
+            for (tap, pixel) in self.taps(at) {
+                if let (Some(w), Some(x)) = (self.w[tap * c + channel..].first_chunk(), self.x[pixel + channel..].first_chunk()) {
+                    sums[0] = s.add(sums[0], s.mul(s.load_f32(x), s.load_f32(w)));
+                }
+            }
+            return sums;
+        }
+        let (taps, column) = self.columns(at.column);
         for (tap, pixel) in self.rows(at, taps.start, column) {
             for i in 0..taps.len() {
                 let Some(w) = self.w[(tap + i) * c + channel..].first_chunk() else { break };

@@ -9,13 +9,9 @@ use crate::graph::op::{ConvTranspose, QConvTranspose, Window};
 /// The position of x, counted over all images, that reaches output position `row` through a tap; `None` for holes and for
 /// what lies outside.
 fn position(window: &Window, row: usize, tap: usize, from: [usize; 2], to: [usize; 2]) -> Option<usize> {
-    let along = |d: usize, o: usize, k: usize| {
-        let at = (o + window.pads_begin[d]).checked_sub(k * window.dilations[d])?;
-        (at % window.strides[d] == 0).then_some(at / window.strides[d]).filter(|&i| i < from[d])
-    };
     let (image, o) = (row / (to[0] * to[1]), row % (to[0] * to[1]));
-    let y = along(0, o / to[1], tap / window.kernel[1])?;
-    let x = along(1, o % to[1], tap % window.kernel[1])?;
+    let y = window.input_of(0, o / to[1], tap / window.kernel[1], from[0])?;
+    let x = window.input_of(1, o % to[1], tap % window.kernel[1], from[1])?;
     Some((image * from[0] + y) * from[1] + x)
 }
 

@@ -215,7 +215,7 @@ pub static RULES: &[Rule] = &[
         name: "f32 convolution",
         kind: Kind::ConvF32,
         isa: None,
-        applies: |q| matches!(q.op, Op::Conv(_)),
+        applies: |q| matches!(q.op, Op::Conv(_) | Op::ConvTranspose(_)),
         reason: "a multiplication and an addition a step, positions and channels at once",
     },
     Rule {

@@ -1,7 +1,7 @@
 //! Convolutions, transposed ones and matrix products with packed weights: any window, groups, channels and epilogue.
 
 use quaver_core::format::weights::PackedShape;
-use quaver_core::graph::op::{Conv, Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
+use quaver_core::graph::op::{Conv, ConvTranspose, Epilogue, QConv, QConvTranspose, QGemm, Residual, Window};
 use quaver_core::graph::shape::{infer, transposed_extent};
 use quaver_core::graph::{Dim, Op, ValueId};
 use quaver_core::quant::Affine;
@@ -190,26 +190,32 @@ fn depthwise_convolutions() {
 fn transposed_convolutions() {
     check(6000..6400, 5, |build| {
         let groups = [1, 1, 2, 3][build.rng.below(4)];
-        let (kernel, strides, dilations) = (two(&mut build.rng, 4), two(&mut build.rng, 3), two(&mut build.rng, 2));
-        let mut window = Window { kernel, strides, dilations, ..Window::unit() };
         let from = [build.rng.between(1, 8), build.rng.between(1, 8), groups * build.rng.between(1, 20)];
-        let output_padding = [0, 1].map(|d| build.rng.below(strides[d].max(dilations[d])));
-        for d in 0..2 {
-            let before = window;
-            window.pads_begin[d] = build.rng.below(window.reach(d) + 2);
-            window.pads_end[d] = build.rng.below(window.reach(d) + 1);
-            if transposed_extent(&window, d, from[d], output_padding[d]).is_none_or(|extent| extent == 0) {
-                window = before;
-            }
-        }
+        let (window, output_padding) = transposed_window(build, from);
         let channels = groups * build.rng.between(1, 40);
         let quant = build.rng.affine();
         let x = build.bytes(&from, quant);
-        let shape = PackedShape::grouped(kernel, from[2], channels, groups).expect("small");
+        let shape = PackedShape::grouped(window.kernel, from[2], channels, groups).expect("small");
         product(build, x, shape, |epilogue| {
             Op::QConvTranspose(QConvTranspose { window, groups, channels, output_padding, pad_value: quant.zero_point, epilogue })
         })
     });
+}
+
+/// A transposed convolution's window, and its output padding, such that there is an output.
+fn transposed_window(build: &mut Build, from: [usize; 3]) -> (Window, [usize; 2]) {
+    let (kernel, strides, dilations) = (two(&mut build.rng, 4), two(&mut build.rng, 3), two(&mut build.rng, 2));
+    let mut window = Window { kernel, strides, dilations, ..Window::unit() };
+    let output_padding = [0, 1].map(|d| build.rng.below(strides[d].max(dilations[d])));
+    for d in 0..2 {
+        let before = window;
+        window.pads_begin[d] = build.rng.below(window.reach(d) + 2);
+        window.pads_end[d] = build.rng.below(window.reach(d) + 1);
+        if transposed_extent(&window, d, from[d], output_padding[d]).is_none_or(|extent| extent == 0) {
+            window = before;
+        }
+    }
+    (window, output_padding)
 }
 
 #[test]
@@ -283,6 +289,28 @@ fn real_convolutions() {
             inputs.push(build.net.constant("bias", &[groups * oc], &bias));
         }
         Node { op: Op::Conv(Conv { window, groups }), inputs, dtype: DType::F32, quant: None }
+    });
+}
+
+#[test]
+fn real_transposed_convolutions() {
+    check(11_000..11_300, 3, |build| {
+        let (groups, ic, oc) = match build.rng.below(4) {
+            0 => (build.rng.between(1, 70), 1, 1),
+            1 => (build.rng.between(2, 4), build.rng.between(1, 6), build.rng.between(1, 40)),
+            _ => (1, build.rng.between(1, 40), build.rng.between(1, 70)),
+        };
+        let from = [build.rng.between(1, 8), build.rng.between(1, 8), groups * ic];
+        let (window, output_padding) = transposed_window(build, from);
+        let shape = [window.kernel[0], window.kernel[1], ic, groups * oc];
+        let weights = build.rng.floats(shape.iter().product());
+        let mut inputs = vec![build.floats(&from), build.net.constant("w", &shape, &weights)];
+        if build.rng.below(2) == 0 {
+            let bias = build.rng.floats(groups * oc);
+            inputs.push(build.net.constant("bias", &[groups * oc], &bias));
+        }
+        let op = Op::ConvTranspose(ConvTranspose { window, groups, output_padding });
+        Node { op, inputs, dtype: DType::F32, quant: None }
     });
 }
 

@@ -56,6 +56,7 @@ pub fn window_is_usual(op: &Op) -> bool {
     const LARGEST: usize = 1 << 16;
     let window = match op {
         Op::Conv(conv) => &conv.window,
+        Op::ConvTranspose(conv) => &conv.window,
         Op::QConv(conv) => &conv.window,
         Op::QConvTranspose(conv) => &conv.window,
         Op::Pool(pool) => &pool.window,

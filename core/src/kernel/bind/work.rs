@@ -68,6 +68,7 @@ pub fn visit<V: Visitor>(op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut
         Op::Softmax { axis } => show!(SoftmaxF32::new(*axis, inputs, output)),
         Op::LayerNorm { epsilon, rms } => show!(LayerNormF32::new(*epsilon, *rms, inputs, output)),
         Op::Conv(conv) if const { !V::COMPACT } && super::window_is_usual(op) => show!(ConvF32::new(conv, inputs, output)),
+        Op::ConvTranspose(conv) if const { !V::COMPACT } && super::window_is_usual(op) => show!(ConvF32::transposed(conv, inputs, output)),
         Op::Gemm | Op::MatMul => show!(ProductF32::new(op, inputs, output)),
         Op::Resize(resize) if resize.mode == ResizeMode::Linear => show!(LinearU8::new(resize, inputs, output)),
         Op::Resize(resize) => show!(Nearest::new(resize, inputs, output)),
