@@ -184,26 +184,6 @@ fn dims_of(value: &ValueInfoProto) -> Option<(i32, Vec<Option<&dimension::Value>
     Some((tensor.elem_type, tensor.shape.as_ref()?.dim.iter().map(|d| d.value.as_ref()).collect()))
 }
 
-/// Most elements of an input that becomes a constant.
-const MOST_OF_CONSTANT: usize = 1 << 20;
-
-/// An input of that type and shape, each element of which is a number.
-fn constant_input(dtype: DType, shape: &[Dim], number: f64) -> Result<Val, String> {
-    let extents: Option<Vec<usize>> = shape.iter().map(Dim::fixed).collect();
-    let Some(extents) = extents else { return Err(format!("its shape {} is open; say what it is by --input-shape", display(shape))) };
-    let count = extents.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MOST_OF_CONSTANT);
-    let Some(count) = count else { return Err(format!("it has more than {MOST_OF_CONSTANT} elements")) };
-    if dtype == DType::F32 {
-        return Ok(Val::floats(extents, vec![number as f32; count]));
-    }
-    // What a conversion to i64 keeps.
-    let whole = number as i64;
-    if whole as f64 != number {
-        return Err(format!("{number} is no whole number, as its elements are"));
-    }
-    Ok(Val::Ints { shape: extents, data: vec![value::Sym::Num(whole); count] })
-}
-
 /// Whether some input's first extent is fixed at 1, so that it could be the batch.
 fn promotable(graph: &GraphProto, options: &ImportOptions) -> bool {
     real_inputs(graph).any(|v| {
@@ -364,7 +344,7 @@ impl<'a> Importer<'a> {
         }
         let val = match options.input_values.get(&value.name) {
             Some(&number) => {
-                constant_input(dtype, &shape, number).map_err(|what| ImportError::InputValue { input: value.name.clone(), what })?
+                Val::filled(dtype, &shape, number).map_err(|what| ImportError::InputValue { input: value.name.clone(), what })?
             }
             None => Val::Tensor(self.net.input(&value.name, dtype, shape)),
         };

@@ -6,8 +6,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use quaver_core::graph::dim::display;
 use quaver_core::graph::extent::Extent;
 use quaver_core::graph::{Dim, ValueId};
+use quaver_core::tensor::DType;
 
 /// A whole number, or one that the inputs' extents decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,7 +113,26 @@ pub(super) enum Val {
     Unknown,
 }
 
+/// Most elements of an input that becomes a constant.
+const MOST_FILLED: usize = 1 << 20;
+
 impl Val {
+    /// Numbers of that type and shape, each of which is `number`.
+    pub(super) fn filled(dtype: DType, shape: &[Dim], number: f64) -> Result<Self, String> {
+        let extents: Option<Vec<usize>> = shape.iter().map(Dim::fixed).collect();
+        let Some(extents) = extents else { return Err(format!("its shape {} is open; say what it is by --input-shape", display(shape))) };
+        let count = extents.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MOST_FILLED);
+        let Some(count) = count else { return Err(format!("it has more than {MOST_FILLED} elements")) };
+        if dtype == DType::F32 {
+            return Ok(Val::floats(extents, vec![number as f32; count]));
+        }
+        let whole = number as i64;
+        if whole as f64 != number {
+            return Err(format!("{number} is no whole number, as its elements are"));
+        }
+        Ok(Val::Ints { shape: extents, data: vec![Sym::Num(whole); count] })
+    }
+
     pub(super) fn floats(shape: Vec<usize>, data: Vec<f32>) -> Self {
         Val::Floats { shape, data: Arc::new(data) }
     }
