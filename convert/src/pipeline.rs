@@ -180,7 +180,8 @@ impl Converted {
             metadata.insert(METADATA_DECISIONS.to_owned(), json);
         }
         self.scaled().write(&self.network.graph, &mut metadata);
-        Ok(format::write(&self.network, &metadata)?)
+        let network = quantize::pixels::split(&self.network).map_err(QuantizeError::from)?;
+        Ok(format::write(&network, &metadata)?)
     }
 }
 
