@@ -1,8 +1,8 @@
 //! If, Loop and Scan: the branch that is taken, and the steps one after the other.
 //!
 //! Where a condition is known at import, as it is where exporters wrote a shape's or a setting's alternatives down, only the branch
-//! that is taken is there; else both are, and a choice between their results. A loop's number of steps has to be known. Names of a graph within are those of the model, which ONNX wants to be different from all others; steps share
-//! them.
+//! that is taken is there; else both are, and a choice between their results. A loop's number of steps has to be known. Names of a
+//! graph within are those of the model, which ONNX wants to be different from all others; steps share them.
 
 use super::attrs::Attrs;
 use super::ops::compose::{int, whole};
@@ -85,12 +85,16 @@ impl<'a> Importer<'a> {
                 return unsupported(format!("its condition is not known at import, and not both branches can be computed{remedy}"));
             }
         };
+        // One number, of whatever rank; of several samples it may be one each.
+        let one = self.extents(condition).iter().all(|extent| extent.fixed() == Some(1));
+        let condition = if one { &self.call(ctx, "Squeeze", &[condition], &[])? } else { condition };
         let mut outputs = Vec::with_capacity(then.len());
         for (a, b) in then.iter().zip(&otherwise) {
-            if self.extents(a) != self.extents(b) {
+            let chosen = self.call(ctx, "Where", &[condition, a, b], &[])?;
+            if self.extents(a) != self.extents(b) || self.extents(&chosen) != self.extents(a) {
                 return unsupported(format!("its condition is not known at import, and its branches' results differ in shape{remedy}"));
             }
-            outputs.push(self.call(ctx, "Where", &[condition, a, b], &[])?);
+            outputs.push(chosen);
         }
         Ok(outputs)
     }

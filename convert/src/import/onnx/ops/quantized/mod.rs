@@ -18,8 +18,8 @@ use crate::import::onnx::proto::tensor_proto::DataType;
 /// Operation types of ONNX Runtime's domain `com.microsoft` that can be imported.
 #[rustfmt::skip]
 pub(in crate::import::onnx) const MICROSOFT: &[&str] = &[
-    "DequantizeLinear", "DynamicQuantizeLSTM", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearGlobalAveragePool", "QLinearLeakyRelu",
-    "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear",
+    "DequantizeLinear", "DynamicQuantizeLSTM", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat",
+    "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear",
 ];
 
 /// Operations that only move what they are given, or keep it within limits, so that they work on integers too.

@@ -116,7 +116,7 @@ impl Importer<'_> {
             let (direction, row, column) = (i / (rows * columns), i / columns % rows, i % columns);
             let of = direction * each + column % each;
             let Some(q) = q.num() else { return unsupported("its weights depend on the inputs' extents") };
-            real[(direction * columns + column) * rows + row] = (q - zeros[of]) as f32 * scales[of];
+            real[(direction * columns + column) * rows + row] = q.saturating_sub(zeros[of]) as f32 * scales[of];
         }
         Ok(Val::floats(vec![directions, columns, rows], real))
     }

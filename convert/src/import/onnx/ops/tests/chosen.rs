@@ -1,6 +1,6 @@
 //! What a run decides: branches, limits; and what it doesn't, as an input has been given a value.
 
-use super::{constant, graph, holding, long, text};
+use super::{constant, graph, holding, int, long, text};
 use crate::import::ImportOptions;
 use crate::import::onnx::proto::NodeProto;
 use crate::import::onnx::proto::tensor_proto::DataType;
@@ -15,15 +15,29 @@ fn branches(condition: &str, then: &str, otherwise: &str) -> NodeProto {
 #[test]
 fn a_run_chooses_between_branches() {
     let sum = node("ReduceSum", &["x"], "sum");
-    let nodes = |otherwise| vec![sum.clone(), node("Less", &["sum", "zero"], "less"), branches("less", "Neg", otherwise)];
+    let choice = |otherwise| vec![sum.clone(), node("Less", &["sum", "zero"], "less"), branches("less", "Neg", otherwise)];
     let zero = || vec![floats("zero", &[], &[0.0])];
-    let network = import(value("x", DataType::Float, &[1, 3]), nodes("Abs"), zero()).expect("both branches are known");
+    let network = import(value("x", DataType::Float, &[1, 3]), choice("Abs"), zero()).expect("both branches are known");
     for (x, y) in [([1.0, -4.0, 2.0], [-1.0, 4.0, -2.0]), ([1.0, -2.0, 2.0], [1.0, 2.0, 2.0])] {
         assert_eq!(run(&network, &[(&[1, 3], &x)]).data, y);
     }
+    // A condition of a higher rank than the results.
+    let nodes = vec![
+        with(node("ReduceSum", &["x"], "sum"), int("keepdims", 1)),
+        node("Less", &["sum", "zero"], "less"),
+        node("ReduceSum", &["x"], "total"),
+        node("Squeeze", &["total"], "one"),
+    ];
+    let one = |op: &str, out: &str| graph(&[], vec![node(op, &["one"], out)], &[out]);
+    let chosen = with(node("If", &["less"], "y"), holding("then_branch", one("Neg", "a")));
+    let nodes = [nodes, vec![with(chosen, holding("else_branch", one("Abs", "b")))]].concat();
+    let network = import(value("x", DataType::Float, &[1, 3]), nodes, zero()).expect("valid");
+    let y = run(&network, &[(&[1, 3], &[1.0, -4.0, 2.0])]);
+    assert!(y.shape.is_empty() && y.data == [1.0], "{:?} {:?}", y.shape, y.data);
+
     // Results of another shape, and a branch that nobody knows.
     for otherwise in ["Size", "Unknown"] {
-        let error = import(value("x", DataType::Float, &[1, 3]), nodes(otherwise), zero()).expect_err("no choice");
+        let error = import(value("x", DataType::Float, &[1, 3]), choice(otherwise), zero()).expect_err("no choice");
         assert!(error.to_string().contains("--input-value"), "{error}");
     }
 }
