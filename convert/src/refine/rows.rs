@@ -94,16 +94,10 @@ impl Taps<'_> {
         };
         let [_, h, w, _] = *self.from else { return None };
         let [_, to_h, to_w, _] = *self.to else { return None };
-        let along = |d: usize, o: usize, k: usize, extent: usize| {
-            if !transposed {
-                return window.input_at(d, o, k, extent);
-            }
-            let at = (o + window.pads_begin[d]).checked_sub(k * window.dilations[d])?;
-            (at % window.strides[d] == 0).then_some(at / window.strides[d]).filter(|&i| i < extent)
-        };
+        let along = if transposed { Window::input_of } else { Window::input_at };
         let (image, o) = (row / (to_h * to_w), row % (to_h * to_w));
-        let y = along(0, o / to_w, tap / window.kernel[1], h)?;
-        let x = along(1, o % to_w, tap % window.kernel[1], w)?;
+        let y = along(window, 0, o / to_w, tap / window.kernel[1], h)?;
+        let x = along(window, 1, o % to_w, tap % window.kernel[1], w)?;
         Some((image * h + y) * w + x)
     }
 }
