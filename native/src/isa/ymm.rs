@@ -54,9 +54,9 @@ pub trait Dot: Copy + Send + Sync {
 /// Limits of a narrowing.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    zero_point: __m256i,
-    lo: __m256i,
-    hi: __m256i,
+    pub(super) zero_point: __m256i,
+    pub(super) lo: __m256i,
+    pub(super) hi: __m256i,
 }
 
 // In every method below, `self` is the proof that the processor has AVX2, and what is loaded or stored is covered by a

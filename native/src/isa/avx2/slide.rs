@@ -15,7 +15,7 @@ use quaver_core::kernel::epilogue::hard_swish;
 use quaver_core::kernel::simd::{Kernel, Simd};
 
 use super::{Avx2, Pairs};
-use crate::isa::ymm::Dot;
+use crate::isa::ymm::{Dot, Limits};
 
 /// Channels of a step.
 const CHANNELS: usize = 8;
@@ -161,7 +161,8 @@ impl<const WAY: u8, const EDGE: bool> Pair<'_, '_, WAY, EDGE> {
     fn run(self, isa: Avx2, unit: &Unit, channel: usize) {
         let Self { order, from, by, to, both } = self;
         let &Lines { pitch, pads, steps, to_pitch: [to_pitch, line_pitch], .. } = order;
-        let limits = Limits::new(isa, order.scale.limits);
+        let [zero_point, lo, hi] = order.scale.limits;
+        let limits = isa.limits(zero_point, lo, hi);
         let padding = [order.padding; 64];
         // SAFETY: eight bytes can be read.
         let padding = unsafe { column(isa, [padding.as_ptr(); ROWS]) };
@@ -207,23 +208,6 @@ unsafe fn column(_isa: Avx2, [a, b, c, d]: [*const u8; ROWS]) -> Pairs {
         Pairs {
             even: _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(ac_low, ac_high)),
             odd: _mm256_cvtepu8_epi16(_mm_unpacklo_epi8(bd_low, bd_high)),
-        }
-    }
-}
-
-/// Limits of a narrowing.
-struct Limits {
-    zero_point: __m256i,
-    lo: __m256i,
-    hi: __m256i,
-}
-
-impl Limits {
-    #[inline(always)]
-    fn new(_isa: Avx2, [zero_point, lo, hi]: [u8; 3]) -> Self {
-        // SAFETY: the token proves the feature.
-        unsafe {
-            Self { zero_point: _mm256_set1_epi16(i16::from(zero_point)), lo: _mm256_set1_epi8(lo as i8), hi: _mm256_set1_epi8(hi as i8) }
         }
     }
 }
