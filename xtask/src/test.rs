@@ -2,19 +2,27 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::process::{cargo, run as run_program};
+use crate::process::{cargo, output, run as run_program, rustc};
 use crate::{setup, table, tidy};
 
 /// A step: its name and its work.
 type Step = (&'static str, fn(&mut State) -> Result<()>);
 
+/// What `cargo test` compiles: its own choice, and the benchmarks of packages that need wasmtime.
+const TARGETS: [&str; 9] = ["--lib", "--bins", "--tests", "--examples", "--bench", "cold", "--bench", "wasmtime", "--no-run"];
+
 /// The wasm build comes before the tests, which load its modules. It is on one core nearly all the time, so it runs beside what
 /// else is compiled.
+///
+/// Clippy compiles the tests: to check them in a step of its own, `cargo clippy` would compile the interfaces of all packages
+/// that they need, burn and wasmtime among them, only for that. What tests don't need, and packages with few others below them,
+/// are checked so.
 const STEPS: [Step; 9] = [
     ("setup", |_| setup::run()),
     ("format", |_| run_program(cargo().args(["fmt", "--all", "--check"]))),
@@ -23,11 +31,9 @@ const STEPS: [Step; 9] = [
         state.wasm = Some(Wasm::start()?);
         Ok(())
     }),
-    ("clippy", |_| run_program(cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))),
-    ("clippy of the interface for JavaScript", |_| {
-        run_program(cargo().args(["clippy", "--package", "quaver-wasm", "--features", "js,threads", "--locked", "--", "-D", "warnings"]))
-    }),
-    ("tests, compiled", |_| run_program(cargo().args(["test", "--workspace", "--no-run", "--locked"]))),
+    ("clippy of benchmarks", |_| clippy(&["--package", "quaver", "--benches"])),
+    ("clippy of the interface for JavaScript", |_| clippy(&["--package", "quaver-wasm", "--features", "js,threads"])),
+    ("clippy and tests, compiled", |_| run_program(cargo_test()?.args(TARGETS))),
     ("wasm, the rest", |state| state.wasm.take().context("it was begun")?.finish()),
     ("tests", |state| tests(&mut state.counts)),
 ];
@@ -102,10 +108,28 @@ impl Drop for Wasm {
     }
 }
 
+/// `cargo clippy` of some targets.
+fn clippy(targets: &[&str]) -> Result<()> {
+    run_program(cargo().arg("clippy").args(targets).args(["--locked", "--", "-D", "warnings"]))
+}
+
+/// `cargo test` with this workspace's packages compiled by Clippy, which is rustc with more lints. It passes a lint's level on as
+/// `cargo clippy` does.
+fn cargo_test() -> Result<Command> {
+    let driver = Path::new(&output(rustc().args(["--print", "sysroot"]))?).join("bin/clippy-driver");
+    ensure!(driver.is_file(), "{} is missing: install Clippy (rustup component add clippy)", driver.display());
+    let mut command = cargo();
+    // By an option and not by the environment, which tests that run cargo would inherit.
+    command.arg("--config").arg(format!("build.rustc-workspace-wrapper={driver:?}"));
+    command.env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
+    command.args(["test", "--workspace", "--locked"]);
+    Ok(command)
+}
+
 /// All tests, also those of the documentation; a test that fails doesn't keep others from running.
 fn tests(counts: &mut Counts) -> Result<()> {
-    let mut command = cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--locked"]).stdout(Stdio::piped());
+    let mut command = cargo_test()?;
+    command.arg("--no-fail-fast").stdout(Stdio::piped());
     let mut child = command.spawn().context("cannot start cargo test")?;
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).lines() {
