@@ -180,7 +180,7 @@ impl Converted {
             metadata.insert(METADATA_DECISIONS.to_owned(), json);
         }
         self.scaled().write(&self.network.graph, &mut metadata);
-        let network = quantize::pixels::split(&self.network).map_err(QuantizeError::from)?;
+        let network = quantize::phases::split(&self.network).map_err(QuantizeError::from)?;
         Ok(format::write(&network, &metadata)?)
     }
 }

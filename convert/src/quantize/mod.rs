@@ -11,7 +11,7 @@
 //! | [`weights`] | integers for weights and biases |
 //! | `emit` | the network |
 //! | `packed` | its operations with packed weights, and their epilogues |
-//! | [`pixels`] | the same bytes by less work, where a file is written |
+//! | [`phases`] | the same bytes by less work, where a file is written |
 //! | `dynamic` | its products whose activations are real, or quantized by each run; its embeddings |
 
 pub mod affine;
@@ -23,7 +23,7 @@ pub mod given;
 mod grid;
 mod masks;
 mod packed;
-pub mod pixels;
+pub mod phases;
 pub mod qconfig;
 pub mod regions;
 pub mod weights;
