@@ -9,7 +9,8 @@
 
 use quaver_core::format::weights::PackedShape;
 use quaver_core::graph::check::GraphError;
-use quaver_core::graph::op::{Cut, QConv, QConvTranspose, Window};
+use quaver_core::graph::extent::Extent;
+use quaver_core::graph::op::{Cut, PadMode, QConv, QConvTranspose, Window};
 use quaver_core::graph::{Dim, Network, Node, Op, ValueId};
 use quaver_core::tensor::Element;
 
@@ -64,7 +65,9 @@ impl Axis {
 struct Phases {
     op: QConvTranspose,
     axes: [Axis; 2],
-    /// Extents of the image that has all positions.
+    /// Extents of the convolution's output.
+    pixels: [Dim; 2],
+    /// And of the image that has all positions.
     whole: [Dim; 2],
     /// Weights, bias and multipliers of a channel for each phase and channel.
     shape: PackedShape,
@@ -75,18 +78,22 @@ struct Phases {
 }
 
 impl Phases {
-    /// `None` where there is one phase only, and where a residual is added, which lies in the output's order.
+    /// `None` where there is one phase only.
     fn of(net: &Network, node: &Node) -> Option<Self> {
         let Op::QConvTranspose(op) = node.op else { return None };
         let window = op.window;
-        let residual = op.epilogue.is_some_and(|epilogue| epilogue.residual.is_some());
-        if window.strides == [1, 1] || op.groups != 1 || residual {
+        if window.strides == [1, 1] || op.groups != 1 {
             return None;
         }
         let axes = [Axis::of(&window, 0, op.output_padding[0])?, Axis::of(&window, 1, op.output_padding[1])?];
         let output = &net.graph.value(node.outputs[0]).shape;
         let whole = |d: usize| output.get(1 + d)?.plus(&axes[d].cut.iter().sum::<usize>().into());
-        let (ic, oc) = (net.graph.value(node.inputs[0]).shape.last()?.fixed()?, op.channels);
+        let input = &net.graph.value(node.inputs[0]).shape;
+        let pixels = |d: usize| {
+            let more = axes[d].pads.iter().sum::<usize>() as i64 + 1 - axes[d].taps as i64;
+            Dim::of(input.get(1 + d)?.extent()?.plus(&Extent::from(more))?)
+        };
+        let (ic, oc) = (input.last()?.fixed()?, op.channels);
         let before = PackedShape::grouped(window.kernel, ic, oc, 1)?;
         let phases = axes[0].stride.checked_mul(axes[1].stride)?;
         let shape = PackedShape::grouped(axes.map(|axis| axis.taps), ic, phases.checked_mul(oc)?, 1)?;
@@ -110,19 +117,21 @@ impl Phases {
         let spread = |of: &[f32]| (0..shape.padded_channels()).map(|channel| of[channel % oc]).collect::<Vec<f32>>();
         let hard_swish = match op.epilogue.filter(|epilogue| epilogue.hard_swish) {
             Some(_) => {
-                let (slopes, shifts) = elements(net, node, 4)?.split_at_checked(before.padded_channels())?;
+                let at = 4 + usize::from(op.epilogue.is_some_and(|epilogue| epilogue.residual.is_some()));
+                let (slopes, shifts) = elements(net, node, at)?.split_at_checked(before.padded_channels())?;
                 Some([spread(slopes), spread(shifts)].concat())
             }
             None => None,
         };
         let (weights, multipliers) = (shape.pack(&weights)?, spread(old_multipliers));
-        Some(Self { op, axes, whole: [whole(0)?, whole(1)?], shape, weights, bias, multipliers, hard_swish })
+        let (pixels, whole) = ([pixels(0)?, pixels(1)?], [whole(0)?, whole(1)?]);
+        Some(Self { op, axes, pixels, whole, shape, weights, bias, multipliers, hard_swish })
     }
 
     /// A convolution, and moves of its bytes to where the node's output has them.
     fn push(self, net: &mut Network, node: Node) -> Result<(), GraphError> {
-        let Self { op: QConvTranspose { channels, pad_value, epilogue, .. }, axes, whole, shape, .. } = self;
-        let name = node.name;
+        let Self { op: QConvTranspose { pad_value, epilogue, .. }, axes, ref shape, .. } = self;
+        let name = &node.name;
         let output = net.graph.value(node.outputs[0]).clone();
         let mut inputs = vec![
             node.inputs[0],
@@ -130,6 +139,9 @@ impl Phases {
             net.constant(format!("{name}.bias"), &[self.bias.len()], &self.bias),
             net.constant(format!("{name}.multiplier"), &[self.multipliers.len()], &self.multipliers),
         ];
+        if epilogue.is_some_and(|epilogue| epilogue.residual.is_some()) {
+            inputs.push(self.residual(net, name, node.inputs[inputs.len()])?);
+        }
         if let Some(parameters) = &self.hard_swish {
             inputs.push(net.constant(format!("{name}.hard_swish"), &[2, parameters.len() / 2], parameters));
         }
@@ -138,28 +150,54 @@ impl Phases {
         let [pads_begin, pads_end] = [0, 1].map(|end| axes.map(|axis| axis.pads[end]));
         let window = Window { kernel: axes.map(|axis| axis.taps), pads_begin, pads_end, ..Window::unit() };
         let conv = Op::QConv(QConv { window, groups: 1, channels: shape.output_channels, pad_value, epilogue });
-        let push = |net: &mut Network, op, inputs: &[ValueId], what: &str| {
-            net.push_typed(op, inputs, &format!("{name}{what}"), "", output.dtype, output.quant)
-        };
-        let pixels = push(net, conv, &inputs, "")?;
-        // [N,H,W,sh,sw·C], of which a row's phases belong to a row of the output.
-        let mut extents: Vec<Dim> = net.graph.value(pixels).shape[..3].to_vec();
-        extents.extend([axes[0].stride, axes[1].stride * channels].map(Dim::Fixed));
-        let taps = push(net, Op::Reshape { shape: extents }, &[pixels], "/phases")?;
-        let mut moved = push(net, Op::Transpose { perm: vec![0, 1, 3, 2, 4] }, &[taps], "/rows")?;
+        let pixels = net.push_typed(conv, &inputs, name, "", output.dtype, output.quant)?;
+        let (n, [h, w]) = (output.shape[0].clone(), self.pixels.clone());
+        // A row's phases belong to a row of the output.
+        let columns = axes[1].stride * self.op.channels;
+        let taps = Op::Reshape { shape: vec![n, h, w, axes[0].stride.into(), columns.into()] };
+        let mut moved = push(net, taps, pixels, format!("{name}/phases"))?;
+        moved = push(net, Op::Transpose { perm: vec![0, 1, 3, 2, 4] }, moved, format!("{name}/rows"))?;
         let cuts: Vec<Cut> =
             (0..2).filter(|&d| axes[d].cut != [0, 0]).map(|d| Cut::new(1 + d, axes[d].cut[0], output.shape[1 + d].clone(), 1)).collect();
-        let [rows, columns] = whole;
-        let image = Op::Reshape { shape: vec![output.shape[0].clone(), rows, columns, output.shape[3].clone()] };
-        let (last, what) = if cuts.is_empty() {
-            (image, "/image")
-        } else {
-            moved = push(net, image, &[moved], "/image")?;
-            (Op::Slice { cuts }, "/cut")
-        };
-        net.graph.nodes.push(Node { name: format!("{name}{what}"), op: last, inputs: vec![moved], outputs: node.outputs });
+        let mut last = Op::Reshape { shape: self.whole(&output.shape) };
+        let mut what = "image";
+        if !cuts.is_empty() {
+            moved = push(net, last, moved, format!("{name}/{what}"))?;
+            (last, what) = (Op::Slice { cuts }, "cut");
+        }
+        net.graph.nodes.push(Node { name: format!("{name}/{what}"), op: last, inputs: vec![moved], outputs: node.outputs });
         Ok(())
     }
+
+    /// What is added to the output, as the convolution's pixels are: the same moves backwards.
+    fn residual(&self, net: &mut Network, name: &str, mut residual: ValueId) -> Result<ValueId, GraphError> {
+        let axes = self.axes;
+        let shape = net.graph.value(residual).shape.clone();
+        if axes.iter().any(|axis| axis.cut != [0, 0]) {
+            let [before, after] = [0, 1].map(|end| vec![0, axes[0].cut[end], axes[1].cut[end], 0]);
+            let pad = Op::Pad { before, after, mode: PadMode::Constant(0.0) };
+            residual = push(net, pad, residual, format!("{name}/residual"))?;
+        }
+        let [h, w] = self.pixels.clone();
+        let columns = axes[1].stride * self.op.channels;
+        let rows = vec![shape[0].clone(), h.clone(), axes[0].stride.into(), w.clone(), columns.into()];
+        residual = push(net, Op::Reshape { shape: rows }, residual, format!("{name}/residual/rows"))?;
+        residual = push(net, Op::Transpose { perm: vec![0, 1, 3, 2, 4] }, residual, format!("{name}/residual/phases"))?;
+        let pixels = vec![shape[0].clone(), h, w, self.shape.output_channels.into()];
+        push(net, Op::Reshape { shape: pixels }, residual, format!("{name}/residual/pixels"))
+    }
+
+    /// The shape of the image that has all positions, of that of the output.
+    fn whole(&self, output: &[Dim]) -> Vec<Dim> {
+        let [rows, columns] = self.whole.clone();
+        vec![output[0].clone(), rows, columns, output[3].clone()]
+    }
+}
+
+/// Adds a move of a value's bytes.
+fn push(net: &mut Network, op: Op, input: ValueId, name: String) -> Result<ValueId, GraphError> {
+    let (dtype, quant) = (net.graph.value(input).dtype, net.graph.value(input).quant);
+    net.push_typed(op, &[input], &name, "", dtype, quant)
 }
 
 /// Operand `i`, a constant.
@@ -171,7 +209,7 @@ fn elements<'n, T: Element>(net: &'n Network, node: &Node, i: usize) -> Option<&
 #[cfg(test)]
 mod tests {
     use quaver_core::exec::Executor;
-    use quaver_core::graph::op::{ConvTranspose, UnaryFn};
+    use quaver_core::graph::op::{BinaryFn, Conv, ConvTranspose, UnaryFn};
     use quaver_core::graph::shape::transposed_extent;
     use quaver_core::plan::Plan;
     use quaver_core::reference::Reference;
@@ -196,8 +234,16 @@ mod tests {
         executor.output(&network.graph, 0).and_then(|y| y.as_slice::<f32>().map(<[f32]>::to_vec)).expect("f32")
     }
 
-    /// A transposed convolution of three channels to `channels`, and what is behind it, quantized.
-    fn network(window: Window, output_padding: [usize; 2], channels: usize, function: Option<UnaryFn>, extents: [Dim; 2]) -> Network {
+    /// A transposed convolution of three channels to `channels`, and what is behind it, quantized; with `adds`, the sum of it and of
+    /// another.
+    fn network(
+        window: Window,
+        output_padding: [usize; 2],
+        channels: usize,
+        function: Option<UnaryFn>,
+        extents: [Dim; 2],
+        adds: bool,
+    ) -> Network {
         let mut net = Network::new("n");
         let [h, w] = extents;
         let x = net.input("x", DType::F32, vec![Dim::BATCH, h, w, SHAPE[3].into()]);
@@ -205,10 +251,19 @@ mod tests {
         let w = net.constant("w", &[kh, kw, 3, channels], &ramp(kh * kw * 3 * channels));
         let bias = net.constant("b", &[channels], &ramp(channels));
         let op = Op::ConvTranspose(ConvTranspose { window, groups: 1, output_padding });
-        let mut y = net.push(op, &[x, w, bias], "conv", "conv").expect("fits");
+        let mut y = net.push(op.clone(), &[x, w, bias], "conv", "conv").expect("fits");
+        if adds {
+            let other = net.push(Op::Unary { function: UnaryFn::Relu }, &[y], "other", "other").expect("fits");
+            let second = net.push(op, &[x, w, bias], "second", "second").expect("fits");
+            y = net.push(Op::Binary { function: BinaryFn::Add }, &[second, other], "sum", "sum").expect("fits");
+        }
         if let Some(function) = function {
             y = net.push(Op::Unary { function }, &[y], "behind", "behind").expect("fits");
         }
+        // So that all before it have 8 bits.
+        let last = Conv { window: Window::unit(), groups: 1 };
+        let w = net.constant("last.w", &[1, 1, channels, 4], &ramp(channels * 4));
+        y = net.push(Op::Conv(last), &[y, w], "last", "last").expect("fits");
         net.output(y);
         quantize(&net, &QConfigMapping::default(), &|_| Some((-1.5, 2.0))).expect("it has all ranges").network
     }
@@ -222,13 +277,20 @@ mod tests {
     }
 
     fn expect_the_same(window: Window, output_padding: [usize; 2], channels: usize, function: Option<UnaryFn>) {
-        let before = network(window, output_padding, channels, function, fixed());
-        let after = split(&before).expect("valid");
+        for adds in [false, true] {
+            expect_the_same_of(&network(window, output_padding, channels, function, fixed(), adds), adds);
+        }
+    }
+
+    fn expect_the_same_of(before: &Network, adds: bool) {
+        let after = split(before).expect("valid");
         quaver_core::graph::check::check(&after.graph).expect("valid");
-        assert!(has_transposed(&before) && !has_transposed(&after));
+        assert!(has_transposed(before) && !has_transposed(&after));
+        let has_residual = |op: &Op| matches!(op, Op::QConv(conv) if conv.epilogue.is_some_and(|e| e.residual.is_some()));
+        assert_eq!(after.graph.nodes.iter().any(|node| has_residual(&node.op)), adds);
         let x = ramp(SHAPE.iter().product());
-        let [expected, got] = [&before, &after].map(|net| run(net, &x));
-        assert_eq!(got, expected, "{window:?} {output_padding:?} {channels} {function:?}");
+        let [expected, got] = [before, &after].map(|net| run(net, &x));
+        assert_eq!(got, expected, "{:?}", before.graph.nodes);
     }
 
     #[test]
@@ -263,7 +325,7 @@ mod tests {
     #[test]
     fn extents_stay_open() {
         let window = Window { kernel: [4, 4], strides: [2, 2], pads_begin: [1, 1], pads_end: [1, 1], dilations: [1, 1] };
-        let before = network(window, [0, 0], 4, None, ["H", "W"].map(Dim::symbol));
+        let before = network(window, [0, 0], 4, None, ["H", "W"].map(Dim::symbol), true);
         let after = split(&before).expect("valid");
         quaver_core::graph::check::check(&after.graph).expect("valid");
         assert!(!has_transposed(&after));
@@ -280,7 +342,7 @@ mod tests {
             // Positions that no window reaches.
             Window { strides: [4, 2], ..window },
         ] {
-            let net = network(window, [0, 0], 4, None, fixed());
+            let net = network(window, [0, 0], 4, None, fixed(), false);
             assert_eq!(split(&net).expect("valid").graph, net.graph);
         }
     }
