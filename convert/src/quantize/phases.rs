@@ -30,6 +30,9 @@ pub fn split(network: &Network) -> Result<Network, GraphError> {
     Ok(net)
 }
 
+/// The order in which phases of rows and columns of pixels have changed places.
+const SWAPPED: [usize; 5] = [0, 1, 3, 2, 4];
+
 /// A dimension of such a convolution.
 #[derive(Clone, Copy)]
 struct Axis {
@@ -65,10 +68,10 @@ impl Axis {
 struct Phases {
     op: QConvTranspose,
     axes: [Axis; 2],
-    /// Extents of the convolution's output.
-    pixels: [Dim; 2],
-    /// And of the image that has all positions.
-    whole: [Dim; 2],
+    /// The shape of the convolution's output.
+    pixels: Vec<Dim>,
+    /// That of the image that has all positions.
+    whole: Vec<Dim>,
     /// Weights, bias and multipliers of a channel for each phase and channel.
     shape: PackedShape,
     weights: Vec<i8>,
@@ -86,17 +89,18 @@ impl Phases {
             return None;
         }
         let axes = [Axis::of(&window, 0, op.output_padding[0])?, Axis::of(&window, 1, op.output_padding[1])?];
-        let output = &net.graph.value(node.outputs[0]).shape;
-        let whole = |d: usize| output.get(1 + d)?.plus(&axes[d].cut.iter().sum::<usize>().into());
-        let input = &net.graph.value(node.inputs[0]).shape;
-        let pixels = |d: usize| {
-            let more = axes[d].pads.iter().sum::<usize>() as i64 + 1 - axes[d].taps as i64;
-            Dim::of(input.get(1 + d)?.extent()?.plus(&Extent::from(more))?)
-        };
-        let (ic, oc) = (input.last()?.fixed()?, op.channels);
+        let mut pixels = net.graph.value(node.inputs[0]).shape.clone();
+        let mut whole = net.graph.value(node.outputs[0]).shape.clone();
+        let (ic, oc) = (pixels.last()?.fixed()?, op.channels);
+        for (d, axis) in axes.iter().enumerate() {
+            let more = axis.pads.iter().sum::<usize>() as i64 + 1 - axis.taps as i64;
+            pixels[1 + d] = Dim::of(pixels[1 + d].extent()?.plus(&Extent::from(more))?)?;
+            whole[1 + d] = whole[1 + d].plus(&axis.cut.iter().sum::<usize>().into())?;
+        }
         let before = PackedShape::grouped(window.kernel, ic, oc, 1)?;
         let phases = axes[0].stride.checked_mul(axes[1].stride)?;
         let shape = PackedShape::grouped(axes.map(|axis| axis.taps), ic, phases.checked_mul(oc)?, 1)?;
+        pixels[3] = shape.output_channels.into();
         // `[tap][ic][oc]`, to be `[tap][ic][phase][oc]`.
         let old = before.unpack(elements(net, node, 1)?)?;
         let mut weights = vec![0; shape.taps * ic * phases * oc];
@@ -117,14 +121,12 @@ impl Phases {
         let spread = |of: &[f32]| (0..shape.padded_channels()).map(|channel| of[channel % oc]).collect::<Vec<f32>>();
         let hard_swish = match op.epilogue.filter(|epilogue| epilogue.hard_swish) {
             Some(_) => {
-                let at = 4 + usize::from(op.epilogue.is_some_and(|epilogue| epilogue.residual.is_some()));
-                let (slopes, shifts) = elements(net, node, at)?.split_at_checked(before.padded_channels())?;
+                let (slopes, shifts) = elements(net, node, 4 + usize::from(adds(&op)))?.split_at_checked(before.padded_channels())?;
                 Some([spread(slopes), spread(shifts)].concat())
             }
             None => None,
         };
         let (weights, multipliers) = (shape.pack(&weights)?, spread(old_multipliers));
-        let (pixels, whole) = ([pixels(0)?, pixels(1)?], [whole(0)?, whole(1)?]);
         Some(Self { op, axes, pixels, whole, shape, weights, bias, multipliers, hard_swish })
     }
 
@@ -139,7 +141,7 @@ impl Phases {
             net.constant(format!("{name}.bias"), &[self.bias.len()], &self.bias),
             net.constant(format!("{name}.multiplier"), &[self.multipliers.len()], &self.multipliers),
         ];
-        if epilogue.is_some_and(|epilogue| epilogue.residual.is_some()) {
+        if adds(&self.op) {
             inputs.push(self.residual(net, name, node.inputs[inputs.len()])?);
         }
         if let Some(parameters) = &self.hard_swish {
@@ -151,15 +153,11 @@ impl Phases {
         let window = Window { kernel: axes.map(|axis| axis.taps), pads_begin, pads_end, ..Window::unit() };
         let conv = Op::QConv(QConv { window, groups: 1, channels: shape.output_channels, pad_value, epilogue });
         let pixels = net.push_typed(conv, &inputs, name, "", output.dtype, output.quant)?;
-        let (n, [h, w]) = (output.shape[0].clone(), self.pixels.clone());
-        // A row's phases belong to a row of the output.
-        let columns = axes[1].stride * self.op.channels;
-        let taps = Op::Reshape { shape: vec![n, h, w, axes[0].stride.into(), columns.into()] };
-        let mut moved = push(net, taps, pixels, format!("{name}/phases"))?;
-        moved = push(net, Op::Transpose { perm: vec![0, 1, 3, 2, 4] }, moved, format!("{name}/rows"))?;
+        let mut moved = push(net, Op::Reshape { shape: self.split(SWAPPED) }, pixels, format!("{name}/phases"))?;
+        moved = push(net, Op::Transpose { perm: SWAPPED.to_vec() }, moved, format!("{name}/rows"))?;
         let cuts: Vec<Cut> =
             (0..2).filter(|&d| axes[d].cut != [0, 0]).map(|d| Cut::new(1 + d, axes[d].cut[0], output.shape[1 + d].clone(), 1)).collect();
-        let mut last = Op::Reshape { shape: self.whole(&output.shape) };
+        let mut last = Op::Reshape { shape: self.whole };
         let mut what = "image";
         if !cuts.is_empty() {
             moved = push(net, last, moved, format!("{name}/{what}"))?;
@@ -172,26 +170,29 @@ impl Phases {
     /// What is added to the output, as the convolution's pixels are: the same moves backwards.
     fn residual(&self, net: &mut Network, name: &str, mut residual: ValueId) -> Result<ValueId, GraphError> {
         let axes = self.axes;
-        let shape = net.graph.value(residual).shape.clone();
         if axes.iter().any(|axis| axis.cut != [0, 0]) {
             let [before, after] = [0, 1].map(|end| vec![0, axes[0].cut[end], axes[1].cut[end], 0]);
             let pad = Op::Pad { before, after, mode: PadMode::Constant(0.0) };
             residual = push(net, pad, residual, format!("{name}/residual"))?;
         }
-        let [h, w] = self.pixels.clone();
-        let columns = axes[1].stride * self.op.channels;
-        let rows = vec![shape[0].clone(), h.clone(), axes[0].stride.into(), w.clone(), columns.into()];
-        residual = push(net, Op::Reshape { shape: rows }, residual, format!("{name}/residual/rows"))?;
-        residual = push(net, Op::Transpose { perm: vec![0, 1, 3, 2, 4] }, residual, format!("{name}/residual/phases"))?;
-        let pixels = vec![shape[0].clone(), h, w, self.shape.output_channels.into()];
-        push(net, Op::Reshape { shape: pixels }, residual, format!("{name}/residual/pixels"))
+        let rows = Op::Reshape { shape: self.split([0, 1, 2, 3, 4]) };
+        residual = push(net, rows, residual, format!("{name}/residual/rows"))?;
+        residual = push(net, Op::Transpose { perm: SWAPPED.to_vec() }, residual, format!("{name}/residual/phases"))?;
+        push(net, Op::Reshape { shape: self.pixels.clone() }, residual, format!("{name}/residual/pixels"))
     }
 
-    /// The shape of the image that has all positions, of that of the output.
-    fn whole(&self, output: &[Dim]) -> Vec<Dim> {
-        let [rows, columns] = self.whole.clone();
-        vec![output[0].clone(), rows, columns, output[3].clone()]
+    /// The extents of images, rows of pixels, their phases, columns of pixels, and what a pixel's row of phases has, in that order.
+    fn split(&self, order: [usize; 5]) -> Vec<Dim> {
+        let [n, h, w] = [0, 1, 2].map(|d| self.pixels[d].clone());
+        let [rows, columns] = self.axes.map(|axis| axis.stride);
+        let dims = [n, h, rows.into(), w, (columns * self.op.channels).into()];
+        order.map(|d| dims[d].clone()).to_vec()
     }
+}
+
+/// Whether the epilogue adds a residual.
+fn adds(op: &QConvTranspose) -> bool {
+    op.epilogue.is_some_and(|epilogue| epilogue.residual.is_some())
 }
 
 /// Adds a move of a value's bytes.
