@@ -126,6 +126,8 @@ describe("the page", () => {
 
   test("is used by keyboard", () =>
     visit(async (page) => {
+      // Keys mean something from when the catalogue is there.
+      await page.locator("#tab-photo[aria-selected=true]").waitFor(PATIENCE);
       await page.focus("#tab-photo");
       for (const [key, tab] of [["ArrowRight", "digit"], ["End", "bench"], ["ArrowRight", "photo"], ["ArrowLeft", "bench"], ["Home", "photo"]]) {
         await page.keyboard.press(key);
