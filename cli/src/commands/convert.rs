@@ -119,6 +119,9 @@ impl Calibration {
 /// Samples on which the report's figures are measured.
 const MEASURED: usize = 4;
 
+/// Decibels below which an output's answers are likely to differ from the float network's now and then.
+const LOW_DB: f64 = 25.0;
+
 /// Runs the command.
 pub fn run(args: &Args) -> Result<()> {
     let mut mapping = match &args.qconfig {
@@ -213,7 +216,22 @@ pub fn run(args: &Args) -> Result<()> {
     }
     ui::write_file(&args.output, &bytes)?;
     print(args, &report, bytes.len() as u64, data::file_size(&args.input)?);
+    let searches = args.target_drop.is_some() || args.target_sqnr.is_some() || quaver_convert::brings_parameters(&float);
+    if !searches && converted.samples > 0 {
+        advise(&report);
+    }
     Ok(())
+}
+
+/// Says what to try where an output has lost much.
+fn advise(report: &Report) {
+    let low = report.outputs.iter().filter(|output| output.figures.sqnr_db < LOW_DB);
+    let Some(worst) = low.min_by(|a, b| a.figures.sqnr_db.total_cmp(&b.figures.sqnr_db)) else { return };
+    println!(
+        "output '{}' has {:.1} dB, so some answers will change; --target-sqnr {LOW_DB} looks for a choice that loses less (also \
+         --scheme dynamic, and layers that stay float), and `quaver compare --layers` shows where it is lost",
+        worst.name, worst.figures.sqnr_db
+    );
 }
 
 fn print(args: &Args, report: &Report, written: u64, read: u64) {

@@ -136,10 +136,11 @@ fn places(network: &Network, configs: &[NodeConfig], regions: &Regions) -> Vec<P
         }
         let alone = readers.len() == consumers[value.index()].len() && !graph.outputs.contains(&value);
         let way = if alone { back(network, configs, regions, &consumers, &producers, value) } else { None };
-        // From product to product it gains little, and may lose a decibel.
+        // From product to product it gains little, and may lose a decibel, but where each channel's weights have a scale of their own.
+        let own_scales = |&r: &usize| matches!(&graph.nodes[r].op, Op::Conv(c) if c.groups > 1);
         let smooth = |&(taker, _): &(Taker, Vec<ValueId>)| match taker {
             Taker::Node(p) if !matches!(graph.nodes[p].op, Op::LayerNorm { .. }) => {
-                readers.iter().all(|&r| configs[r].equalization == Equalization::All)
+                readers.iter().all(|r| own_scales(r) || configs[*r].equalization == Equalization::All)
             }
             _ => true,
         };

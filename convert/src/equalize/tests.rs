@@ -97,6 +97,22 @@ fn factors_move_through_hard_swish_into_its_epilogue() {
 }
 
 #[test]
+fn factors_move_from_a_product_to_a_depthwise_one() {
+    let relu = |net: &mut Network, x| net.push(Op::Unary { function: UnaryFn::Relu }, &[x], "relu", "relu").expect("fits");
+    for (between, divided) in [(&(|_: &mut Network, x| x) as &dyn Fn(&mut Network, ValueId) -> ValueId, 1), (&relu, 2)] {
+        let net = network(between);
+        let (out, done) = equalized(&net);
+        // Not to the last one, whose weights have scales of another dimension.
+        let [one] = &done[..] else { panic!("{done:?}") };
+        assert!(one.divided.len() == divided && !one.in_front && one.gain_db > 3.0, "{one:?}");
+        let run = |net: &Network| FloatRunner::new(net).expect("runs").run(&samples()[0], &mut |_, _, _| {}).expect("fits");
+        for (a, b) in run(&net)[0].data.iter().zip(&run(&out)[0].data) {
+            assert!((a - b).abs() <= 1e-4 * a.abs().max(1.0), "{a} {b}");
+        }
+    }
+}
+
+#[test]
 fn factors_do_not_move_where_another_reads_the_value_or_it_is_of_another_kind() {
     let read_twice = |net: &mut Network, x| {
         let v = swish(net, x);
