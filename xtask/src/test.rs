@@ -23,7 +23,7 @@ const TARGETS: [&str; 9] = ["--lib", "--bins", "--tests", "--examples", "--bench
 /// Clippy compiles the tests: to check them in a step of its own, `cargo clippy` would compile the interfaces of all packages
 /// that they need, burn and wasmtime among them, only for that. What tests don't need, and packages with few others below them,
 /// are checked so.
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 8] = [
     ("setup", |_| setup::run()),
     ("format", |_| run_program(cargo().args(["fmt", "--all", "--check"]))),
     ("tidy", |_| tidy::run()),
@@ -31,8 +31,7 @@ const STEPS: [Step; 9] = [
         state.wasm = Some(Wasm::start()?);
         Ok(())
     }),
-    ("clippy of benchmarks", |_| clippy(&["--package", "quaver", "--benches"])),
-    ("clippy of the interface for JavaScript", |_| clippy(&["--package", "quaver-wasm", "--features", "js,threads"])),
+    ("clippy of what tests lack", |_| clippy()),
     ("clippy and tests, compiled", |_| run_program(cargo_test()?.args(TARGETS))),
     ("wasm, the rest", |state| state.wasm.take().context("it was begun")?.finish()),
     ("tests", |state| tests(&mut state.counts)),
@@ -108,8 +107,10 @@ impl Drop for Wasm {
     }
 }
 
-/// `cargo clippy` of some targets.
-fn clippy(targets: &[&str]) -> Result<()> {
+/// `cargo clippy` of the benchmarks of kernels, and of the interface for JavaScript.
+fn clippy() -> Result<()> {
+    let features = "quaver-wasm/js,quaver-wasm/threads";
+    let targets = ["--package", "quaver", "--package", "quaver-wasm", "--lib", "--benches", "--features", features];
     run_program(cargo().arg("clippy").args(targets).args(["--locked", "--", "-D", "warnings"]))
 }
 
@@ -121,6 +122,8 @@ fn cargo_test() -> Result<Command> {
     let mut command = cargo();
     // By an option and not by the environment, which tests that run cargo would inherit.
     command.arg("--config").arg(format!("build.rustc-workspace-wrapper={driver:?}"));
+    // Panics say where they are without it, and line tables are a tenth of what compiling takes.
+    command.args(["--config", "profile.dev.debug=false"]);
     command.env("CLIPPY_ARGS", "-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__");
     command.args(["test", "--workspace", "--locked"]);
     Ok(command)
