@@ -4,8 +4,8 @@
 
 Both servers run at once but are asked in turns, at each number of connections; the table has the median of the rounds. wrk and whatever
 else runs take their share of the cores; so there is also the processor's time that a server spends on a request, by which cores alone
-bound it. It needs Linux, wrk, and a Python with fastapi, uvicorn[standard], numpy and onnxruntime. --component adds a component, with and
-without the host's kernels.
+bound it. It needs Linux, wrk, and a Python with fastapi, uvicorn[standard], numpy, pillow and onnxruntime. --component adds a component, with and
+without the host's kernels. --request says what is sent: a tensor in binary, one as JSON, or a photo to be classified.
 """
 
 import argparse
@@ -30,32 +30,37 @@ def main():
     parser.add_argument("--onnx", help="the same model for ONNX Runtime, INT8")
     parser.add_argument("--component", help="the same model by quaver componentize, named as the .qvr")
     parser.add_argument("--shape", default="1,3,224,224", help="the input's extents")
+    parser.add_argument("--request", choices=["binary", "json", "photo"], default="binary")
+    parser.add_argument("--photo", help="with --request photo: a JPEG or PNG file")
     parser.add_argument("--connections", default="1,2,4,8,16,32", help="how many clients ask at once")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5, help="a round")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes of the Python server")
     args = parser.parse_args()
+    if (args.request == "photo") != (args.photo is not None):
+        parser.error("--request photo and --photo FILE go together")
 
     name = pathlib.Path(args.qvr).stem
     shape = [int(extent) for extent in args.shape.split(",")]
     servers, lanes = [], []
+    call = "classify?top=5" if args.request == "photo" else "infer"
     try:
         files = [args.qvr] + ([f"app={args.component}"] if args.component else [])
         servers.append(start([args.quaver, "serve", "--listen", "127.0.0.1:18080", "--concurrent", "64", *files], 18080))
-        lanes.append(("quaver serve", servers[-1], f"http://127.0.0.1:18080/v2/models/{name}/infer"))
+        lanes.append(("quaver serve", servers[-1], f"http://127.0.0.1:18080/v2/models/{name}/{call}"))
         if args.component:
-            lanes.append(("component, lent kernels", servers[-1], f"http://127.0.0.1:18080/apps/app/v2/models/{name}/infer"))
+            lanes.append(("component, lent kernels", servers[-1], f"http://127.0.0.1:18080/apps/app/v2/models/{name}/{call}"))
             own = [args.quaver, "serve", "--no-lend", "--listen", "127.0.0.1:18081", "--concurrent", "64", f"app={args.component}"]
             servers.append(start(own, 18081))
-            lanes.append(("component, own kernels", servers[-1], f"http://127.0.0.1:18081/apps/app/v2/models/{name}/infer"))
+            lanes.append(("component, own kernels", servers[-1], f"http://127.0.0.1:18081/apps/app/v2/models/{name}/{call}"))
         if args.onnx:
             command = [sys.executable, "-m", "uvicorn", "--workers", str(args.workers), "--port", "18082", "--log-level", "warning"]
             command += ["--app-dir", str(HERE), "server:app"]
             servers.append(start(command, 18082, MODEL=args.onnx))
             lane = f"FastAPI, uvicorn x {args.workers}, ONNX Runtime"
-            lanes.append((lane, servers[-1], f"http://127.0.0.1:18082/v2/models/{name}/infer"))
+            lanes.append((lane, servers[-1], f"http://127.0.0.1:18082/v2/models/{name}/{call}"))
         with tempfile.TemporaryDirectory() as folder:
-            measure(args, lanes, *body(args, name, shape, pathlib.Path(folder)))
+            measure(args, lanes, body(args, name, shape, pathlib.Path(folder)))
     finally:
         for server in servers:
             server.terminate()
@@ -75,28 +80,34 @@ def start(command, port, **environment):
 
 
 def body(args, name, shape, folder):
-    """A request's body in a file, and the length of its JSON."""
+    """What wrk's script is told of a request: a file with its body, and its headers."""
+    if args.request == "photo":
+        return {"BODY": args.photo, "TYPE": "image/png" if args.photo.endswith(".png") else "image/jpeg"}
     metadata = json.load(urllib.request.urlopen(f"http://127.0.0.1:18080/v2/models/{name}"))
     count = 1
     for extent in shape:
         count *= extent
-    binary = struct.pack(f"<{count}f", *((i * 37 % 256) / 128 - 1 for i in range(count)))
+    values = [(i * 37 % 256) / 128 - 1 for i in range(count)]
     described = {"name": metadata["inputs"][0]["name"], "shape": shape, "datatype": "FP32"}
+    path = folder / "body"
+    if args.request == "json":
+        path.write_text(json.dumps({"inputs": [{**described, "data": values}]}))
+        return {"BODY": str(path), "TYPE": "application/json"}
+    binary = struct.pack(f"<{count}f", *values)
     described["parameters"] = {"binary_data_size": len(binary)}
     header = json.dumps({"inputs": [described], "parameters": {"binary_data_output": True}}).encode()
-    path = folder / "body"
     path.write_bytes(header + binary)
-    return path, len(header)
+    return {"BODY": str(path), "TYPE": "application/octet-stream", "LENGTH": str(len(header))}
 
 
-def measure(args, lanes, path, length):
+def measure(args, lanes, request):
     print(f"{'server':44} {'clients':>7} {'req/s':>9} {'p50 ms':>8} {'p99 ms':>8} {'cpu ms':>7} {'errors':>6}")
     for connections in args.connections.split(","):
         rounds = {lane: [] for lane, _, _ in lanes}
         for _ in range(args.rounds):
             for lane, server, url in lanes:
                 before = cpu_seconds(server.pid)
-                result = wrk(url, int(connections), args.seconds, path, length)
+                result = wrk(url, int(connections), args.seconds, request)
                 result["cpu_ms"] = (cpu_seconds(server.pid) - before) * 1e3 / max(result["requests"], 1)
                 rounds[lane].append(result)
         for lane, results in rounds.items():
@@ -117,9 +128,9 @@ def cpu_seconds(pid):
     return ticks + sum(cpu_seconds(int(child)) for child in children.read_text().split())
 
 
-def wrk(url, connections, seconds, path, length):
+def wrk(url, connections, seconds, request):
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(HERE / "infer.lua"), url]
-    environment = {**os.environ, "BODY": str(path), "LENGTH": str(length)}
+    environment = {**os.environ, **request}
     output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     return json.loads(output.splitlines()[-1])
 

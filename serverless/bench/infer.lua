@@ -1,10 +1,10 @@
--- For wrk: one request of the Open Inference Protocol again and again, its tensor in binary; every answer that isn't 200 is counted.
--- BODY names a file with the request's body, LENGTH is the length of its JSON.
+-- For wrk: one request of the Open Inference Protocol again and again; every answer that isn't 200 is counted.
+-- BODY names a file with the request's body, TYPE is its content type, LENGTH that of its JSON where a binary tensor follows.
 local file = assert(io.open(os.getenv("BODY"), "rb"))
 wrk.method = "POST"
 wrk.body = file:read("*a")
 file:close()
-wrk.headers["Content-Type"] = "application/octet-stream"
+wrk.headers["Content-Type"] = os.getenv("TYPE")
 wrk.headers["Inference-Header-Content-Length"] = os.getenv("LENGTH")
 
 function done(summary, latency, _)

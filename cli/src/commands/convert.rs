@@ -217,7 +217,8 @@ pub fn run(args: &Args) -> Result<()> {
     ui::write_file(&args.output, &bytes)?;
     print(args, &report, bytes.len() as u64, data::file_size(&args.input)?);
     let searches = args.target_drop.is_some() || args.target_sqnr.is_some() || quaver_convert::brings_parameters(&float);
-    if !searches && converted.samples > 0 {
+    // Of random samples nobody knows what answers would be right.
+    if !searches && converted.samples > 0 && args.calibration.calibrate_random.is_none() {
         advise(&report);
     }
     Ok(())
@@ -228,7 +229,7 @@ fn advise(report: &Report) {
     let low = report.outputs.iter().filter(|output| output.figures.sqnr_db < LOW_DB);
     let Some(worst) = low.min_by(|a, b| a.figures.sqnr_db.total_cmp(&b.figures.sqnr_db)) else { return };
     println!(
-        "output '{}' has {:.1} dB, so some answers will change; --target-sqnr {LOW_DB} looks for a choice that loses less (also \
+        "output '{}' has an SQNR of {:.1} dB, so some answers will change; --target-sqnr {LOW_DB} looks for a choice that loses less (also \
          --scheme dynamic, and layers that stay float), and `quaver compare --layers` shows where it is lost",
         worst.name, worst.figures.sqnr_db
     );

@@ -18,7 +18,7 @@ enum Outside {
 }
 
 /// Along one dimension: for each tap its pixel and its weight.
-type Taps = Vec<(Val, Val)>;
+pub(super) type Taps = Vec<(Val, Val)>;
 
 /// Most pixels of all images.
 const MOST: usize = 1 << 24;
@@ -52,12 +52,12 @@ impl Importer<'_> {
         self.last(ctx, "Transpose", &[&sum], &[ints("perm", [0, 3, 1, 2])])
     }
 
-    fn two(&mut self, ctx: &Ctx<'_>, op: &str, a: &Val, b: &Val) -> Result<Val, NodeError> {
+    pub(super) fn two(&mut self, ctx: &Ctx<'_>, op: &str, a: &Val, b: &Val) -> Result<Val, NodeError> {
         self.call(ctx, op, &[a, b], &[])
     }
 
     /// scale·x + shift
-    fn line(&mut self, ctx: &Ctx<'_>, x: &Val, scale: f32, shift: f32) -> Result<Val, NodeError> {
+    pub(super) fn line(&mut self, ctx: &Ctx<'_>, x: &Val, scale: f32, shift: f32) -> Result<Val, NodeError> {
         let x = self.two(ctx, "Mul", x, &real(scale))?;
         self.two(ctx, "Add", &x, &real(shift))
     }
@@ -80,6 +80,24 @@ impl Importer<'_> {
         let down = self.line(ctx, &period, -1.0, 2.0 * range)?;
         let within = self.two(ctx, "Min", &period, &down)?;
         self.line(ctx, &within, 1.0, low)
+    }
+
+    /// The four neighbours of each coordinate, which may be outside, and their weights.
+    pub(super) fn cubic_taps(&mut self, ctx: &Ctx<'_>, x: &Val, a: f32) -> Result<Taps, NodeError> {
+        let first = self.call(ctx, "Floor", &[x], &[])?;
+        let part = self.two(ctx, "Sub", x, &first)?;
+        // Keys' kernel, as polynomials of the distance to the pixel at or before.
+        let kernels = [[0.0, a, -2.0 * a, a], [1.0, 0.0, -(a + 3.0), a + 2.0], [0.0, -a, 2.0 * a + 3.0, -(a + 2.0)], [0.0, 0.0, a, -a]];
+        let mut taps = Vec::new();
+        for (i, [c0, c1, c2, c3]) in kernels.into_iter().enumerate() {
+            let mut weight = self.line(ctx, &part, c3, c2)?;
+            for c in [c1, c0] {
+                weight = self.two(ctx, "Mul", &weight, &part)?;
+                weight = self.two(ctx, "Add", &weight, &real(c))?;
+            }
+            taps.push((self.line(ctx, &first, 1.0, i as f32 - 1.0)?, weight));
+        }
+        Ok(taps)
     }
 
     fn taps_at(&mut self, ctx: &Ctx<'_>, x: Val, mode: &str, n: f32, align: bool, outside: Outside) -> Result<Taps, NodeError> {
@@ -105,22 +123,7 @@ impl Importer<'_> {
                 taps.push((first.clone(), self.line(ctx, &part, -1.0, 1.0)?));
                 taps.push((self.line(ctx, &first, 1.0, 1.0)?, part));
             }
-            _ if cubic => {
-                let first = self.call(ctx, "Floor", &[&x], &[])?;
-                let part = self.two(ctx, "Sub", &x, &first)?;
-                // Keys' kernel with a = −0.75, as polynomials of the distance to the pixel at or before.
-                let a = -0.75;
-                let kernels =
-                    [[0.0, a, -2.0 * a, a], [1.0, 0.0, -(a + 3.0), a + 2.0], [0.0, -a, 2.0 * a + 3.0, -(a + 2.0)], [0.0, 0.0, a, -a]];
-                for (i, [c0, c1, c2, c3]) in kernels.into_iter().enumerate() {
-                    let mut weight = self.line(ctx, &part, c3, c2)?;
-                    for c in [c1, c0] {
-                        weight = self.two(ctx, "Mul", &weight, &part)?;
-                        weight = self.two(ctx, "Add", &weight, &real(c))?;
-                    }
-                    taps.push((self.line(ctx, &first, 1.0, i as f32 - 1.0)?, weight));
-                }
-            }
+            _ if cubic => taps = self.cubic_taps(ctx, &x, -0.75)?,
             other => return invalid(format!("mode '{other}' is unknown")),
         }
         for (pixel, weight) in &mut taps {

@@ -11,6 +11,7 @@ mod index;
 mod known;
 mod matrix_resize;
 mod normalize;
+mod open_resize;
 mod order;
 mod pad;
 mod pool;

@@ -5,6 +5,7 @@ use quaver_core::graph::op::{Coordinates, Resize, ResizeMode};
 use quaver_core::graph::{Dim, Op, ValueId};
 
 use super::matrix_resize::{Along, Filter};
+use super::open_resize::OpenAlong;
 use super::{Ctx, Importer, NodeError, Outputs, Val, axis, invalid, unsupported};
 
 impl Importer<'_> {
@@ -94,38 +95,47 @@ impl Importer<'_> {
         self.push(ctx, Op::Resize(Resize { mode, coordinates, shape, scales }), &[x])
     }
 
-    /// By matrices, which have to be known.
+    /// By matrices; where an extent is open, by what a run computes.
     fn resize_filtered(&mut self, ctx: &Ctx<'_>, x: ValueId, filter: &Filter) -> Outputs {
         let dims = self.dims(x);
         let axes = match ctx.attrs.ints("axes")? {
             Some(axes) => axes.iter().map(|&a| axis(a, dims.len())).collect::<Result<Vec<_>, _>>()?,
             None => (0..dims.len()).collect(),
         };
-        let (scales, sizes) = (self.scales(ctx, 2)?.unwrap_or_default(), self.ints(ctx, 3)?.unwrap_or_default());
+        let (scales, sizes) = (self.scales(ctx, 2)?.unwrap_or_default(), self.syms(ctx, 3)?.unwrap_or_default());
         let crop = if filter.coordinates == "tf_crop_and_resize" { self.floats(ctx, 1)?.1.to_vec() } else { Vec::new() };
         let crops = crop.is_empty() || crop.len() == 2 * axes.len();
         if !crops || [scales.len(), sizes.len()].iter().all(|&n| n != axes.len()) {
             return invalid("its scales, sizes or regions are not as many as its axes");
         }
-        let mut all = Vec::new();
+        let (mut all, mut open) = (Vec::new(), Vec::new());
         for (i, &a) in axes.iter().enumerate() {
-            let same = scales.get(i).is_some_and(|&s| s == 1.0) || sizes.get(i).is_some_and(|&n| self.promote && a == 0 && n == 1);
+            let size = sizes.get(i).map(|size| size.dim().filter(|d| d.fixed() != Some(0)).ok_or(size)).transpose();
+            let size = size.map_err(|size| NodeError::Invalid(format!("extent {size} is no extent")))?;
+            let scale = scales.get(i).copied().filter(|_| size.is_none());
+            let same = scale == Some(1.0)
+                || size.as_ref().is_some_and(|n| *n == dims[a] && n.fixed().is_none() || self.promote && a == 0 && *n == Dim::Fixed(1));
             if same && crop.is_empty() {
                 continue;
             }
-            let Some(n) = dims[a].fixed() else {
-                return unsupported("such a mode is not supported on extents that are open; fix them with --input-shape");
+            let to = match (size, scale, dims[a].fixed()) {
+                (Some(to), _, _) => Some(to),
+                (None, Some(scale), Some(n)) => Some(Dim::Fixed((n as f64 * f64::from(scale)).floor() as usize)),
+                (None, Some(scale), None) => scaled(&dims[a], scale),
+                (None, None, _) => return invalid("neither scales nor sizes are given"),
             };
-            let (to, scale) = match (sizes.get(i), scales.get(i)) {
-                (Some(&to), _) => (to, to as f64 / n as f64),
-                (None, Some(&scale)) => ((n as f64 * f64::from(scale)).floor() as i64, f64::from(scale)),
-                _ => return invalid("neither scales nor sizes are given"),
-            };
-            let Some(to) = usize::try_from(to).ok().filter(|to| (1..1 << 20).contains(to)) else {
+            let Some(to) = to else { return unsupported(format!("resizing extent {} by such a scale gives no formula", dims[a])) };
+            if to.fixed().is_some_and(|to| !(1..1 << 20).contains(&to)) {
                 return invalid(format!("extent {to} is no extent"));
-            };
-            let crop = if crop.is_empty() { [0.0, 1.0] } else { [crop[i], crop[axes.len() + i]].map(f64::from) };
-            all.push(Along { axis: a, to, scale, crop });
+            }
+            if let (Some(n), Some(to)) = (dims[a].fixed(), to.fixed()) {
+                let crop = if crop.is_empty() { [0.0, 1.0] } else { [crop[i], crop[axes.len() + i]].map(f64::from) };
+                all.push(Along { axis: a, to, scale: scale.map_or(to as f64 / n as f64, f64::from), crop });
+            }
+            open.push(OpenAlong { axis: a, to, scale });
+        }
+        if all.len() < open.len() {
+            return self.resize_open(ctx, &Val::Tensor(x), &open, filter);
         }
         self.resize_by_matrices(ctx, &Val::Tensor(x), &dims, &all, filter)
     }

@@ -368,3 +368,39 @@ fn elements_in_their_order_are_another_shape() {
     assert_eq!(y.shape, [2, 3, 2]);
     assert_eq!(y.data[..6], run(&network, &[(&[1, 6], &x[..6])]).data);
 }
+
+/// Enlarged and reduced by a cubic from and to extents that are open, as where they are known.
+#[test]
+fn a_cubic_resize_of_open_extents() {
+    let text = |name: &str, s: &str| crate::import::onnx::proto::AttributeProto { s: s.as_bytes().to_vec(), ..int(name, 0) };
+    for coordinates in ["half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric"] {
+        for exclude_outside in [0, 1] {
+            let resize = |inputs: &[&str]| {
+                let mut resize = node("Resize", inputs, "y");
+                resize.attribute = vec![
+                    text("mode", "cubic"),
+                    text("coordinate_transformation_mode", coordinates),
+                    int("exclude_outside", exclude_outside),
+                ];
+                resize
+            };
+            let scales = floats("scales", &[4], &[1.0, 1.0, 2.5, 1.0]);
+            let by_scale = vec![resize(&["x", "", "scales"])];
+            // To the extents of another input, with their order turned.
+            let by_size =
+                vec![node("Shape", &["x"], "shape"), node("Gather", &["shape", "turned"], "sizes"), resize(&["x", "", "", "sizes"])];
+            for (nodes, by_scale) in [(by_scale, true), (by_size, false)] {
+                let constants = || vec![scales.clone(), list("turned", &[0, 1, 3, 2])];
+                let free = simplify(import(open("x", &["N", "2", "H", "W"]), nodes.clone(), constants()).expect("valid")).expect("valid");
+                for [h, w] in [[6, 9], [7, 1], [1, 4]] {
+                    let known = import(value("x", DataType::Float, &[2, 2, h as i64, w as i64]), nodes.clone(), constants());
+                    let known = simplify(known.expect("valid")).expect("valid");
+                    let x = ramp(4 * h * w);
+                    let (y, expected) = (run(&free, &[(&[2, 2, h, w], &x)]), run(&known, &[(&[2, 2, h, w], &x)]));
+                    assert_eq!(y.shape, if by_scale { [2, 2, h * 5 / 2, w] } else { [2, 2, w, h] });
+                    assert_close(&y.data, &expected.data);
+                }
+            }
+        }
+    }
+}
