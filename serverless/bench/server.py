@@ -1,7 +1,7 @@
 """ONNX Runtime behind FastAPI and uvicorn, as one writes it: the peer of `quaver serve`.
 
-It answers the same requests: tensors in binary or as JSON, and photos. Each of its processes (`uvicorn --workers 2`) has a session of one thread, so that it
-uses as many cores as it has processes; the session runs in uvicorn's pool of threads.
+It answers the same requests: tensors in binary or as JSON, and photos. Each of its processes (`uvicorn --workers 2`) has a session of
+one thread, so that it uses as many cores as it has processes; the session runs in uvicorn's pool of threads.
 
 Environment: MODEL, the ONNX file.
 """

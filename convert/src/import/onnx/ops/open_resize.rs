@@ -28,23 +28,16 @@ impl Importer<'_> {
             let (n, to) = (self.real_extent(ctx, &dims[along.axis])?, self.real_extent(ctx, &along.to)?);
             let last = self.line(ctx, &n, 1.0, -1.0)?;
             let x = self.coordinates(ctx, along, &n, &to, filter)?;
-            let mut taps = Vec::new();
-            for (pixel, weight) in self.cubic_taps(ctx, &x, filter.cubic as f32)? {
+            let mut sums: [Option<Val>; 2] = [None, None];
+            for (pixel, mut weight) in self.cubic_taps(ctx, &x, filter.cubic as f32)? {
                 let within = self.two(ctx, "Max", &pixel, &real(0.0))?;
                 let within = self.two(ctx, "Min", &within, &last)?;
-                let weight = match filter.exclude_outside {
-                    true => {
-                        let inside = self.two(ctx, "Equal", &within, &pixel)?;
-                        let inside = self.as_floats(ctx, &inside)?;
-                        self.two(ctx, "Mul", &weight, &inside)?
-                    }
-                    false => weight,
-                };
-                taps.push((within, weight));
-            }
-            let mut sums: [Option<Val>; 2] = [None, None];
-            for (pixel, weight) in taps {
-                let pixel = self.call(ctx, "Cast", &[&pixel], &[int("to", DataType::Int64 as i64)])?;
+                if filter.exclude_outside {
+                    let inside = self.two(ctx, "Equal", &within, &pixel)?;
+                    let inside = self.as_floats(ctx, &inside)?;
+                    weight = self.two(ctx, "Mul", &weight, &inside)?;
+                }
+                let pixel = self.call(ctx, "Cast", &[&within], &[int("to", DataType::Int64 as i64)])?;
                 let element = self.call(ctx, "Gather", &[&y, &pixel], &[int("axis", along.axis as i64)])?;
                 let weight = self.along(ctx, &weight, along.axis, dims.len())?;
                 let part = self.two(ctx, "Mul", &element, &weight)?;

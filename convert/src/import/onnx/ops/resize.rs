@@ -108,7 +108,7 @@ impl Importer<'_> {
         if !crops || [scales.len(), sizes.len()].iter().all(|&n| n != axes.len()) {
             return invalid("its scales, sizes or regions are not as many as its axes");
         }
-        let (mut all, mut open) = (Vec::new(), Vec::new());
+        let (mut all, mut open, mut some_open) = (Vec::new(), Vec::new(), false);
         for (i, &a) in axes.iter().enumerate() {
             let size = sizes.get(i).map(|size| size.dim().filter(|d| d.fixed() != Some(0)).ok_or(size)).transpose();
             let size = size.map_err(|size| NodeError::Invalid(format!("extent {size} is no extent")))?;
@@ -132,9 +132,12 @@ impl Importer<'_> {
                 let crop = if crop.is_empty() { [0.0, 1.0] } else { [crop[i], crop[axes.len() + i]].map(f64::from) };
                 all.push(Along { axis: a, to, scale: scale.map_or(to as f64 / n as f64, f64::from), crop });
             }
-            open.push(OpenAlong { axis: a, to, scale });
+            some_open |= dims[a].fixed().is_none() || to.fixed().is_none();
+            if scale.is_some() || to != dims[a] {
+                open.push(OpenAlong { axis: a, to, scale });
+            }
         }
-        if all.len() < open.len() {
+        if some_open {
             return self.resize_open(ctx, &Val::Tensor(x), &open, filter);
         }
         self.resize_by_matrices(ctx, &Val::Tensor(x), &dims, &all, filter)
