@@ -169,12 +169,39 @@ pub struct Sums<'a, const NB: usize> {
     pub channel: usize,
     /// Channels that exist, at most 16·NB.
     pub channels: usize,
+    /// Biases of the blocks, where the sums lack them.
+    pub bias: Option<&'a [[i32; 16]]>,
     /// Multipliers of the blocks.
     pub multiplier: &'a [[f32; 16]],
     /// Elements of a row of the output.
     pub width: usize,
-    /// What is known of the sums. Where it is [`Bounds::Lifts`], they are too high by [`Simd::LIFT`].
+    /// What is known of the sums. Where it is [`Bounds::Lifts`], they are too high by [`Simd::LIFT`], unless they lack their bias.
     pub bounds: Bounds,
+}
+
+impl<const NB: usize> Sums<'_, NB> {
+    /// What all sums of a block lack, where they lack something.
+    #[inline(always)]
+    pub(super) fn lacking<S: Simd>(&self, s: S, lift: bool) -> Option<[S::I; NB]> {
+        // None of the instruction sets whose code is to be short computes sums that lack anything.
+        let bias = self.bias.filter(|_| const { !S::COMPACT })?;
+        let lift = s.splat_i32(if lift { S::LIFT } else { 0 });
+        let mut lacking = [lift; NB];
+        for n in 0..NB {
+            lacking[n] = s.add_i32(s.load_i32(&bias[n]), lift);
+        }
+        Some(lacking)
+    }
+
+    /// The sums of a row and a block, with what they lacked.
+    #[inline(always)]
+    pub(super) fn load<S: Simd>(&self, s: S, [row, n]: [usize; 2], lacking: &Option<[S::I; NB]>) -> S::I {
+        let sums = s.load_i32(&self.acc[row][n]);
+        match lacking {
+            Some(lacking) => s.add_i32(sums, lacking[n]),
+            None => sums,
+        }
+    }
 }
 
 /// Replaces the bytes of rows of the output by what the table holds for them, where there is one: the last step of an epilogue,
@@ -394,12 +421,13 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
         return one_by_one::<S, R, NB, BOUNDS, RESIDUAL>(s, sums, how, residual, to);
     }
     let fixed = Fixed::<S, NB>::new(s, sums.multiplier, sums.block, how, residual);
+    let lacking = sums.lacking(s, BOUNDS == LIFTS);
     let limits = limited(how);
     // Vectors are narrowed by four: two rows of two blocks, or four rows of one.
     let step = 4 / NB;
     let mut written = 0;
     if const { !S::COMPACT } && sums.channels == NB * 16 && BOUNDS != NONE {
-        let groups = Groups { sums, fixed: &fixed, residual };
+        let groups = Groups { sums, fixed: &fixed, lacking: &lacking, residual };
         written = match limits {
             UNLIMITED => groups.write::<R, BOUNDS, UNLIMITED, RESIDUAL>(s, to),
             SHIFTED => groups.write::<R, BOUNDS, SHIFTED, RESIDUAL>(s, to),
@@ -411,7 +439,7 @@ fn to_bytes<S: Simd, R: Rows, const NB: usize, const BOUNDS: u8, const RESIDUAL:
         let mut added: [&[u8]; 4] = [&[]; 4];
         for j in 0..4 {
             let (i, n) = (first + j / NB, j % NB);
-            v[j] = s.load_i32(&sums.acc[i][n]);
+            v[j] = sums.load(s, [i, n], &lacking);
             if RESIDUAL == ADDED || RESIDUAL == ADDED_FROM_0 {
                 let at = (sums.row + i) * sums.width + sums.channel + n * 16;
                 added[j] = residual.bytes.get(at..).unwrap_or_default();

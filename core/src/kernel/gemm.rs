@@ -259,6 +259,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
             rows: tiled.base.len(),
             channel: self.channel + channel,
             channels: (self.weights.channels - channel).min(NB * 16),
+            bias: None,
             multiplier: &self.weights.multiplier[tiled.block..tiled.block + NB],
             width: self.width,
             bounds: tiled.bounds,

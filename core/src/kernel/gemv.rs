@@ -74,6 +74,7 @@ impl<R: Rows> Gemm<'_, R> {
             rows: 1,
             channel: self.channel + channel,
             channels: (self.weights.channels - channel).min((self.blocks.end - block).min(NB) * 16),
+            bias: None,
             multiplier,
             width: self.width,
             bounds,

@@ -11,6 +11,8 @@ pub(super) struct Groups<'a, S: Simd, const NB: usize> {
     pub sums: &'a Sums<'a, NB>,
     /// What is the same for all.
     pub fixed: &'a Fixed<S, NB>,
+    /// What the sums lack.
+    pub lacking: &'a Option<[S::I; NB]>,
     /// What is added, where something is.
     pub residual: &'a Residual<'a>,
 }
@@ -35,7 +37,7 @@ impl<S: Simd, const NB: usize> Groups<'_, S, NB> {
         s: S,
         to: &mut R,
     ) -> usize {
-        let Self { sums, fixed, residual } = *self;
+        let Self { sums, fixed, lacking, residual } = *self;
         let groups = &sums.acc[..sums.rows].as_chunks::<N>().0;
         let lines = to.lines::<N>(sums.row, groups.len(), sums.channel, L);
         let mut at = sums.row * sums.width + sums.channel;
@@ -43,6 +45,9 @@ impl<S: Simd, const NB: usize> Groups<'_, S, NB> {
             let mut v = [s.splat_i32(0); 4];
             for j in 0..4 {
                 v[j] = s.load_i32(&acc[j / NB][j % NB]);
+                if let Some(lacking) = lacking {
+                    v[j] = s.add_i32(v[j], lacking[j % NB]);
+                }
             }
             let bytes = if RESIDUAL == ADDED || RESIDUAL == ADDED_FROM_0 {
                 fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, v, (&Addend::<L, N>::new(residual, at, sums.width), 0, [(); NB]))

@@ -21,11 +21,12 @@ pub struct Dynamic<'a> {
 /// Writes a tile of sums as real numbers.
 #[inline(always)]
 pub(super) fn to_f32<S: Simd, R: Rows, const NB: usize>(s: S, sums: &Sums<'_, NB>, dynamic: Option<&Dynamic<'_>>, to: &mut R) {
+    let lacking = sums.lacking(s, false);
     for i in 0..sums.rows {
         let pair = dynamic.and_then(|dynamic| dynamic.qparams.get((sums.row + i) / dynamic.rows)).unwrap_or(&[0.0; 2]);
         let (scale, zero) = (s.splat_f32(pair[0]), s.splat_f32(offset_of(pair)));
         for n in 0..NB {
-            let mut y = s.mul(s.to_f32(s.load_i32(&sums.acc[i][n])), s.load_f32(&sums.multiplier[n]));
+            let mut y = s.mul(s.to_f32(sums.load(s, [i, n], &lacking)), s.load_f32(&sums.multiplier[n]));
             let block = sums.channel / 16 + n;
             if let Some(Dynamic { sums, offset, .. }) = dynamic
                 && let (Some(sums), Some(offset)) = (sums.get(block), offset.get(block))

@@ -92,6 +92,7 @@ impl<R: Rows> Gemm<'_, R> {
             rows: rows.len(),
             channel: self.channel + channel,
             channels: (self.weights.channels - channel).min(16),
+            bias: None,
             multiplier: &self.weights.multiplier[block..block + 1],
             width: self.width,
             bounds,

@@ -15,7 +15,7 @@ pub struct Problem {
     pub shape: [usize; 3],
     x: AlignedBytes,
     residual: AlignedBytes,
-    weights: Vec<[i8; 64]>,
+    weights: AlignedBytes,
     pairing: Pairing,
     bias: Vec<[i32; 16]>,
     multiplier: Vec<[f32; 16]>,
@@ -43,11 +43,15 @@ impl Problem {
             pairing: Pairing::of(Soft::<0>, &weights, k / 4),
             x: aligned((0..m * k).map(|_| next() & 127).collect()),
             residual: aligned((0..m * n).map(|_| next()).collect()),
-            weights,
+            weights: aligned(bytemuck::cast_slice(&weights).to_vec()),
             bias: (0..blocks).map(|_| [0; 16].map(|_: i32| i32::from(next()) * 64)).collect(),
             multiplier: (0..blocks).map(|_| [0.0; 16].map(|_: f32| f32::from(next()) * scale)).collect(),
             swish: [0.004, 0.0].map(|number| vec![[number; 16]; blocks]),
         }
+    }
+
+    fn packed(&self) -> &[[i8; 64]] {
+        bytemuck::cast_slice(&self.weights)
     }
 
     /// The whole product, to be run on an instruction set, without a place for it.
@@ -59,7 +63,7 @@ impl Problem {
         Gemm {
             source: Source { bytes: &self.x, segments: &[0], quads: k / 4, bases: Bases::matrix(m, k) },
             weights: Weights {
-                packed: &self.weights,
+                packed: self.packed(),
                 bias: &self.bias,
                 multiplier: &self.multiplier,
                 orders: Some(self.pairing.orders(0..n.div_ceil(16))),
@@ -80,7 +84,7 @@ impl Problem {
         let [_, n, k] = self.shape;
         let channel = |c: usize| {
             let mut acc = self.bias[c / 16][c % 16];
-            for (quad, w) in self.x[row * k..][..k].as_chunks::<4>().0.iter().zip(&self.weights[c / 16 * k / 4..]) {
+            for (quad, w) in self.x[row * k..][..k].as_chunks::<4>().0.iter().zip(&self.packed()[c / 16 * k / 4..]) {
                 for j in 0..4 {
                     acc += i32::from(quad[j]) * i32::from(w[c % 16 * 4 + j]);
                 }

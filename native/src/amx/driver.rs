@@ -1,8 +1,9 @@
 //! The matrix kernel on tiles: what `quaver_core::kernel::gemm` does by vectors, with the weights as the file holds them.
 //!
-//! Sixteen consecutive rows of a packed block are one B tile. Two tiles of activations meet two of weights in four tiles of
-//! sums, which is all of the eight: each loaded tile is used twice, so that the dot products, and not the loads, take the
-//! time. One configuration serves a whole call:
+//! Sixteen consecutive rows of a packed block are one B tile. Two tiles of activations meet two of weights: a *unit*, whose sums
+//! leave together. It is computed by halves, of two tiles of sums each: two of activations by one of weights, or, where it is the
+//! activations that pass by, one by two. That loads three tiles for two products, which they keep pace with, and leaves half of
+//! the processor's tiles free for it to rename. One configuration serves a whole call:
 //!
 //! * **Rows.** All tiles have one height, at most 16. What doesn't divide evenly, be it all rows or those of each line, is covered
 //!   by a last tile that overlaps its predecessor; rows that both have are computed twice and written once.
@@ -12,30 +13,23 @@
 //!   there.
 //! * **Channels.** Blocks come in pairs; the file pads them to 16.
 //!
-//! Sums start with the bias, and leave their tiles for a buffer. The way from there to bytes is one of vectors, which the
-//! processor can compute beside the tiles of the next sums if both are in its sight: so a part of the sums before is
-//! [`finish`]ed after each step. Nothing here knows an instruction: tiles are those of a [`TileMachine`].
+//! Sums start with zero, and leave their tiles for a buffer. The way from there to bytes, which begins with the bias, is one of
+//! vectors, which the processor can compute beside the tiles of the next sums if both are in its sight: so a part of the sums
+//! before is [`finish`](Outgoing::finish)ed after each step. Nothing here knows an instruction: tiles are those of a
+//! [`TileMachine`].
 
 mod outgoing;
 
 use std::ops::Range;
-use std::slice::Chunks;
 
-use quaver_core::kernel::epilogue::{Bounds, Rows, look_up};
+use quaver_core::kernel::epilogue::{Rows, look_up};
 use quaver_core::kernel::gemm::{Gemm, Source, Weights};
 use quaver_core::kernel::simd::{Kernel, Simd};
 
-use outgoing::{Aligned, Buffers, Outgoing, Pending};
+use outgoing::{Buffers, Outgoing, Pending};
 
-use super::machine::{Activations, BYTES, ROWS, TileMachine};
+use super::machine::{BYTES, Lines, ROWS, TileMachine};
 use super::plan::{MAX_TILES, Plan};
-
-/// Tiles of activations.
-const A0: u8 = 4;
-const A1: u8 = 5;
-/// Tiles of weights.
-const B0: u8 = 6;
-const B1: u8 = 7;
 
 /// A part of a matrix product, with what it needs to run on tiles.
 #[derive(Debug)]
@@ -68,7 +62,7 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
         let (bounds, all) = (gemm.bounds(), gemm.channels());
         let Gemm { source, weights, finish, rows, blocks, channel, width, to } = gemm;
         let mut driver = Driver {
-            machine: M::configure(proof, plan.shapes()),
+            machine: M::configure(proof, plan.extents()),
             source,
             weights,
             row: rows.start,
@@ -76,11 +70,9 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
             tiles: [Tile::default(); MAX_TILES],
             end: 0,
             gathered: scratch[aligned..].as_chunks_mut().0,
-            starts: Aligned([[0; 16]; 2]),
             out: Outgoing {
                 finish,
-                multiplier: weights.multiplier,
-                channels: weights.channels,
+                weights,
                 channel,
                 width,
                 bounds,
@@ -123,27 +115,21 @@ struct Tile {
     before: usize,
 }
 
-/// A place in the sequence of K: the quad `offset` of a segment.
-#[derive(Debug, Clone, Copy, Default)]
-struct Cursor {
-    segment: usize,
-    offset: usize,
+/// Weights that are asked for before they are needed, so many lines a step.
+struct Ahead<'a> {
+    lines: &'a [[i8; BYTES]],
+    each: usize,
 }
 
-impl Cursor {
-    /// Its distance from a row's base.
+impl Ahead<'_> {
+    /// Those of so many steps.
     #[inline(always)]
-    fn distance(self, source: &Source<'_>) -> usize {
-        source.segments[self.segment] + self.offset * 4
-    }
-
-    /// On by a step, none of which leaves a segment.
-    #[inline(always)]
-    fn advance(&mut self, quads: usize, source: &Source<'_>) {
-        self.offset += quads;
-        if self.offset >= source.quads {
-            *self = Self { segment: self.segment + 1, offset: 0 };
+    fn ask<S: Simd>(&mut self, s: S, steps: usize) {
+        let (now, rest) = self.lines.split_at((self.each * steps).min(self.lines.len()));
+        for line in now {
+            s.prefetch(line);
         }
+        self.lines = rest;
     }
 }
 
@@ -160,8 +146,6 @@ struct Driver<'a, R, M> {
     end: usize,
     /// For each tile of a block its rows, a multiple of the plan's pitch apart.
     gathered: &'a mut [[u8; BYTES]],
-    /// What the sums of a pair of blocks start with.
-    starts: Aligned<[[i32; 16]; 2]>,
     out: Outgoing<'a, R>,
 }
 
@@ -175,22 +159,18 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
             self.end = row + self.plan.height;
         }
         for block in blocks.clone().step_by(2) {
-            let lift = if self.out.bounds == Bounds::Lifts { S::LIFT } else { 0 };
-            for (start, bias) in self.starts.0.iter_mut().zip(&self.weights.bias[block..blocks.end]) {
-                *start = bias.map(|bias| bias.wrapping_add(lift));
-            }
             let pair = block + 1 < blocks.end;
             // Weights that stay in L2 still come from farther away for the first rows.
             let next = if self.plan.far || first == 0 { (block + 2).min(blocks.end)..(block + 4).min(blocks.end) } else { 0..0 };
             let next = &self.weights.packed[next.start * self.weights.quads..next.end * self.weights.quads];
-            let each = next.len().div_ceil(tiles.div_ceil(2) * self.plan.steps.max(1)).max(1);
-            let mut ahead = next.chunks(each);
+            let each = next.len().div_ceil(tiles.div_ceil(2) * 2 * self.plan.steps.max(1)).max(1);
+            let mut ahead = Ahead { lines: next, each };
             for i in (0..tiles).step_by(2) {
                 match (self.tiles[i..tiles].first_chunk::<2>(), pair) {
-                    (Some(&tiles), true) => self.sums::<S, 2, 2>(s, tiles, block, &mut ahead),
-                    (Some(&tiles), false) => self.sums::<S, 2, 1>(s, tiles, block, &mut ahead),
-                    (None, true) => self.sums::<S, 1, 2>(s, [self.tiles[i]], block, &mut ahead),
-                    (None, false) => self.sums::<S, 1, 1>(s, [self.tiles[i]], block, &mut ahead),
+                    (Some(&tiles), true) => self.unit::<S, 2, 2>(s, tiles, block, &mut ahead),
+                    (Some(&tiles), false) => self.unit::<S, 2, 1>(s, tiles, block, &mut ahead),
+                    (None, true) => self.unit::<S, 1, 2>(s, [self.tiles[i]], block, &mut ahead),
+                    (None, false) => self.unit::<S, 1, 1>(s, [self.tiles[i]], block, &mut ahead),
                 }
             }
         }
@@ -219,118 +199,91 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         Place::Gathered(line)
     }
 
-    /// The sums of `MT` tiles of rows by `NB` blocks of channels.
+    /// `MT` tiles of rows by `NB` blocks of channels.
+    #[inline(always)]
+    fn unit<S: Simd, const MT: usize, const NB: usize>(
+        &mut self,
+        s: S,
+        tiles: [Tile; MT],
+        block: usize,
+        ahead: &mut Ahead<'_>,
+    ) {
+        // The rows of a pair are one range, also where the second tile overlaps the first: such rows' sums are the same.
+        let apart = tiles[MT - 1].row - tiles[0].row;
+        let pitch = NB * 16;
+        if self.plan.far && NB == 2 {
+            for (m, tile) in tiles.iter().enumerate() {
+                self.sums::<S, 1, 2>(s, [*tile], block, ahead);
+                let to = &mut self.out.buffers.next()[m * apart * pitch..];
+                self.machine.store::<0>(to, pitch);
+                self.machine.store::<1>(&mut to[16..], pitch);
+            }
+        } else {
+            for n in 0..NB {
+                self.sums::<S, MT, 1>(s, tiles, block + n, ahead);
+                let to = &mut self.out.buffers.next()[n * 16..];
+                self.machine.store::<0>(to, pitch);
+                if MT == 2 {
+                    self.machine.store::<1>(&mut to[apart * pitch..], pitch);
+                }
+            }
+        }
+        self.out.finish(s, usize::MAX);
+        self.out.buffers.turn();
+        self.out.pending = Pending { blocks: NB, block, done: tiles[0].before, rows: apart + self.plan.height, row: self.row + tiles[0].row };
+    }
+
+    /// The sums of two tiles of rows by one block of channels, of one by two, or of one by one.
     ///
-    /// Tiles 0 and 1 are the first rows' sums, 2 and 3 the second's. What a step needs is loaded during the one before, each
-    /// tile as soon as nothing reads it any more. Each step also asks for a part of the weights `ahead`.
+    /// Each step asks for a part of the weights `ahead`, and finishes a part of the sums before.
     #[inline(always)]
     fn sums<S: Simd, const MT: usize, const NB: usize>(
         &mut self,
         s: S,
         tiles: [Tile; MT],
         block: usize,
-        ahead: &mut Chunks<'_, [i8; BYTES]>,
+        ahead: &mut Ahead<'_>,
     ) {
         let Weights { packed, quads, .. } = self.weights;
         let (source, plan) = (self.source, self.plan);
-        self.machine.fill::<0>(&self.starts.0[0]);
-        if NB == 2 {
-            self.machine.fill::<1>(&self.starts.0[1]);
-        }
-        if MT == 2 {
-            self.machine.fill::<2>(&self.starts.0[0]);
-            if NB == 2 {
-                self.machine.fill::<3>(&self.starts.0[1]);
-            }
-        }
-        let shape = plan.shapes()[usize::from(A0)];
         let rows = tiles.map(|tile| match tile.place {
-            Place::Source { base, pitch } => Activations::new(&source.bytes[base..], pitch, shape),
+            Place::Source { base, pitch } => Lines { bytes: &source.bytes[base..], pitch },
             Place::Gathered(line) => {
-                let rows = &self.gathered[line..line + plan.height * plan.pitch];
-                Activations::new(rows.as_flattened(), plan.pitch * BYTES, shape)
+                Lines { bytes: self.gathered[line..line + plan.height * plan.pitch].as_flattened(), pitch: plan.pitch * BYTES }
             }
         });
         let in_place = tiles.map(|tile| matches!(tile.place, Place::Source { .. }));
-        let panel = |n: usize| &packed[(block + n) * quads..][..quads];
-        let panels = [panel(0), panel(NB - 1)];
-        // What a step loads, as distances from the rows and in the panels.
-        let mut at = Cursor::default();
-        let mut along = [0; 2];
-        let mut first = 0;
-        macro_rules! load_a {
-            ($tile:ident, $m:expr) => {
-                self.machine.load_a::<$tile>(&rows[$m], along[usize::from(in_place[$m])])
-            };
-        }
-        if plan.steps > 0 {
-            along[1] = at.distance(&source);
-            self.machine.load_b::<B0>(panels[0], first);
-            load_a!(A0, 0);
-            if MT == 2 {
-                load_a!(A1, MT - 1);
+        let panels: [_; NB] = std::array::from_fn(|n| &packed[(block + n) * quads..][..quads]);
+        // Where the last step's weights begin.
+        let last = quads.saturating_sub(plan.depth);
+        self.machine.zero();
+        let mut step = 0;
+        while step < plan.steps {
+            // What is in one piece, as far as nothing else is to be done meanwhile.
+            let (segment, within) = (step / plan.run, step % plan.run);
+            let mut steps = plan.run - within;
+            let busy = self.out.pending.done < self.out.pending.rows;
+            if busy || !ahead.lines.is_empty() {
+                steps = steps.min(if busy { 1 } else { 4 });
             }
-            if NB == 2 {
-                self.machine.load_b::<B1>(panels[1], first);
+            let first = step * ROWS;
+            if first + (steps - 1) * ROWS > last && steps > 1 {
+                steps -= 1;
             }
-        }
-        for next in 1..=plan.steps {
-            let more = next < plan.steps;
-            if more {
-                first = (first + ROWS).min(quads - plan.depth);
-                along[0] += BYTES;
-                if plan.in_place {
-                    at.advance(plan.depth, &source);
-                    along[1] = at.distance(&source);
-                }
+            let mut along = rows;
+            for m in 0..MT {
+                // Those in place go on with the segment.
+                let distance = if in_place[m] { source.segments[segment] + within * BYTES } else { step * BYTES };
+                along[m].bytes = &along[m].bytes[distance..];
             }
-            self.machine.dot::<0, A0, B0>();
-            if MT == 2 {
-                self.machine.dot::<2, A1, B0>();
-            }
-            if more {
-                self.machine.load_b::<B0>(panels[0], first);
-            }
-            if NB == 2 {
-                self.machine.dot::<1, A0, B1>();
-            }
-            if more {
-                load_a!(A0, 0);
-            }
-            if MT == 2 {
-                if NB == 2 {
-                    self.machine.dot::<3, A1, B1>();
-                }
-                if more {
-                    load_a!(A1, MT - 1);
-                }
-            }
-            if NB == 2 && more {
-                self.machine.load_b::<B1>(panels[1], first);
-            }
-            for line in ahead.next().unwrap_or_default() {
-                s.prefetch(line);
-            }
-            if self.out.pending.done < self.out.pending.rows {
+            let panels = panels.map(|panel| &panel[first.min(last)..]);
+            self.machine.multiply::<MT, NB>(along, panels, steps);
+            ahead.ask(s, steps);
+            if busy {
                 self.out.finish(s, plan.share);
             }
+            step += steps;
         }
-        self.out.finish(s, usize::MAX);
-        // The rows of a pair are one range, also where the second tile overlaps the first: such rows' sums are the same.
-        let apart = tiles[MT - 1].row - tiles[0].row;
-        let sums = self.out.buffers.turn();
-        let (pitch, second) = (NB * 16, apart * NB * 16);
-        self.machine.store::<0>(sums, pitch);
-        if NB == 2 {
-            self.machine.store::<1>(&mut sums[16..], pitch);
-        }
-        if MT == 2 {
-            self.machine.store::<2>(&mut sums[second..], pitch);
-            if NB == 2 {
-                self.machine.store::<3>(&mut sums[second + 16..], pitch);
-            }
-        }
-        self.out.pending = Pending { blocks: NB, block, done: tiles[0].before, rows: apart + plan.height, row: self.row + tiles[0].row };
     }
 }
 

@@ -10,18 +10,22 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use super::Amx;
-use super::machine::{Activations, BYTES, Shape, TILES, TileMachine};
+use super::machine::{BYTES, Extents, Lines, ROWS, SUMS, TileMachine};
 
 thread_local! {
     /// Whether a [`Hardware`] of this thread exists.
     static TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// This thread's tiles. They stay in the thread that configured them, and there is one of it a thread: the shapes that
+/// Where activations are loaded to, and weights; before them are sums.
+const A: u8 = SUMS as u8;
+const B: u8 = A + 1;
+
+/// This thread's tiles. They stay in the thread that configured them, and there is one of it a thread: the extents that
 /// bound each access are those that the processor has.
 #[derive(Debug)]
 pub struct Hardware {
-    shapes: [Shape; TILES],
+    extents: Extents,
     /// Not `Send`.
     thread: PhantomData<*mut ()>,
 }
@@ -40,18 +44,19 @@ macro_rules! tile_asm {
 }
 
 /// The 64 bytes that `ldtilecfg` reads.
-fn configuration(shapes: &[Shape; TILES]) -> [u8; 64] {
+fn configuration(extents: Extents) -> [u8; 64] {
     /// The one way of dividing the registers that is defined: eight tiles of 1 KiB.
     const PALETTE: u8 = 1;
     /// Where the 16-bit lengths of rows begin, then the 8-bit numbers of rows.
     const ROW_BYTES: usize = 16;
-    const ROWS: usize = 48;
+    const TILE_ROWS: usize = 48;
     let mut memory = [0; 64];
     memory[0] = PALETTE;
-    for (i, shape) in shapes.iter().enumerate() {
+    let tiles = [extents.sums(), extents.sums(), extents.activations(), extents.weights()];
+    for (i, shape) in tiles.into_iter().enumerate() {
         // A row has at most 64 bytes, so that the upper byte of its length stays zero.
         memory[ROW_BYTES + 2 * i] = shape.bytes() as u8;
-        memory[ROWS + i] = shape.rows() as u8;
+        memory[TILE_ROWS + i] = shape.rows() as u8;
     }
     memory
 }
@@ -60,61 +65,68 @@ impl TileMachine for Hardware {
     type Proof = Amx;
 
     #[inline]
-    fn configure(_: Amx, shapes: [Shape; TILES]) -> Self {
+    fn configure(_: Amx, extents: Extents) -> Self {
         assert!(!TAKEN.replace(true), "the tiles of a thread are configured twice");
-        let memory = configuration(&shapes);
+        let memory = configuration(extents);
         // SAFETY: the token proves that the process may use tiles; the configuration is 64 bytes of a form that the
         // processor takes, as `Shape` admits no other.
         unsafe { tile_asm!("ldtilecfg [{memory}]", [readonly], memory = in(reg) memory.as_ptr(),) };
-        Self { shapes, thread: PhantomData }
+        Self { extents, thread: PhantomData }
     }
 
     #[inline(always)]
-    fn load_a<const T: u8>(&mut self, rows: &Activations<'_>, distance: usize) {
-        let (rows, pitch) = rows.at(distance, self.shapes[usize::from(T)]);
-        // SAFETY: the tiles are configured, and all rows of one of this shape lie in the slice.
-        unsafe {
-            tile_asm!(
-                "tileloadd tmm{tile}, [{rows} + {pitch} * 1]", [readonly],
-                tile = const T, rows = in(reg) rows.as_ptr(), pitch = in(reg) pitch,
-            );
-        }
-    }
-
-    #[inline(always)]
-    fn load_b<const T: u8>(&mut self, rows: &[[i8; BYTES]], first: usize) {
-        let end = first.saturating_add(self.shapes[usize::from(T)].rows());
-        assert!(end <= rows.len(), "a tile reads behind its weights");
-        let rows = &rows[first..];
-        // SAFETY: the tiles are configured, and all rows of this one, of at most 64 bytes, lie in the slice.
-        unsafe {
-            tile_asm!(
-                "tileloadd tmm{tile}, [{rows} + {pitch} * 1]", [readonly],
-                tile = const T, rows = in(reg) rows.as_ptr(), pitch = in(reg) BYTES,
-            );
-        }
-    }
-
-    #[inline(always)]
-    fn fill<const T: u8>(&mut self, row: &[i32; BYTES / 4]) {
-        // SAFETY: the tiles are configured; rows at distance zero are one row of at most 64 bytes, which the reference covers.
-        unsafe {
-            tile_asm!(
-                "tileloadd tmm{tile}, [{row} + {pitch} * 1]", [readonly],
-                tile = const T, row = in(reg) row.as_ptr(), pitch = in(reg) 0usize,
-            );
-        }
-    }
-
-    #[inline(always)]
-    fn dot<const C: u8, const A: u8, const B: u8>(&mut self) {
+    fn zero(&mut self) {
+        const { assert!(SUMS == 2, "two are zeroed") }
         // SAFETY: the tiles are configured, and no memory is involved.
-        unsafe { tile_asm!("tdpbusd tmm{c}, tmm{a}, tmm{b}", [nomem], c = const C, a = const A, b = const B,) };
+        unsafe { tile_asm!("tilezero tmm0\ntilezero tmm1", [nomem],) };
+    }
+
+    #[inline(always)]
+    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [Lines<'_>; MT], b: [&[[i8; BYTES]]; NB], steps: usize) {
+        const { assert!(MT * NB >= 1 && MT * NB <= SUMS, "there are two tiles of sums") };
+        let Some(further) = steps.checked_sub(1) else { return };
+        for Lines { bytes, pitch } in a {
+            let span = self.extents.activations().span(pitch, 1);
+            assert!(further <= bytes.len() / BYTES && span <= bytes.len() - further * BYTES, "a tile reads behind its rows");
+        }
+        for rows in b {
+            let quads = self.extents.quads;
+            assert!(further <= rows.len() / ROWS && quads <= rows.len() - further * ROWS, "a tile reads behind its weights");
+        }
+        let (mut x, pitches) = (a.map(|a| a.bytes.as_ptr()), a.map(|a| a.pitch));
+        let mut w = b.map(<[_]>::as_ptr);
+        for _ in 0..steps {
+            // SAFETY: the tiles are configured; all rows of what is loaded lie in their slices, which the checks above say of the
+            // last step.
+            unsafe {
+                if NB == 2 {
+                    load::<A, true>(x[0], pitches[0]);
+                    load::<B, false>(w[0].cast(), BYTES);
+                    dot::<0>();
+                    load::<B, false>(w[1].cast(), BYTES);
+                    dot::<1>();
+                } else {
+                    load::<B, true>(w[0].cast(), BYTES);
+                    load::<A, false>(x[0], pitches[0]);
+                    dot::<0>();
+                    if MT == 2 {
+                        load::<A, false>(x[1], pitches[1]);
+                        dot::<1>();
+                    }
+                }
+            }
+            for x in &mut x {
+                *x = x.wrapping_add(BYTES);
+            }
+            for w in &mut w {
+                *w = w.wrapping_add(ROWS);
+            }
+        }
     }
 
     #[inline(always)]
     fn store<const T: u8>(&mut self, to: &mut [i32], pitch: usize) {
-        assert!(to.len() >= self.shapes[usize::from(T)].span(pitch, 4), "a tile writes behind its rows");
+        assert!(to.len() >= self.extents.sums().span(pitch, 4), "a tile writes behind its rows");
         // SAFETY: the tiles are configured, and all rows of this one lie in the slice, which is ours alone. The pitch in bytes
         // doesn't overflow: more than one row lies in the slice only if the pitch does.
         unsafe {
@@ -123,6 +135,49 @@ impl TileMachine for Hardware {
                 tile = const T, to = in(reg) to.as_mut_ptr(), pitch = in(reg) pitch.wrapping_mul(4),
             );
         }
+    }
+}
+
+/// Loads tile `T` from rows `pitch` bytes apart; rows that pass by are not kept in L1 at the cost of what is.
+///
+/// # Safety
+/// The tiles are configured, and all rows of this one can be read.
+#[inline(always)]
+unsafe fn load<const T: u8, const PASSING: bool>(rows: *const u8, pitch: usize) {
+    // SAFETY: the caller's.
+    unsafe {
+        if PASSING {
+            tile_asm!("tileloaddt1 tmm{tile}, [{rows} + {pitch} * 1]", [readonly], tile = const T, rows = in(reg) rows, pitch = in(reg) pitch,);
+        } else {
+            tile_asm!("tileloadd tmm{tile}, [{rows} + {pitch} * 1]", [readonly], tile = const T, rows = in(reg) rows, pitch = in(reg) pitch,);
+        }
+    }
+}
+
+/// Adds the product of the loaded tiles to tile `T` of sums.
+///
+/// # Safety
+/// The tiles are configured.
+#[inline(always)]
+unsafe fn dot<const T: u8>() {
+    // SAFETY: the caller's; no memory is involved.
+    unsafe { tile_asm!("tdpbusd tmm{c}, tmm{a}, tmm{b}", [nomem], c = const T, a = const A, b = const B,) };
+}
+
+impl Hardware {
+    /// Multiplies tiles as they are, at least so many products of two numbers, and returns how many those were.
+    pub(super) fn peak(&mut self, products: u64) -> u64 {
+        let Extents { rows, quads } = self.extents;
+        let round = (SUMS * rows * quads * BYTES) as u64;
+        let rounds = products.div_ceil(round).max(1);
+        for _ in 0..rounds {
+            // SAFETY: the tiles are configured.
+            unsafe {
+                dot::<0>();
+                dot::<1>();
+            }
+        }
+        rounds * round
     }
 }
 
@@ -142,14 +197,12 @@ mod tests {
 
     #[test]
     fn a_configuration_is_laid_out_as_the_manual_says() {
-        let mut shapes = [Shape::new(16, 64); TILES];
-        shapes[7] = Shape::new(3, 12);
-        let memory = configuration(&shapes);
+        let memory = configuration(Extents { rows: 13, quads: 3 });
         assert_eq!(memory[..2], [1, 0], "palette and first row");
         assert_eq!(memory[2..16], [0; 14]);
-        assert_eq!(memory[16..32], [64, 0, 64, 0, 64, 0, 64, 0, 64, 0, 64, 0, 64, 0, 12, 0]);
-        assert_eq!(memory[32..48], [0; 16], "tiles that don't exist");
-        assert_eq!(memory[48..56], [16, 16, 16, 16, 16, 16, 16, 3]);
-        assert_eq!(memory[56..], [0; 8]);
+        assert_eq!(memory[16..24], [64, 0, 64, 0, 12, 0, 64, 0]);
+        assert_eq!(memory[24..48], [0; 24], "tiles that are not used, or don't exist");
+        assert_eq!(memory[48..52], [13, 13, 13, 3]);
+        assert_eq!(memory[52..], [0; 12]);
     }
 }

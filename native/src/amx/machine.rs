@@ -1,11 +1,16 @@
-//! What AMX can do, as a trait: eight tiles of up to 16 rows × 64 bytes, and the product of two added to a third.
+//! What AMX can do, as a trait: tiles of up to 16 rows × 64 bytes, and products of two of them added to a third.
 //!
 //! [`super::hardware`] does it by instructions, [`super::soft`] by loops that also find misuse; so the driver's blocking and
-//! gathering are tested where no AMX exists. Tiles are numbered at compile time, as in the instructions. What goes in and out
-//! is covered by slices, and every implementation checks that they are long enough: no method is `unsafe`.
+//! gathering are tested where no AMX exists. What goes in and out is covered by slices, and every implementation checks that they
+//! are long enough: no method is `unsafe`.
+//!
+//! There are two tiles of sums, one of activations and one of weights: half of what the processor has. It renames tiles, out of few
+//! more than it shows, and while a program runs on the other thread of its core, out of half of those: where all eight hold
+//! something, each load and each product waits for one before it to end, which takes twice the time. Tiles that were never
+//! written take no place.
 
-/// Tiles of a machine.
-pub const TILES: usize = 8;
+/// Tiles of sums.
+pub const SUMS: usize = 2;
 /// Most rows of a tile.
 pub const ROWS: usize = 16;
 /// Most bytes of a tile's row.
@@ -44,37 +49,42 @@ impl Shape {
     }
 }
 
-/// Rows of activations, checked once for all tiles that are loaded from them.
+/// Extents of the tiles, which make them fit each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extents {
+    /// Rows of activations and of sums.
+    pub rows: usize,
+    /// Rows of weights; of activations, quads of a row.
+    pub quads: usize,
+}
+
+impl Extents {
+    /// Those of a tile of sums.
+    pub fn sums(self) -> Shape {
+        Shape::new(self.rows, BYTES)
+    }
+
+    /// Those of a tile of activations.
+    pub fn activations(self) -> Shape {
+        Shape::new(self.rows, self.quads * 4)
+    }
+
+    /// Those of a tile of weights.
+    pub fn weights(self) -> Shape {
+        Shape::new(self.quads, BYTES)
+    }
+}
+
+/// Activations of a tile's rows, a pitch apart, from the first row's first one on.
 #[derive(Debug, Clone, Copy)]
-pub struct Activations<'a> {
-    bytes: &'a [u8],
-    pitch: usize,
-    shape: Shape,
-    /// The largest distance from the start at which a tile of the shape ends within the bytes.
-    reach: usize,
+pub struct Lines<'a> {
+    /// The bytes.
+    pub bytes: &'a [u8],
+    /// From one row to the next.
+    pub pitch: usize,
 }
 
-impl<'a> Activations<'a> {
-    /// Rows that are `pitch` bytes apart, for tiles of this shape.
-    ///
-    /// # Panics
-    /// If the bytes end before the rows of a tile at the start do.
-    #[inline(always)]
-    pub fn new(bytes: &'a [u8], pitch: usize, shape: Shape) -> Self {
-        let span = shape.span(pitch, 1);
-        assert!(span <= bytes.len(), "a tile reads behind its rows");
-        Self { bytes, pitch, shape, reach: bytes.len() - span }
-    }
-
-    /// The bytes from a distance on, and the pitch of a tile of this shape there.
-    #[inline(always)]
-    pub(super) fn at(&self, distance: usize, shape: Shape) -> (&'a [u8], usize) {
-        assert!(distance <= self.reach && shape == self.shape, "a tile reads behind its rows");
-        (&self.bytes[distance..], self.pitch)
-    }
-}
-
-/// Eight tiles in a configuration. Dropping it gives them back.
+/// Tiles in a configuration. Dropping it gives them back.
 ///
 /// C += A·B takes A as rows of u8, B as the file has weights: a row of it is four values of K for each of 16 channels.
 /// So A's rows have four bytes for each row of B, C has A's rows, and B's row is as long as C's.
@@ -82,21 +92,18 @@ pub trait TileMachine: Sized {
     /// What shows that there is such a machine.
     type Proof: Copy;
 
-    /// The tiles of this thread, with these extents and all zero.
-    fn configure(proof: Self::Proof, shapes: [Shape; TILES]) -> Self;
+    /// The tiles of this thread, with these extents.
+    fn configure(proof: Self::Proof, extents: Extents) -> Self;
 
-    /// Tile `T` from a distance on of its rows.
-    fn load_a<const T: u8>(&mut self, rows: &Activations<'_>, distance: usize);
+    /// Zeroes the sums.
+    fn zero(&mut self);
 
-    /// Tile `T` from consecutive rows of packed weights, of which it begins with row `first`.
-    fn load_b<const T: u8>(&mut self, rows: &[[i8; BYTES]], first: usize);
+    /// Adds the products of `MT` tiles of activations by `NB` of weights, which are at most two, over `steps` steps: the first
+    /// tile of sums is the first one's. A step takes 64 bytes of each row of activations, and 16 rows of weights.
+    ///
+    /// Of two, the side of which there is one is the one that passes by; the other one is needed again soon.
+    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [Lines<'_>; MT], b: [&[[i8; BYTES]]; NB], steps: usize);
 
-    /// Every row of tile `T`, whose rows have 64 bytes.
-    fn fill<const T: u8>(&mut self, row: &[i32; BYTES / 4]);
-
-    /// Tile `C` += tile `A` · tile `B`, wrapping: products of u8 and i8 are added in i32.
-    fn dot<const C: u8, const A: u8, const B: u8>(&mut self);
-
-    /// Tile `T` to rows `pitch` integers apart.
+    /// Tile `T` of sums to rows `pitch` integers apart.
     fn store<const T: u8>(&mut self, to: &mut [i32], pitch: usize);
 }

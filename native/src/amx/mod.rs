@@ -25,7 +25,7 @@ use crate::isa::avx512vnni::Avx512Vnni;
 use crate::isa::peak::Peak;
 use driver::{OnTiles, Product};
 use hardware::Hardware;
-use machine::{BYTES, ROWS, Shape, TILES, TileMachine};
+use machine::{BYTES, Extents as TileExtents, ROWS, TileMachine};
 
 pub use plan::{Extents, pays, scratch, takes};
 
@@ -58,15 +58,6 @@ impl Amx {
 
 impl Peak for Amx {
     fn peak(self, products: u64) -> u64 {
-        const ROUND: u64 = 4 * (ROWS * BYTES * BYTES / 4) as u64;
-        let rounds = products.div_ceil(ROUND).max(1);
-        let mut tiles = Hardware::configure(self, [Shape::new(ROWS, BYTES); TILES]);
-        for _ in 0..rounds {
-            tiles.dot::<0, 4, 6>();
-            tiles.dot::<1, 4, 7>();
-            tiles.dot::<2, 5, 6>();
-            tiles.dot::<3, 5, 7>();
-        }
-        rounds * ROUND
+        Hardware::configure(self, TileExtents { rows: ROWS, quads: BYTES / 4 }).peak(products)
     }
 }

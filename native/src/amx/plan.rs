@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quaver_core::kernel::gemm::{Bases, Source};
 
-use super::machine::{BYTES, ROWS, Shape, TILES};
+use super::machine::{self, BYTES, ROWS};
 
 /// Quads of K in a tile.
 const QUADS: usize = BYTES / 4;
@@ -51,6 +51,8 @@ pub(super) struct Plan {
     pub depth: usize,
     /// Steps of K.
     pub steps: usize,
+    /// Steps whose activations lie side by side: all, where they are gathered.
+    pub run: usize,
     /// Whether equidistant rows are loaded from where they lie.
     pub in_place: bool,
     /// Whether all rows are equidistant.
@@ -86,10 +88,11 @@ impl Plan {
             block: most_tiles(steps, blocks * quads * BYTES).min(tiles.next_multiple_of(2)),
             depth: quads.clamp(1, QUADS),
             steps,
+            run: if in_place { source.quads.div_ceil(QUADS) } else { steps },
             in_place,
             uniform,
             far: blocks * quads * BYTES > WEIGHTS_AT_HAND,
-            share: (2 * ROWS).div_ceil(steps.max(1)).max(LEAST_FINISHED).next_multiple_of(4),
+            share: ROWS.div_ceil(steps.max(1)).max(LEAST_FINISHED).next_multiple_of(4),
             pitch: pitch(steps),
         }
     }
@@ -100,12 +103,9 @@ impl Plan {
         tile / self.of_a_line * self.line + (tile % self.of_a_line * self.height).min(self.line - self.height)
     }
 
-    /// Extents of the tiles: four of sums, two of activations, two of weights.
-    pub fn shapes(&self) -> [Shape; TILES] {
-        let c = Shape::new(self.height, BYTES);
-        let a = Shape::new(self.height, self.depth * 4);
-        let b = Shape::new(self.depth, BYTES);
-        [c, c, c, c, a, a, b, b]
+    /// Extents of the tiles.
+    pub fn extents(&self) -> machine::Extents {
+        machine::Extents { rows: self.height, quads: self.depth }
     }
 
     /// Tiles of rows that each block should have, so that all have about as many.

@@ -2,6 +2,7 @@
 //! at a time.
 
 use quaver_core::kernel::epilogue::{Bounds, Finish, Rows, Sums, finish};
+use quaver_core::kernel::gemm::Weights;
 use quaver_core::kernel::simd::{Kernel, Simd};
 
 use crate::amx::machine::ROWS;
@@ -32,10 +33,8 @@ pub(super) struct Pending {
 pub(super) struct Outgoing<'a, R> {
     /// Epilogue.
     pub finish: Finish<'a>,
-    /// Of the requantization.
-    pub multiplier: &'a [[f32; 16]],
-    /// Channels of the product.
-    pub channels: usize,
+    /// With biases and multipliers.
+    pub weights: Weights<'a>,
     /// Channels of the output before them.
     pub channel: usize,
     /// Elements of a row of the output.
@@ -64,11 +63,16 @@ impl Buffers {
         Self { sums: [const { Aligned([[0; 16]; SUMS]) }; 2], pending: 0 }
     }
 
-    /// From now on, what was pending is done with; the buffer for the next sums, which are pending now.
+    /// The buffer for the next sums.
     #[inline(always)]
-    pub fn turn(&mut self) -> &mut [i32] {
+    pub fn next(&mut self) -> &mut [i32] {
+        self.sums[1 - self.pending].0.as_flattened_mut()
+    }
+
+    /// From now on, those are pending, and what was so is done with.
+    #[inline(always)]
+    pub fn turn(&mut self) {
         self.pending = 1 - self.pending;
-        self.sums[self.pending].0.as_flattened_mut()
     }
 }
 
@@ -95,8 +99,9 @@ impl<R: Rows> Outgoing<'_, R> {
             rows,
             row: row + done,
             channel: self.channel + channel,
-            channels: (self.channels - channel).min(NB * 16),
-            multiplier: &self.multiplier[block..block + NB],
+            channels: (self.weights.channels - channel).min(NB * 16),
+            bias: Some(&self.weights.bias[block..block + NB]),
+            multiplier: &self.weights.multiplier[block..block + NB],
             width: self.width,
             bounds: self.bounds,
         };

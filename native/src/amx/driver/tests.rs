@@ -10,7 +10,7 @@ use quaver_core::kernel::gemm::Bases;
 
 use super::*;
 use crate::amx::hardware::Hardware;
-use crate::amx::machine::{Shape, TILES};
+use crate::amx::machine::Extents;
 use crate::amx::soft::Soft;
 use crate::amx::{Amx, scratch};
 use crate::isa::avx512vnni::Avx512Vnni;
@@ -255,10 +255,10 @@ fn hardware_tiles_give_the_sums_of_loops() {
 #[test]
 fn tiles_of_a_thread_are_given_back() {
     let Some(amx) = Amx::detect() else { return skip("amx") };
-    let shapes = [Shape::new(16, 64); TILES];
+    let extents = Extents { rows: 16, quads: 16 };
     for _ in 0..2 {
-        let machine = Hardware::configure(amx, shapes);
-        assert!(std::panic::catch_unwind(|| Hardware::configure(amx, shapes)).is_err());
+        let machine = Hardware::configure(amx, extents);
+        assert!(std::panic::catch_unwind(|| Hardware::configure(amx, extents)).is_err());
         drop(machine);
     }
 }
