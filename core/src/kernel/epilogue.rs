@@ -180,27 +180,25 @@ pub struct Sums<'a, const NB: usize> {
 }
 
 impl<const NB: usize> Sums<'_, NB> {
-    /// What all sums of a block lack, where they lack something.
+    /// What all sums of a block lack, or zeros.
     #[inline(always)]
-    pub(super) fn lacking<S: Simd>(&self, s: S, lift: bool) -> Option<[S::I; NB]> {
-        // None of the instruction sets whose code is to be short computes sums that lack anything.
-        let bias = self.bias.filter(|_| const { !S::COMPACT })?;
-        let lift = s.splat_i32(if lift { S::LIFT } else { 0 });
-        let mut lacking = [lift; NB];
-        for n in 0..NB {
-            lacking[n] = s.add_i32(s.load_i32(&bias[n]), lift);
+    pub(super) fn lacking<S: Simd>(&self, s: S, lift: bool) -> [S::I; NB] {
+        let mut lacking = [s.splat_i32(0); NB];
+        if let Some(bias) = self.bias {
+            let lift = s.splat_i32(if lift { S::LIFT } else { 0 });
+            for n in 0..NB {
+                lacking[n] = s.add_i32(s.load_i32(&bias[n]), lift);
+            }
         }
-        Some(lacking)
+        lacking
     }
 
-    /// The sums of a row and a block, with what they lacked.
+    /// The sums of a row and a block, with what they lacked. None of the instruction sets whose code is to be short computes
+    /// sums that lack anything.
     #[inline(always)]
-    pub(super) fn load<S: Simd>(&self, s: S, [row, n]: [usize; 2], lacking: &Option<[S::I; NB]>) -> S::I {
+    pub(super) fn load<S: Simd>(&self, s: S, [row, n]: [usize; 2], lacking: &[S::I; NB]) -> S::I {
         let sums = s.load_i32(&self.acc[row][n]);
-        match lacking {
-            Some(lacking) => s.add_i32(sums, lacking[n]),
-            None => sums,
-        }
+        if const { S::COMPACT } { sums } else { s.add_i32(sums, lacking[n]) }
     }
 }
 

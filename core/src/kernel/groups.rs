@@ -12,7 +12,7 @@ pub(super) struct Groups<'a, S: Simd, const NB: usize> {
     /// What is the same for all.
     pub fixed: &'a Fixed<S, NB>,
     /// What the sums lack.
-    pub lacking: &'a Option<[S::I; NB]>,
+    pub lacking: &'a [S::I; NB],
     /// What is added, where something is.
     pub residual: &'a Residual<'a>,
 }
@@ -44,10 +44,7 @@ impl<S: Simd, const NB: usize> Groups<'_, S, NB> {
         for (acc, places) in groups.iter().zip(lines) {
             let mut v = [s.splat_i32(0); 4];
             for j in 0..4 {
-                v[j] = s.load_i32(&acc[j / NB][j % NB]);
-                if let Some(lacking) = lacking {
-                    v[j] = s.add_i32(v[j], lacking[j % NB]);
-                }
+                v[j] = s.add_i32(s.load_i32(&acc[j / NB][j % NB]), lacking[j % NB]);
             }
             let bytes = if RESIDUAL == ADDED || RESIDUAL == ADDED_FROM_0 {
                 fixed.bytes::<BOUNDS, LIMITS, RESIDUAL>(s, v, (&Addend::<L, N>::new(residual, at, sums.width), 0, [(); NB]))

@@ -28,8 +28,11 @@ use quaver_core::kernel::simd::{Kernel, Simd};
 
 use outgoing::{Buffers, Outgoing, Pending};
 
-use super::machine::{BYTES, Lines, ROWS, TileMachine};
+use super::machine::{BYTES, Lines, Panel, ROWS, TileMachine};
 use super::plan::{MAX_TILES, Plan};
+
+/// Most steps of a run while weights are asked for: these are to come in time, and not all at once.
+const STEPS_AHEAD: usize = 4;
 
 /// A part of a matrix product, with what it needs to run on tiles.
 #[derive(Debug)]
@@ -69,46 +72,23 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
             plan,
             tiles: [Tile::default(); MAX_TILES],
             end: 0,
-            gathered: scratch[aligned..].as_chunks_mut().0,
-            out: Outgoing {
-                finish,
-                weights,
-                channel,
-                width,
-                bounds,
-                to,
-                buffers: Buffers::new(),
-                pending: Pending::default(),
-            },
+            out: Outgoing { finish, weights, channel, width, bounds, to, buffers: Buffers::new(), pending: Pending::default() },
         };
+        let room = scratch[aligned..].as_chunks_mut().0;
         let tiles = plan.tiles_of_a_block();
         for first in (0..plan.tiles).step_by(tiles) {
-            driver.block(s, first, tiles.min(plan.tiles - first), &blocks);
+            driver.block(s, first, tiles.min(plan.tiles - first), &blocks, room);
         }
         driver.out.finish(s, usize::MAX);
         look_up(s, &finish, rows, all, &mut driver.out.to);
     }
 }
 
-/// Where a tile's rows are.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    /// From a base on, at a pitch.
-    Source { base: usize, pitch: usize },
-    /// From this line of what is gathered on.
-    Gathered(usize),
-}
-
-impl Default for Place {
-    fn default() -> Self {
-        Self::Gathered(0)
-    }
-}
-
 /// A tile of rows.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tile {
-    place: Place,
+    /// From where its rows are loaded in place, where they are.
+    base: Option<usize>,
     /// The first row, from the first of the call.
     row: usize,
     /// Rows that the tile before has too.
@@ -144,83 +124,110 @@ struct Driver<'a, R, M> {
     tiles: [Tile; MAX_TILES],
     /// The row behind the last tile that has a place, from the first of the call.
     end: usize,
-    /// For each tile of a block its rows, a multiple of the plan's pitch apart.
-    gathered: &'a mut [[u8; BYTES]],
     out: Outgoing<'a, R>,
 }
 
 impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
-    /// So many tiles of rows from `first` on, by all channels.
+    /// So many tiles of rows from `first` on, by all channels. Rows are gathered in `room`: for each tile of a block a multiple of
+    /// the plan's pitch apart.
     #[inline(always)]
-    fn block<S: Simd>(&mut self, s: S, first: usize, tiles: usize, blocks: &Range<usize>) {
+    fn block<S: Simd>(&mut self, s: S, first: usize, tiles: usize, blocks: &Range<usize>, room: &mut [[u8; BYTES]]) {
+        let each = ROWS * self.plan.pitch;
         for i in 0..tiles {
             let row = self.plan.start(first + i);
-            self.tiles[i] = Tile { place: self.place(row, i), row, before: self.end - row };
+            let base = self.place(row);
+            if base.is_none() {
+                self.gather(row, &mut room[i * each..]);
+            }
+            self.tiles[i] = Tile { base, row, before: self.end - row };
             self.end = row + self.plan.height;
         }
+        let gathered = &*room;
         for block in blocks.clone().step_by(2) {
             let pair = block + 1 < blocks.end;
             // Weights that stay in L2 still come from farther away for the first rows.
             let next = if self.plan.far || first == 0 { (block + 2).min(blocks.end)..(block + 4).min(blocks.end) } else { 0..0 };
             let next = &self.weights.packed[next.start * self.weights.quads..next.end * self.weights.quads];
-            let each = next.len().div_ceil(tiles.div_ceil(2) * 2 * self.plan.steps.max(1)).max(1);
-            let mut ahead = Ahead { lines: next, each };
+            let a_step = next.len().div_ceil(tiles.div_ceil(2) * 2 * self.plan.steps.max(1)).max(1);
+            let mut ahead = Ahead { lines: next, each: a_step };
             for i in (0..tiles).step_by(2) {
+                let gathered = gathered.get(i * each..).unwrap_or_default();
                 match (self.tiles[i..tiles].first_chunk::<2>(), pair) {
-                    (Some(&tiles), true) => self.unit::<S, 2, 2>(s, tiles, block, &mut ahead),
-                    (Some(&tiles), false) => self.unit::<S, 2, 1>(s, tiles, block, &mut ahead),
-                    (None, true) => self.unit::<S, 1, 2>(s, [self.tiles[i]], block, &mut ahead),
-                    (None, false) => self.unit::<S, 1, 1>(s, [self.tiles[i]], block, &mut ahead),
+                    (Some(&tiles), true) => self.unit::<S, 2, 2>(s, tiles, gathered, block, &mut ahead),
+                    (Some(&tiles), false) => self.unit::<S, 2, 1>(s, tiles, gathered, block, &mut ahead),
+                    (None, true) => self.unit::<S, 1, 2>(s, [self.tiles[i]], gathered, block, &mut ahead),
+                    (None, false) => self.unit::<S, 1, 1>(s, [self.tiles[i]], gathered, block, &mut ahead),
                 }
             }
         }
     }
 
-    /// Where the rows of a tile from `row` on are. If need be they are gathered, in place `i`.
+    /// From where the rows of a tile from `row` on are loaded in place, if they can be.
     #[inline(always)]
-    fn place(&mut self, row: usize, i: usize) -> Place {
+    fn place(&self, row: usize) -> Option<usize> {
         let (plan, bases) = (self.plan, self.source.bases);
         let (row, [_, width], [_, _, pitch]) = (self.row + row, bases.extents, bases.steps);
-        if plan.in_place && plan.uniform {
-            return Place::Source { base: bases.start + row * pitch, pitch };
+        if !plan.in_place {
+            return None;
         }
-        let mut each = [0; ROWS];
-        if plan.in_place && row % width + plan.height <= width {
-            bases.fill(row, &mut each[..1]);
-            return Place::Source { base: each[0], pitch };
+        if plan.uniform {
+            return Some(bases.start + row * pitch);
         }
-        let each = &mut each[..plan.height];
-        bases.fill(row, each);
-        let line = i * ROWS * plan.pitch;
-        let rows = &mut self.gathered[line..][..each.len() * plan.pitch];
-        for (row, &base) in rows.chunks_exact_mut(plan.pitch).zip(&*each) {
-            gather(&self.source, base, plan.steps, row.as_flattened_mut());
-        }
-        Place::Gathered(line)
+        let mut base = [0];
+        bases.fill(row, &mut base);
+        (row % width + plan.height <= width).then_some(base[0])
     }
 
-    /// `MT` tiles of rows by `NB` blocks of channels.
+    /// Gathers the rows of a tile from `row` on.
+    #[inline(always)]
+    fn gather(&self, row: usize, to: &mut [[u8; BYTES]]) {
+        let plan = self.plan;
+        let mut each = [0; ROWS];
+        let each = &mut each[..plan.height];
+        self.source.bases.fill(self.row + row, each);
+        for (row, &base) in to[..each.len() * plan.pitch].chunks_exact_mut(plan.pitch).zip(&*each) {
+            gather(&self.source, base, plan.steps, row.as_flattened_mut());
+        }
+    }
+
+    /// `MT` tiles of rows by `NB` blocks of channels. What is gathered begins with the tiles' rows.
     #[inline(always)]
     fn unit<S: Simd, const MT: usize, const NB: usize>(
         &mut self,
         s: S,
         tiles: [Tile; MT],
+        gathered: &[[u8; BYTES]],
         block: usize,
         ahead: &mut Ahead<'_>,
     ) {
+        let plan = self.plan;
+        let lines = |m: usize| {
+            let (bytes, pitch) = match tiles[m].base {
+                Some(base) => (&self.source.bytes[base..], self.source.bases.steps[2]),
+                None => (gathered[m * ROWS * plan.pitch..][..plan.height * plan.pitch].as_flattened(), plan.pitch * BYTES),
+            };
+            Lines::new(bytes, pitch, plan.extents())
+        };
+        // A loop instead of `array::map`, whose closures are not reliably inlined.
+        let mut rows = [lines(0); MT];
+        for m in 1..MT {
+            rows[m] = lines(m);
+        }
         // The rows of a pair are one range, also where the second tile overlaps the first: such rows' sums are the same.
         let apart = tiles[MT - 1].row - tiles[0].row;
-        let pitch = NB * 16;
-        if self.plan.far && NB == 2 {
-            for (m, tile) in tiles.iter().enumerate() {
-                self.sums::<S, 1, 2>(s, [*tile], block, ahead);
+        let (quads, pitch) = (self.weights.quads, NB * 16);
+        let panel = |n: usize| &self.weights.packed[(block + n) * quads..][..quads];
+        if plan.far && NB == 2 {
+            let panels = [panel(0), panel(1)];
+            for m in 0..MT {
+                self.sums(s, &[tiles[m]], &[rows[m]], &panels, ahead);
                 let to = &mut self.out.buffers.next()[m * apart * pitch..];
                 self.machine.store::<0>(to, pitch);
                 self.machine.store::<1>(&mut to[16..], pitch);
             }
         } else {
             for n in 0..NB {
-                self.sums::<S, MT, 1>(s, tiles, block + n, ahead);
+                self.sums(s, &tiles, &rows, &[panel(n)], ahead);
                 let to = &mut self.out.buffers.next()[n * 16..];
                 self.machine.store::<0>(to, pitch);
                 if MT == 2 {
@@ -230,59 +237,62 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         }
         self.out.finish(s, usize::MAX);
         self.out.buffers.turn();
-        self.out.pending = Pending { blocks: NB, block, done: tiles[0].before, rows: apart + self.plan.height, row: self.row + tiles[0].row };
+        self.out.pending = Pending { blocks: NB, block, done: tiles[0].before, rows: apart + plan.height, row: self.row + tiles[0].row };
     }
 
     /// The sums of two tiles of rows by one block of channels, of one by two, or of one by one.
     ///
-    /// Each step asks for a part of the weights `ahead`, and finishes a part of the sums before.
+    /// Each step finishes a part of the sums before, as long as there are some, and asks for a part of the weights `ahead`.
     #[inline(always)]
     fn sums<S: Simd, const MT: usize, const NB: usize>(
         &mut self,
         s: S,
-        tiles: [Tile; MT],
-        block: usize,
+        tiles: &[Tile; MT],
+        rows: &[Lines<'_>; MT],
+        panels: &[&[[i8; BYTES]]; NB],
         ahead: &mut Ahead<'_>,
     ) {
-        let Weights { packed, quads, .. } = self.weights;
-        let (source, plan) = (self.source, self.plan);
-        let rows = tiles.map(|tile| match tile.place {
-            Place::Source { base, pitch } => Lines { bytes: &source.bytes[base..], pitch },
-            Place::Gathered(line) => {
-                Lines { bytes: self.gathered[line..line + plan.height * plan.pitch].as_flattened(), pitch: plan.pitch * BYTES }
-            }
-        });
-        let in_place = tiles.map(|tile| matches!(tile.place, Place::Source { .. }));
-        let panels: [_; NB] = std::array::from_fn(|n| &packed[(block + n) * quads..][..quads]);
+        let plan = self.plan;
         // Where the last step's weights begin.
-        let last = quads.saturating_sub(plan.depth);
+        let last = self.weights.quads.saturating_sub(plan.depth);
+        let segments = if plan.in_place { self.source.segments } else { &[0] };
         self.machine.zero();
+        // Of the whole K, and of the segment.
         let mut step = 0;
-        while step < plan.steps {
-            // What is in one piece, as far as nothing else is to be done meanwhile.
-            let (segment, within) = (step / plan.run, step % plan.run);
-            let mut steps = plan.run - within;
-            let busy = self.out.pending.done < self.out.pending.rows;
-            if busy || !ahead.lines.is_empty() {
-                steps = steps.min(if busy { 1 } else { 4 });
+        for segment in segments {
+            let mut within = 0;
+            while within < plan.run {
+                let busy = self.out.pending.done < self.out.pending.rows;
+                let mut steps = plan.run - within;
+                if busy {
+                    steps = 1;
+                } else if !ahead.lines.is_empty() {
+                    steps = steps.min(STEPS_AHEAD);
+                }
+                let first = (step * ROWS).min(last);
+                // The last step's weights may begin before those of the step before it end.
+                if steps > 1 && first + (steps - 1) * ROWS > last {
+                    steps -= 1;
+                }
+                let mut a = [(&rows[0], 0); MT];
+                for m in 0..MT {
+                    // Those in place go on with the segment.
+                    a[m] = (&rows[m], if tiles[m].base.is_some() { segment + within * BYTES } else { step * BYTES });
+                }
+                let mut b = [Panel { rows: panels[0], first }; NB];
+                for n in 1..NB {
+                    b[n].rows = panels[n];
+                }
+                self.machine.multiply(a, b, steps);
+                if busy {
+                    self.out.finish(s, plan.share);
+                }
+                if !ahead.lines.is_empty() {
+                    ahead.ask(s, steps);
+                }
+                step += steps;
+                within += steps;
             }
-            let first = step * ROWS;
-            if first + (steps - 1) * ROWS > last && steps > 1 {
-                steps -= 1;
-            }
-            let mut along = rows;
-            for m in 0..MT {
-                // Those in place go on with the segment.
-                let distance = if in_place[m] { source.segments[segment] + within * BYTES } else { step * BYTES };
-                along[m].bytes = &along[m].bytes[distance..];
-            }
-            let panels = panels.map(|panel| &panel[first.min(last)..]);
-            self.machine.multiply::<MT, NB>(along, panels, steps);
-            ahead.ask(s, steps);
-            if busy {
-                self.out.finish(s, plan.share);
-            }
-            step += steps;
         }
     }
 }

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use super::Amx;
-use super::machine::{BYTES, Extents, Lines, ROWS, SUMS, TileMachine};
+use super::machine::{BYTES, Extents, Lines, Panel, ROWS, SUMS, TileMachine};
 
 thread_local! {
     /// Whether a [`Hardware`] of this thread exists.
@@ -82,19 +82,23 @@ impl TileMachine for Hardware {
     }
 
     #[inline(always)]
-    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [Lines<'_>; MT], b: [&[[i8; BYTES]]; NB], steps: usize) {
+    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], steps: usize) {
         const { assert!(MT * NB >= 1 && MT * NB <= SUMS, "there are two tiles of sums") };
         let Some(further) = steps.checked_sub(1) else { return };
-        for Lines { bytes, pitch } in a {
-            let span = self.extents.activations().span(pitch, 1);
-            assert!(further <= bytes.len() / BYTES && span <= bytes.len() - further * BYTES, "a tile reads behind its rows");
+        let (mut x, mut pitches, mut w) = ([std::ptr::null::<u8>(); MT], [0; MT], [std::ptr::null::<[i8; BYTES]>(); NB]);
+        for m in 0..MT {
+            let (rows, distance) = a[m];
+            let fits = distance <= rows.reach && further <= (rows.reach - distance) / BYTES;
+            assert!(fits && rows.extents == self.extents, "a tile reads behind its rows");
+            (x[m], pitches[m]) = (rows.bytes.as_ptr().wrapping_add(distance), rows.pitch);
         }
-        for rows in b {
-            let quads = self.extents.quads;
-            assert!(further <= rows.len() / ROWS && quads <= rows.len() - further * ROWS, "a tile reads behind its weights");
+        for n in 0..NB {
+            let Panel { rows, first } = b[n];
+            let left = rows.len().wrapping_sub(first);
+            let fits = first <= rows.len() && further <= left / ROWS && self.extents.quads() <= left - further * ROWS;
+            assert!(fits, "a tile reads behind its weights");
+            w[n] = rows.as_ptr().wrapping_add(first);
         }
-        let (mut x, pitches) = (a.map(|a| a.bytes.as_ptr()), a.map(|a| a.pitch));
-        let mut w = b.map(<[_]>::as_ptr);
         for _ in 0..steps {
             // SAFETY: the tiles are configured; all rows of what is loaded lie in their slices, which the checks above say of the
             // last step.
@@ -167,7 +171,7 @@ unsafe fn dot<const T: u8>() {
 impl Hardware {
     /// Multiplies tiles as they are, at least so many products of two numbers, and returns how many those were.
     pub(super) fn peak(&mut self, products: u64) -> u64 {
-        let Extents { rows, quads } = self.extents;
+        let (rows, quads) = (self.extents.rows(), self.extents.quads());
         let round = (SUMS * rows * quads * BYTES) as u64;
         let rounds = products.div_ceil(round).max(1);
         for _ in 0..rounds {
@@ -197,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_configuration_is_laid_out_as_the_manual_says() {
-        let memory = configuration(Extents { rows: 13, quads: 3 });
+        let memory = configuration(Extents::new(13, 3));
         assert_eq!(memory[..2], [1, 0], "palette and first row");
         assert_eq!(memory[2..16], [0; 14]);
         assert_eq!(memory[16..24], [64, 0, 64, 0, 12, 0, 64, 0]);

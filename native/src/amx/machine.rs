@@ -52,36 +52,84 @@ impl Shape {
 /// Extents of the tiles, which make them fit each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extents {
-    /// Rows of activations and of sums.
-    pub rows: usize,
-    /// Rows of weights; of activations, quads of a row.
-    pub quads: usize,
+    rows: u8,
+    quads: u8,
 }
 
 impl Extents {
-    /// Those of a tile of sums.
+    /// Rows of activations and of sums; rows of weights, which are the quads of a row of activations.
+    ///
+    /// # Panics
+    /// If there are no such tiles.
+    pub fn new(rows: usize, quads: usize) -> Self {
+        let [_, _] = [Shape::new(rows, BYTES), Shape::new(quads, BYTES)];
+        Self { rows: rows as u8, quads: quads as u8 }
+    }
+
+    /// Rows of activations and of sums.
+    #[inline(always)]
+    pub fn rows(self) -> usize {
+        usize::from(self.rows)
+    }
+
+    /// Rows of weights.
+    #[inline(always)]
+    pub fn quads(self) -> usize {
+        usize::from(self.quads)
+    }
+
+    /// A tile of sums.
+    #[inline(always)]
     pub fn sums(self) -> Shape {
-        Shape::new(self.rows, BYTES)
+        Shape { rows: self.rows, bytes: BYTES as u8 }
     }
 
-    /// Those of a tile of activations.
+    /// A tile of activations.
+    #[inline(always)]
     pub fn activations(self) -> Shape {
-        Shape::new(self.rows, self.quads * 4)
+        Shape { rows: self.rows, bytes: self.quads * 4 }
     }
 
-    /// Those of a tile of weights.
+    /// A tile of weights.
+    #[inline(always)]
     pub fn weights(self) -> Shape {
-        Shape::new(self.quads, BYTES)
+        Shape { rows: self.quads, bytes: BYTES as u8 }
     }
 }
 
-/// Activations of a tile's rows, a pitch apart, from the first row's first one on.
+/// Rows of activations in memory, checked once for all tiles that are loaded from them.
 #[derive(Debug, Clone, Copy)]
 pub struct Lines<'a> {
-    /// The bytes.
-    pub bytes: &'a [u8],
+    /// From the first row's first byte on.
+    pub(super) bytes: &'a [u8],
     /// From one row to the next.
-    pub pitch: usize,
+    pub(super) pitch: usize,
+    /// Of the tiles.
+    pub(super) extents: Extents,
+    /// The largest distance from the start at which a tile of these extents ends within the bytes.
+    pub(super) reach: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// Rows that are `pitch` bytes apart, for tiles of these extents.
+    ///
+    /// # Panics
+    /// If the bytes end before the rows of a tile at the start do.
+    #[inline(always)]
+    pub fn new(bytes: &'a [u8], pitch: usize, extents: Extents) -> Self {
+        let span = extents.activations().span(pitch, 1);
+        assert!(span <= bytes.len(), "a tile reads behind its rows");
+        Self { bytes, pitch, extents, reach: bytes.len() - span }
+    }
+}
+
+/// Packed weights of a block of channels, from one of its rows on.
+#[derive(Debug, Clone, Copy)]
+pub struct Panel<'a> {
+    /// All of its rows.
+    pub rows: &'a [[i8; BYTES]],
+    /// The first that counts.
+    pub first: usize,
 }
 
 /// Tiles in a configuration. Dropping it gives them back.
@@ -98,11 +146,15 @@ pub trait TileMachine: Sized {
     /// Zeroes the sums.
     fn zero(&mut self);
 
-    /// Adds the products of `MT` tiles of activations by `NB` of weights, which are at most two, over `steps` steps: the first
-    /// tile of sums is the first one's. A step takes 64 bytes of each row of activations, and 16 rows of weights.
+    /// Adds the products of `MT` tiles of activations, each from a distance on of its rows, by `NB` of weights, which are at most
+    /// two, over `steps` steps: the first tile of sums is the first one's. A step takes 64 bytes of each row of activations, and
+    /// 16 rows of weights.
     ///
     /// Of two, the side of which there is one is the one that passes by; the other one is needed again soon.
-    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [Lines<'_>; MT], b: [&[[i8; BYTES]]; NB], steps: usize);
+    ///
+    /// # Panics
+    /// If rows or weights end before, or the rows are checked for other extents.
+    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], steps: usize);
 
     /// Tile `T` of sums to rows `pitch` integers apart.
     fn store<const T: u8>(&mut self, to: &mut [i32], pitch: usize);

@@ -18,8 +18,8 @@ const ROWS_AT_HAND: usize = 1 << 20;
 /// products, and places of more tiles would only take room.
 pub(super) const MAX_TILES: usize = 32;
 
-/// Rows of sums that are finished after a step, at least: fewer aren't worth the call.
-const LEAST_FINISHED: usize = 8;
+/// Steps that are too few to finish the sums before in more than one part: that takes a call for each.
+const FEW_STEPS: usize = 4;
 
 /// How a call is cut.
 ///
@@ -92,7 +92,7 @@ impl Plan {
             in_place,
             uniform,
             far: blocks * quads * BYTES > WEIGHTS_AT_HAND,
-            share: ROWS.div_ceil(steps.max(1)).max(LEAST_FINISHED).next_multiple_of(4),
+            share: if steps < FEW_STEPS { 2 * ROWS } else { ROWS },
             pitch: pitch(steps),
         }
     }
@@ -105,7 +105,7 @@ impl Plan {
 
     /// Extents of the tiles.
     pub fn extents(&self) -> machine::Extents {
-        machine::Extents { rows: self.height, quads: self.depth }
+        machine::Extents::new(self.height, self.depth)
     }
 
     /// Tiles of rows that each block should have, so that all have about as many.

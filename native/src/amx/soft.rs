@@ -2,7 +2,7 @@
 //!
 //! It serves tests, and is slow.
 
-use super::machine::{BYTES, Extents, Lines, ROWS, SUMS, Shape, TileMachine};
+use super::machine::{BYTES, Extents, Lines, Panel, ROWS, SUMS, Shape, TileMachine};
 
 /// A tile's rows. What is outside of its extents is zero, as in the processor's.
 type Tile = [[u8; BYTES]; ROWS];
@@ -27,8 +27,6 @@ impl TileMachine for Soft {
     type Proof = ();
 
     fn configure((): (), extents: Extents) -> Self {
-        // Extents that the processor doesn't have are found.
-        let _ = [extents.sums(), extents.activations(), extents.weights()];
         Self { extents, sums: [[[0; BYTES / 4]; ROWS]; SUMS] }
     }
 
@@ -36,14 +34,15 @@ impl TileMachine for Soft {
         self.sums = [[[0; BYTES / 4]; ROWS]; SUMS];
     }
 
-    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [Lines<'_>; MT], b: [&[[i8; BYTES]]; NB], steps: usize) {
+    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], steps: usize) {
         assert!(MT * NB <= SUMS, "there are two tiles of sums");
-        let Extents { rows, quads } = self.extents;
+        let (rows, quads) = (self.extents.rows(), self.extents.quads());
         for step in 0..steps {
-            for (m, a) in a.iter().enumerate() {
-                let a = load(self.extents.activations(), &a.bytes[step * BYTES..], a.pitch);
+            for (m, (a, distance)) in a.iter().enumerate() {
+                assert_eq!(a.extents, self.extents, "rows are checked for other tiles");
+                let a = load(self.extents.activations(), &a.bytes[distance + step * BYTES..], a.pitch);
                 for (n, b) in b.iter().enumerate() {
-                    let b = load(self.extents.weights(), bytemuck::cast_slice(&b[step * ROWS..]), BYTES);
+                    let b = load(self.extents.weights(), bytemuck::cast_slice(&b.rows[b.first + step * ROWS..]), BYTES);
                     for (sums, a) in self.sums[m * NB + n].iter_mut().zip(&a).take(rows) {
                         for (lane, sum) in sums.iter_mut().enumerate() {
                             for (a, b) in a.as_chunks::<4>().0.iter().zip(&b).take(quads) {
@@ -59,7 +58,7 @@ impl TileMachine for Soft {
     }
 
     fn store<const T: u8>(&mut self, to: &mut [i32], pitch: usize) {
-        for (i, sums) in self.sums[usize::from(T)].iter().enumerate().take(self.extents.rows) {
+        for (i, sums) in self.sums[usize::from(T)].iter().enumerate().take(self.extents.rows()) {
             to[i * pitch..][..BYTES / 4].copy_from_slice(sums);
         }
     }
@@ -68,22 +67,25 @@ impl TileMachine for Soft {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::amx::Amx;
+    use crate::amx::hardware::Hardware;
 
     #[test]
     fn a_product_is_that_of_unsigned_and_signed_bytes() {
-        let mut soft = Soft::configure((), Extents { rows: 2, quads: 2 });
-        let mut weights = [[0i8; 64]; 2];
-        weights[0][4..8].copy_from_slice(&[-128, 1, 2, 3]);
-        weights[1][4..8].copy_from_slice(&[0, 0, 0, 127]);
-        let bytes = [255, 0, 0, 0, 0, 0, 0, 255, 99, 1, 1, 1, 1, 0, 0, 0, 0];
-        let rows = Lines { bytes: &bytes, pitch: 9 };
-        soft.multiply([rows], [&weights], 1);
+        let extents = Extents::new(2, 2);
+        let mut soft = Soft::configure((), extents);
+        let mut weights = [[0i8; 64]; 3];
+        weights[1][4..8].copy_from_slice(&[-128, 1, 2, 3]);
+        weights[2][4..8].copy_from_slice(&[0, 0, 0, 127]);
+        let bytes = [7, 255, 0, 0, 0, 0, 0, 0, 255, 99, 1, 1, 1, 1, 0, 0, 0, 0];
+        let (rows, panel) = (Lines::new(&bytes, 9, extents), Panel { rows: &weights, first: 1 });
+        soft.multiply([(&rows, 1)], [panel], 1);
         let mut sums = [0; 40];
         soft.store::<0>(&mut sums, 24);
         assert_eq!(sums[..3], [0, -255 * 128 + 255 * 127, 0]);
         assert_eq!(sums[24..27], [0, -128 + 1 + 2 + 3, 0]);
         assert_eq!(sums[16..24], [0; 8], "between the rows");
-        soft.multiply([rows, rows], [&weights], 1);
+        soft.multiply([(&rows, 1), (&rows, 1)], [panel], 1);
         soft.store::<0>(&mut sums, 24);
         assert_eq!(sums[25], 2 * (-128 + 1 + 2 + 3), "added to what was there");
         soft.store::<1>(&mut sums, 24);
@@ -94,22 +96,35 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "out of range")]
+    #[should_panic(expected = "behind its rows")]
     fn rows_that_are_not_there_are_found() {
-        let mut soft = Soft::configure((), Extents { rows: 2, quads: 2 });
-        soft.multiply([Lines { bytes: &[0; 16], pitch: 9 }], [&[[0; 64]; 2]], 1);
+        Lines::new(&[0; 16], 9, Extents::new(2, 2));
+    }
+
+    /// A product of one tile by one, of more steps than there are.
+    fn beyond<M: TileMachine>(proof: M::Proof, [bytes, rows]: [usize; 2], of: Extents) {
+        let (bytes, weights) = (vec![0; bytes], vec![[0; 64]; rows]);
+        let lines = Lines::new(&bytes, 128, of);
+        M::configure(proof, Extents::new(2, 16)).multiply([(&lines, 0)], [Panel { rows: &weights, first: 0 }], 2);
     }
 
     #[test]
-    #[should_panic(expected = "out of range")]
-    fn weights_that_are_not_there_are_found() {
-        let mut soft = Soft::configure((), Extents { rows: 2, quads: 16 });
-        soft.multiply([Lines { bytes: &[0; 256], pitch: 128 }], [&[[0; 64]; 31]], 2);
+    fn what_is_not_there_is_found_by_both_machines() {
+        let extents = Extents::new(2, 16);
+        let enough = [256, 32];
+        beyond::<Soft>((), enough, extents);
+        for (sizes, of) in [([255, 32], extents), ([256, 31], extents), (enough, Extents::new(1, 16))] {
+            assert!(std::panic::catch_unwind(|| beyond::<Soft>((), sizes, of)).is_err(), "{sizes:?}");
+            if let Some(amx) = Amx::detect() {
+                beyond::<Hardware>(amx, enough, extents);
+                assert!(std::panic::catch_unwind(|| beyond::<Hardware>(amx, sizes, of)).is_err(), "{sizes:?}");
+            }
+        }
     }
 
     #[test]
     #[should_panic(expected = "no tile is 17")]
     fn no_tile_has_seventeen_rows() {
-        Soft::configure((), Extents { rows: 17, quads: 16 });
+        Extents::new(17, 16);
     }
 }

@@ -255,7 +255,7 @@ fn hardware_tiles_give_the_sums_of_loops() {
 #[test]
 fn tiles_of_a_thread_are_given_back() {
     let Some(amx) = Amx::detect() else { return skip("amx") };
-    let extents = Extents { rows: 16, quads: 16 };
+    let extents = Extents::new(16, 16);
     for _ in 0..2 {
         let machine = Hardware::configure(amx, extents);
         assert!(std::panic::catch_unwind(|| Hardware::configure(amx, extents)).is_err());
