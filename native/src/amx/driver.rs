@@ -7,7 +7,7 @@
 //!
 //! * **Rows.** All tiles have one height, at most 16. What doesn't divide evenly, be it all rows or those of each line, is covered
 //!   by a last tile that overlaps its predecessor; rows that both have are computed twice and written once.
-//! * **K.** It runs on over the segments of a row in one sequence, 16 quads a step. The rows of a tile are loaded from where
+//! * **K.** It runs on over the segments of a row in one sequence, 16 quads a step, if it is long by parts. The rows of a tile are loaded from where
 //!   they lie, or else gathered, once for all channels: [`Plan`] says when. The last step of a K that 16 doesn't divide ends
 //!   with K: of the quads that it shares with its predecessor, gathered activations are zeros, so that B is read in place even
 //!   there.
@@ -74,10 +74,13 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
             end: 0,
             out: Outgoing { finish, weights, channel, width, bounds, to, buffers: Buffers::new(), pending: Pending::default() },
         };
-        let room = scratch[aligned..].as_chunks_mut().0;
+        let aligned = &mut scratch[aligned..];
+        let (aside, room) = aligned.split_at_mut(plan.aside(blocks.len()) * BYTES);
+        let (_, aside, _) = bytemuck::pod_align_to_mut(aside);
+        let mut room = Room { aside, rows: room.as_chunks_mut().0 };
         let tiles = plan.tiles_of_a_block();
         for first in (0..plan.tiles).step_by(tiles) {
-            driver.block(s, first, tiles.min(plan.tiles - first), &blocks, room);
+            driver.block(s, first, tiles.min(plan.tiles - first), &blocks, &mut room);
         }
         driver.out.finish(s, usize::MAX);
         look_up(s, &finish, rows, all, &mut driver.out.to);
@@ -95,9 +98,10 @@ struct Tile {
     before: usize,
 }
 
-/// Weights that are asked for before they are needed, so many lines a step.
+/// Weights of two blocks of channels that are asked for before they are needed, so many lines a step.
 struct Ahead<'a> {
     lines: &'a [[i8; BYTES]],
+    then: &'a [[i8; BYTES]],
     each: usize,
 }
 
@@ -110,8 +114,29 @@ impl Ahead<'_> {
             s.prefetch(line);
         }
         self.lines = rest;
+        if rest.is_empty() {
+            self.lines = std::mem::take(&mut self.then);
+        }
     }
 }
+
+/// Where a block's rows are gathered, for each tile a multiple of the plan's pitch apart, and where sums are put aside.
+struct Room<'a> {
+    aside: &'a mut [i32],
+    rows: &'a mut [[u8; BYTES]],
+}
+
+/// A unit's place: its first block of channels, and the part of K, by steps. What is gathered begins with its rows, and what is
+/// put aside with its sums.
+struct Place<'a> {
+    block: usize,
+    part: Range<usize>,
+    gathered: &'a [[u8; BYTES]],
+    aside: &'a mut [i32],
+}
+
+/// Integers of a tile of sums.
+const TILE: usize = ROWS * BYTES / 4;
 
 struct Driver<'a, R, M> {
     machine: M,
@@ -128,35 +153,53 @@ struct Driver<'a, R, M> {
 }
 
 impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
-    /// So many tiles of rows from `first` on, by all channels. Rows are gathered in `room`: for each tile of a block a multiple of
-    /// the plan's pitch apart.
+    /// So many tiles of rows from `first` on, by all channels.
     #[inline(always)]
-    fn block<S: Simd>(&mut self, s: S, first: usize, tiles: usize, blocks: &Range<usize>, room: &mut [[u8; BYTES]]) {
-        let each = ROWS * self.plan.pitch;
+    fn block<S: Simd>(&mut self, s: S, first: usize, tiles: usize, blocks: &Range<usize>, room: &mut Room<'_>) {
+        let plan = self.plan;
+        let gathered = ROWS * plan.pitch;
         for i in 0..tiles {
-            let row = self.plan.start(first + i);
+            let row = plan.start(first + i);
             let base = self.place(row);
             if base.is_none() {
-                self.gather(row, &mut room[i * each..]);
+                self.gather(row, &mut room.rows[i * gathered..]);
             }
             self.tiles[i] = Tile { base, row, before: self.end - row };
-            self.end = row + self.plan.height;
+            self.end = row + plan.height;
         }
-        let gathered = &*room;
-        for block in blocks.clone().step_by(2) {
-            let pair = block + 1 < blocks.end;
-            // Weights that stay in L2 still come from farther away for the first rows.
-            let next = if self.plan.far || first == 0 { (block + 2).min(blocks.end)..(block + 4).min(blocks.end) } else { 0..0 };
-            let next = &self.weights.packed[next.start * self.weights.quads..next.end * self.weights.quads];
-            let a_step = next.len().div_ceil(tiles.div_ceil(2) * 2 * self.plan.steps.max(1)).max(1);
-            let mut ahead = Ahead { lines: next, each: a_step };
-            for i in (0..tiles).step_by(2) {
-                let gathered = gathered.get(i * each..).unwrap_or_default();
-                match (self.tiles[i..tiles].first_chunk::<2>(), pair) {
-                    (Some(&tiles), true) => self.unit::<S, 2, 2>(s, tiles, gathered, block, &mut ahead),
-                    (Some(&tiles), false) => self.unit::<S, 2, 1>(s, tiles, gathered, block, &mut ahead),
-                    (None, true) => self.unit::<S, 1, 2>(s, [self.tiles[i]], gathered, block, &mut ahead),
-                    (None, false) => self.unit::<S, 1, 1>(s, [self.tiles[i]], gathered, block, &mut ahead),
+        // The side that is kept stays for a part of K, while all of the other passes by.
+        let parts = plan.steps.div_ceil(plan.part.max(1)).max(1);
+        let (outer, inner) = if plan.far { (1, parts) } else { (parts, 1) };
+        let steps = |part: usize| (part * plan.part).min(plan.steps);
+        for outer in 0..outer {
+            let all = steps(outer * inner)..steps((outer + 1) * inner);
+            for block in blocks.clone().step_by(2) {
+                let next = |n: usize| {
+                    // Weights that stay in L2 still come from farther away for the first rows.
+                    let quads = if block + n < blocks.end && (plan.far || first == 0) { self.weights.quads } else { 0 };
+                    let panel = &self.weights.packed[(block + n) * quads..][..quads];
+                    &panel[(all.start * ROWS).min(quads)..(all.end * ROWS).min(quads)]
+                };
+                let (lines, then) = (next(2), next(3));
+                let each = (lines.len() + then.len()).div_ceil(tiles.div_ceil(2) * 2 * all.len().max(1)).max(1);
+                let mut ahead = Ahead { lines, then, each };
+                for part in outer * inner..(outer + 1) * inner {
+                    let part = steps(part)..steps(part + 1);
+                    for i in (0..tiles).step_by(2) {
+                        let aside = if plan.far { i } else { block - blocks.start } * 2 * TILE;
+                        let place = Place {
+                            block,
+                            part: part.clone(),
+                            gathered: room.rows.get(i * gathered..).unwrap_or_default(),
+                            aside: room.aside.get_mut(aside..).unwrap_or_default(),
+                        };
+                        match (self.tiles[i..tiles].first_chunk::<2>(), block + 1 < blocks.end) {
+                            (Some(&tiles), true) => self.unit::<S, 2, 2>(s, tiles, place, &mut ahead),
+                            (Some(&tiles), false) => self.unit::<S, 2, 1>(s, tiles, place, &mut ahead),
+                            (None, true) => self.unit::<S, 1, 2>(s, [self.tiles[i]], place, &mut ahead),
+                            (None, false) => self.unit::<S, 1, 1>(s, [self.tiles[i]], place, &mut ahead),
+                        }
+                    }
                 }
             }
         }
@@ -190,17 +233,11 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         }
     }
 
-    /// `MT` tiles of rows by `NB` blocks of channels. What is gathered begins with the tiles' rows.
+    /// `MT` tiles of rows by `NB` blocks of channels.
     #[inline(always)]
-    fn unit<S: Simd, const MT: usize, const NB: usize>(
-        &mut self,
-        s: S,
-        tiles: [Tile; MT],
-        gathered: &[[u8; BYTES]],
-        block: usize,
-        ahead: &mut Ahead<'_>,
-    ) {
+    fn unit<S: Simd, const MT: usize, const NB: usize>(&mut self, s: S, tiles: [Tile; MT], place: Place<'_>, ahead: &mut Ahead<'_>) {
         let plan = self.plan;
+        let Place { block, part, gathered, aside } = place;
         let lines = |m: usize| {
             let (bytes, pitch) = match tiles[m].base {
                 Some(base) => (&self.source.bytes[base..], self.source.bases.steps[2]),
@@ -217,30 +254,55 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         let apart = tiles[MT - 1].row - tiles[0].row;
         let (quads, pitch) = (self.weights.quads, NB * 16);
         let panel = |n: usize| &self.weights.packed[(block + n) * quads..][..quads];
+        let (begins, ends) = (part.start == 0, part.end == plan.steps);
         if plan.far && NB == 2 {
             let panels = [panel(0), panel(1)];
             for m in 0..MT {
-                self.sums(s, &[tiles[m]], &[rows[m]], &panels, ahead);
-                let to = &mut self.out.buffers.next()[m * apart * pitch..];
+                self.start::<2>(begins, aside, m);
+                self.sums(s, &[tiles[m]], &[rows[m]], &panels, &part, ahead);
+                let (to, pitch, second) = match ends {
+                    true => (&mut self.out.buffers.next()[m * apart * pitch..], pitch, 16),
+                    false => (&mut aside[m * 2 * TILE..], 16, TILE),
+                };
                 self.machine.store::<0>(to, pitch);
-                self.machine.store::<1>(&mut to[16..], pitch);
+                self.machine.store::<1>(&mut to[second..], pitch);
             }
         } else {
             for n in 0..NB {
-                self.sums(s, &tiles, &rows, &[panel(n)], ahead);
-                let to = &mut self.out.buffers.next()[n * 16..];
+                self.start::<MT>(begins, aside, n);
+                self.sums(s, &tiles, &rows, &[panel(n)], &part, ahead);
+                let (to, pitch, second) = match ends {
+                    true => (&mut self.out.buffers.next()[n * 16..], pitch, apart * pitch),
+                    false => (&mut aside[n * 2 * TILE..], 16, TILE),
+                };
                 self.machine.store::<0>(to, pitch);
                 if MT == 2 {
-                    self.machine.store::<1>(&mut to[apart * pitch..], pitch);
+                    self.machine.store::<1>(&mut to[second..], pitch);
                 }
             }
+        }
+        if !ends {
+            return;
         }
         self.out.finish(s, usize::MAX);
         self.out.buffers.turn();
         self.out.pending = Pending { blocks: NB, block, done: tiles[0].before, rows: apart + plan.height, row: self.row + tiles[0].row };
     }
 
-    /// The sums of two tiles of rows by one block of channels, of one by two, or of one by one.
+    /// Starts `COUNT` tiles of sums: with zero, or with what was put aside for half `half` of a unit.
+    #[inline(always)]
+    fn start<const COUNT: usize>(&mut self, begins: bool, aside: &[i32], half: usize) {
+        if begins {
+            return self.machine.zero();
+        }
+        let sums = &aside[half * 2 * TILE..];
+        self.machine.load::<0>(sums, 16);
+        if COUNT == 2 {
+            self.machine.load::<1>(&sums[TILE..], 16);
+        }
+    }
+
+    /// Adds a part of K to the sums of two tiles of rows by one block of channels, of one by two, or of one by one.
     ///
     /// Each step finishes a part of the sums before, as long as there are some, and asks for a part of the weights `ahead`.
     #[inline(always)]
@@ -250,20 +312,20 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         tiles: &[Tile; MT],
         rows: &[Lines<'_>; MT],
         panels: &[&[[i8; BYTES]]; NB],
+        part: &Range<usize>,
         ahead: &mut Ahead<'_>,
     ) {
         let plan = self.plan;
         // Where the last step's weights begin.
         let last = self.weights.quads.saturating_sub(plan.depth);
         let segments = if plan.in_place { self.source.segments } else { &[0] };
-        self.machine.zero();
-        // Of the whole K, and of the segment.
-        let mut step = 0;
-        for segment in segments {
-            let mut within = 0;
-            while within < plan.run {
+        // Of the whole K, and of the segment. Short parts are whole Ks.
+        let (mut step, skipped) = (part.start, if part.start == 0 { 0 } else { part.start / plan.run });
+        let mut within = step - skipped * plan.run;
+        for segment in &segments[skipped..] {
+            while within < plan.run && step < part.end {
                 let busy = self.out.pending.done < self.out.pending.rows;
-                let mut steps = plan.run - within;
+                let mut steps = (plan.run - within).min(part.end - step);
                 if busy {
                     steps = 1;
                 } else if !ahead.lines.is_empty() {
@@ -293,6 +355,7 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
                 step += steps;
                 within += steps;
             }
+            within = 0;
         }
     }
 }

@@ -129,6 +129,13 @@ impl TileMachine for Hardware {
     }
 
     #[inline(always)]
+    fn load<const T: u8>(&mut self, from: &[i32], pitch: usize) {
+        assert!(from.len() >= self.extents.sums().span(pitch, 4), "a tile reads behind its sums");
+        // SAFETY: the tiles are configured, and all rows of this one lie in the slice; as in `store`.
+        unsafe { load::<T, false>(from.as_ptr().cast(), pitch.wrapping_mul(4)) }
+    }
+
+    #[inline(always)]
     fn store<const T: u8>(&mut self, to: &mut [i32], pitch: usize) {
         assert!(to.len() >= self.extents.sums().span(pitch, 4), "a tile writes behind its rows");
         // SAFETY: the tiles are configured, and all rows of this one lie in the slice, which is ours alone. The pitch in bytes

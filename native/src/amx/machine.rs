@@ -156,6 +156,9 @@ pub trait TileMachine: Sized {
     /// If rows or weights end before, or the rows are checked for other extents.
     fn multiply<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], steps: usize);
 
+    /// Tile `T` of sums from rows `pitch` integers apart.
+    fn load<const T: u8>(&mut self, from: &[i32], pitch: usize);
+
     /// Tile `T` of sums to rows `pitch` integers apart.
     fn store<const T: u8>(&mut self, to: &mut [i32], pitch: usize);
 }

@@ -18,19 +18,25 @@ const ROWS_AT_HAND: usize = 1 << 20;
 /// products, and places of more tiles would only take room.
 pub(super) const MAX_TILES: usize = 32;
 
+/// Most steps in which a pair of tiles stays in L1, of 48 KiB, beside sums and what passes by.
+const STEPS_AT_HAND: usize = 18;
+
 /// Steps that are too few to finish the sums before in more than one part: that takes a call for each.
 const FEW_STEPS: usize = 4;
 
 /// How a call is cut.
 ///
-/// Per step, a pair of tiles by a pair of blocks loads 2 KiB of each side for four products. The side that stays for the inner
-/// loop comes from L1 while its panel of 32 rows fits there, which takes K up to about a thousand; the other side streams
-/// through. So the loop runs over *blocks* of rows, in each over pairs of weight blocks, in each over pairs of tiles:
+/// Per step, a pair of tiles meets a pair of blocks in four products. The side that stays for the inner loop comes from L1, and is
+/// loaded twice; the other side streams through from L2. So the loop runs over *blocks* of rows, in each over pairs of weight
+/// blocks, in each over pairs of tiles:
 ///
 /// * Weights that fit into L2 stay there. Then a block is one pair of tiles: its activations are read once, and kept in L1
 ///   while all weights pass by.
 /// * More weights pass through L2 once for each block. Then a block has as many rows as fit beside them, so that each
 ///   weight that comes from L3 or memory meets many rows; in the inner loop it is the pair of weight blocks that L1 keeps.
+///
+/// A pair takes 2 KiB of L1 a step, so a long K is cut into parts, each of which the inner loop runs over by itself; sums
+/// are put aside in between.
 ///
 /// A tile's rows are loaded from where they lie if they are equidistant and no step of K leaves a segment; so in a convolution
 /// tiles end where lines do, if lines are long enough that few rows of a tile stay empty. Else, and where loads would cross
@@ -53,6 +59,8 @@ pub(super) struct Plan {
     pub steps: usize,
     /// Steps whose activations lie side by side: all, where they are gathered.
     pub run: usize,
+    /// Steps after which sums are put aside, so that what the inner loop keeps comes from L1; all, or parts about as long.
+    pub part: usize,
     /// Whether equidistant rows are loaded from where they lie.
     pub in_place: bool,
     /// Whether all rows are equidistant.
@@ -89,6 +97,7 @@ impl Plan {
             depth: quads.clamp(1, QUADS),
             steps,
             run: if in_place { source.quads.div_ceil(QUADS) } else { steps },
+            part: steps.div_ceil(steps.div_ceil(STEPS_AT_HAND).max(1)),
             in_place,
             uniform,
             far: blocks * quads * BYTES > WEIGHTS_AT_HAND,
@@ -106,6 +115,11 @@ impl Plan {
     /// Extents of the tiles.
     pub fn extents(&self) -> machine::Extents {
         machine::Extents::new(self.height, self.depth)
+    }
+
+    /// Rows of sums to put aside, for so many blocks of channels.
+    pub fn aside(&self, blocks: usize) -> usize {
+        aside(self.steps, self.block, blocks)
     }
 
     /// Tiles of rows that each block should have, so that all have about as many.
@@ -144,15 +158,24 @@ pub fn scratch(source: &Source<'_>, rows: &Range<usize>, blocks: usize) -> usize
     if rows.is_empty() || blocks == 0 || quads == 0 {
         return 0;
     }
-    if loads_in_place(source, blocks) && equidistant(&source.bases, rows.end) {
-        return 0;
-    }
     let (steps, width) = (quads.div_ceil(QUADS), source.bases.extents[1]);
     // A part may end within a line where the whole does not.
     let by_lines = if fills_tiles(width) { rows.len().div_ceil(width) * width.div_ceil(ROWS) } else { 0 };
     let tiles = rows.len().div_ceil(ROWS).max(by_lines).next_multiple_of(2);
-    // The driver begins at a multiple of a row's length.
-    tiles.min(most_tiles(steps, blocks * quads * BYTES)) * ROWS * pitch(steps) * BYTES + BYTES - 1
+    let tiles = tiles.min(most_tiles(steps, blocks * quads * BYTES));
+    let in_place = loads_in_place(source, blocks) && equidistant(&source.bases, rows.end);
+    let gathered = if in_place { 0 } else { tiles * ROWS * pitch(steps) * BYTES };
+    match aside(steps, tiles, blocks) * BYTES + gathered {
+        0 => 0,
+        // The driver begins at a multiple of a row's length.
+        some => some + BYTES - 1,
+    }
+}
+
+/// Rows of sums to put aside, of 16 channels: for each block of channels and a pair of tiles, or for each tile of a block and a
+/// pair of blocks of channels.
+fn aside(steps: usize, tiles: usize, blocks: usize) -> usize {
+    if steps <= STEPS_AT_HAND { 0 } else { 2 * ROWS * tiles.max(blocks) }
 }
 
 /// Whether any two neighbouring rows below `end` have one distance.
@@ -280,13 +303,17 @@ mod tests {
     fn scratch_is_enough_for_every_part() {
         for width in [7, 14] {
             let bases = Bases { start: 0, extents: [7, width], steps: [9 * 16 * 64, 16 * 64, 64] };
-            let source = Source { bytes: &[], segments: &[0, 16 * 64, 32 * 64], quads: 48, bases };
-            let whole = scratch(&source, &(0..490), 80);
-            for from in (0..490).step_by(61) {
-                for to in (from + 1..490).step_by(17) {
-                    for blocks in [1, 2, 3, 60, 80] {
-                        let plan = Plan::new(&source, &(from..to), blocks);
-                        assert!(plan.tiles_of_a_block() * ROWS * plan.pitch * BYTES + BYTES - 1 <= whole, "{from}..{to}, {blocks}");
+            // Of a K in one part, and in several.
+            for quads in [48, 240] {
+                let source = Source { bytes: &[], segments: &[0, 16 * 64, 32 * 64], quads, bases };
+                let whole = scratch(&source, &(0..490), 80);
+                for from in (0..490).step_by(61) {
+                    for to in (from + 1..490).step_by(17) {
+                        for blocks in [1, 2, 3, 60, 80] {
+                            let plan = Plan::new(&source, &(from..to), blocks);
+                            let rows = plan.tiles_of_a_block() * ROWS * plan.pitch + plan.aside(blocks);
+                            assert!(rows * BYTES + BYTES - 1 <= whole, "{from}..{to}, {blocks}");
+                        }
                     }
                 }
             }

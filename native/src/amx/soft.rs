@@ -57,6 +57,12 @@ impl TileMachine for Soft {
         }
     }
 
+    fn load<const T: u8>(&mut self, from: &[i32], pitch: usize) {
+        for (i, sums) in self.sums[usize::from(T)].iter_mut().enumerate().take(self.extents.rows()) {
+            sums.copy_from_slice(&from[i * pitch..][..BYTES / 4]);
+        }
+    }
+
     fn store<const T: u8>(&mut self, to: &mut [i32], pitch: usize) {
         for (i, sums) in self.sums[usize::from(T)].iter().enumerate().take(self.extents.rows()) {
             to[i * pitch..][..BYTES / 4].copy_from_slice(sums);
@@ -90,6 +96,10 @@ mod tests {
         assert_eq!(sums[25], 2 * (-128 + 1 + 2 + 3), "added to what was there");
         soft.store::<1>(&mut sums, 24);
         assert_eq!(sums[25], -128 + 1 + 2 + 3, "the second tile's");
+        soft.load::<0>(&sums, 24);
+        soft.multiply([(&rows, 1)], [panel], 1);
+        soft.store::<0>(&mut sums, 24);
+        assert_eq!(sums[25], 2 * (-128 + 1 + 2 + 3), "added to what was loaded");
         soft.zero();
         soft.store::<0>(&mut sums, 24);
         assert_eq!(sums, [0; 40]);

@@ -228,6 +228,16 @@ fn check_all<M: TileMachine>(vectors: impl Simd, proof: M::Proof) {
     for _ in 0..600 {
         Case::random(&mut random).check::<M>(vectors, proof, &mut random);
     }
+    // K in parts, which end within segments; rows in place and gathered.
+    for quads in [112, 113, 160] {
+        for (rows, channels) in [(20, 70), (7, 16), (33, 33)] {
+            let segments = vec![0, 10 * quads * 4, 20 * quads * 4];
+            let bases = Bases { start: 0, extents: [2, 20], steps: [0, 20 * quads * 4, quads * 4] };
+            let plan = Plan::new(&Source { bytes: &[], segments: &segments, quads, bases }, &(0..rows), channels / 16 + 1);
+            assert!(plan.part < plan.steps && !plan.far && !plan.part.is_multiple_of(plan.run));
+            Case::whole(rows, channels, segments, quads, bases, Ending::Residual).check::<M>(vectors, proof, &mut random);
+        }
+    }
     // Weights beyond what stays in L2: blocks of several tiles, and a second one with fewer.
     let bases = Bases { start: 0, extents: [5, 9], steps: [9 * 5 * 8, 9 * 8, 8] };
     let case = Case::whole(145, 129, vec![0], 2050, bases, Ending::Plain);
