@@ -1,7 +1,7 @@
 //! The matrix kernel on tiles: what `quaver_core::kernel::gemm` does by vectors, with the weights as the file holds them.
 //!
-//! Sixteen consecutive rows of a packed block are one B tile. Two tiles of activations meet two of weights: a *unit*, whose sums
-//! leave together. It is computed by halves, of two tiles of sums each: two of activations by one of weights, or, where it is the
+//! Sixteen consecutive rows of a packed block are one B tile. Two tiles of activations meet two of weights, or four where K is
+//! short: a *unit*, whose sums leave together. It is computed in turns, of two tiles of sums each: two of activations by one of weights, or, where it is the
 //! activations that pass by, one by two. That loads three tiles for two products, which they keep pace with, and leaves half of
 //! the processor's tiles free for it to rename. One configuration serves a whole call:
 //!
@@ -99,13 +99,20 @@ struct Tile {
 }
 
 /// Weights of two blocks of channels that are asked for before they are needed, so many lines a step.
+#[derive(Default)]
 struct Ahead<'a> {
     lines: &'a [[i8; BYTES]],
     then: &'a [[i8; BYTES]],
     each: usize,
 }
 
-impl Ahead<'_> {
+impl<'a> Ahead<'a> {
+    /// All of them within so many steps.
+    #[inline(always)]
+    fn new(lines: &'a [[i8; BYTES]], then: &'a [[i8; BYTES]], steps: usize) -> Self {
+        Self { lines, then, each: (lines.len() + then.len()).div_ceil(steps.max(1)).max(1) }
+    }
+
     /// Those of so many steps.
     #[inline(always)]
     fn ask<S: Simd>(&mut self, s: S, steps: usize) {
@@ -173,16 +180,25 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         let steps = |part: usize| (part * plan.part).min(plan.steps);
         for outer in 0..outer {
             let all = steps(outer * inner)..steps((outer + 1) * inner);
-            for block in blocks.clone().step_by(2) {
-                let next = |n: usize| {
-                    // Weights that stay in L2 still come from farther away for the first rows.
-                    let quads = if block + n < blocks.end && (plan.far || first == 0) { self.weights.quads } else { 0 };
-                    let panel = &self.weights.packed[(block + n) * quads..][..quads];
-                    &panel[(all.start * ROWS).min(quads)..(all.end * ROWS).min(quads)]
-                };
-                let (lines, then) = (next(2), next(3));
-                let each = (lines.len() + then.len()).div_ceil(tiles.div_ceil(2) * 2 * all.len().max(1)).max(1);
-                let mut ahead = Ahead { lines, then, each };
+            let mut block = blocks.start;
+            while block < blocks.end {
+                let wide = plan.wide() && block + 4 <= blocks.end && (block + 4) * 16 <= self.weights.channels;
+                let width = if wide { 4 } else { 2.min(blocks.end - block) };
+                let mut ahead = Ahead::default();
+                // Weights that stay in L2 still come from farther away for the first rows.
+                if plan.far || first == 0 {
+                    let quads = self.weights.quads;
+                    let panels = |from: usize, to: usize| &self.weights.packed[from.min(blocks.end) * quads..to.min(blocks.end) * quads];
+                    let (lines, then) = if parts == 1 {
+                        (panels(block + width, block + 2 * width), &[][..])
+                    } else {
+                        // Of both the part that is next.
+                        let [lines, then] = [2, 3].map(|n| panels(block + n, block + n + 1));
+                        let part = |len: usize| (all.start * ROWS).min(len)..(all.end * ROWS).min(len);
+                        (&lines[part(lines.len())], &then[part(then.len())])
+                    };
+                    ahead = Ahead::new(lines, then, tiles.div_ceil(2) * 2 * all.len());
+                }
                 for part in outer * inner..(outer + 1) * inner {
                     let part = steps(part)..steps(part + 1);
                     for i in (0..tiles).step_by(2) {
@@ -193,14 +209,17 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
                             gathered: room.rows.get(i * gathered..).unwrap_or_default(),
                             aside: room.aside.get_mut(aside..).unwrap_or_default(),
                         };
-                        match (self.tiles[i..tiles].first_chunk::<2>(), block + 1 < blocks.end) {
-                            (Some(&tiles), true) => self.unit::<S, 2, 2>(s, tiles, place, &mut ahead),
-                            (Some(&tiles), false) => self.unit::<S, 2, 1>(s, tiles, place, &mut ahead),
-                            (None, true) => self.unit::<S, 1, 2>(s, [self.tiles[i]], place, &mut ahead),
-                            (None, false) => self.unit::<S, 1, 1>(s, [self.tiles[i]], place, &mut ahead),
+                        match (self.tiles[i..tiles].first_chunk::<2>(), width) {
+                            (Some(&tiles), 4) => self.unit::<S, 2, 4>(s, tiles, place, &mut ahead),
+                            (Some(&tiles), 2) => self.unit::<S, 2, 2>(s, tiles, place, &mut ahead),
+                            (Some(&tiles), _) => self.unit::<S, 2, 1>(s, tiles, place, &mut ahead),
+                            (None, 4) => self.unit::<S, 1, 4>(s, [self.tiles[i]], place, &mut ahead),
+                            (None, 2) => self.unit::<S, 1, 2>(s, [self.tiles[i]], place, &mut ahead),
+                            (None, _) => self.unit::<S, 1, 1>(s, [self.tiles[i]], place, &mut ahead),
                         }
                     }
                 }
+                block += width;
             }
         }
     }
@@ -289,13 +308,13 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         self.out.pending = Pending { blocks: NB, block, done: tiles[0].before, rows: apart + plan.height, row: self.row + tiles[0].row };
     }
 
-    /// Starts `COUNT` tiles of sums: with zero, or with what was put aside for half `half` of a unit.
+    /// Starts `COUNT` tiles of sums: with zero, or with what was put aside for a turn of a unit.
     #[inline(always)]
-    fn start<const COUNT: usize>(&mut self, begins: bool, aside: &[i32], half: usize) {
+    fn start<const COUNT: usize>(&mut self, begins: bool, aside: &[i32], turn: usize) {
         if begins {
             return self.machine.zero();
         }
-        let sums = &aside[half * 2 * TILE..];
+        let sums = &aside[turn * 2 * TILE..];
         self.machine.load::<0>(sums, 16);
         if COUNT == 2 {
             self.machine.load::<1>(&sums[TILE..], 16);

@@ -21,7 +21,8 @@ pub(super) const MAX_TILES: usize = 32;
 /// Most steps in which a pair of tiles stays in L1, of 48 KiB, beside sums and what passes by.
 const STEPS_AT_HAND: usize = 18;
 
-/// Steps that are too few to finish the sums before in more than one part: that takes a call for each.
+/// Steps of a short K: what comes before and after the products takes longer than they do, so more of them share it, and the sums
+/// before are finished in one part.
 const FEW_STEPS: usize = 4;
 
 /// How a call is cut.
@@ -101,7 +102,7 @@ impl Plan {
             in_place,
             uniform,
             far: blocks * quads * BYTES > WEIGHTS_AT_HAND,
-            share: if steps < FEW_STEPS { 2 * ROWS } else { ROWS },
+            share: if steps <= FEW_STEPS { 2 * ROWS } else { ROWS },
             pitch: pitch(steps),
         }
     }
@@ -115,6 +116,12 @@ impl Plan {
     /// Extents of the tiles.
     pub fn extents(&self) -> machine::Extents {
         machine::Extents::new(self.height, self.depth)
+    }
+
+    /// Whether four blocks of channels make a unit, where there are so many.
+    #[inline(always)]
+    pub fn wide(&self) -> bool {
+        self.steps <= FEW_STEPS
     }
 
     /// Rows of sums to put aside, for so many blocks of channels.

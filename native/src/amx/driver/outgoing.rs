@@ -7,8 +7,8 @@ use quaver_core::kernel::simd::{Kernel, Simd};
 
 use crate::amx::machine::ROWS;
 
-/// Blocks of sums: of two tiles by two blocks, and of three rows behind them, as the epilogue takes rows by four.
-const SUMS: usize = 4 * ROWS + 6;
+/// Rows of sums of 16 channels: of two tiles by four blocks, and of three rows behind them, as the epilogue takes rows by four.
+const SUMS: usize = (2 * ROWS + 3) * 4;
 
 /// Rows of sums that cross no line of a cache: a tile is stored in twice the time where they do.
 #[repr(align(64))]
@@ -43,7 +43,7 @@ pub(super) struct Outgoing<'a, R> {
     pub bounds: Bounds,
     /// The output.
     pub to: R,
-    /// The sums of up to two tiles by two blocks, and those before.
+    /// The sums of a unit, and those before.
     pub buffers: Buffers,
     /// Those before.
     pub pending: Pending,
@@ -83,6 +83,7 @@ impl<R: Rows> Outgoing<'_, R> {
         let rows = most.min(self.pending.rows - self.pending.done);
         match self.pending.blocks {
             _ if rows == 0 => return,
+            4 => self.finish_blocks::<S, 4>(s, rows),
             2 => self.finish_blocks::<S, 2>(s, rows),
             _ => self.finish_blocks::<S, 1>(s, rows),
         }
