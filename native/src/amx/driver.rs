@@ -7,10 +7,9 @@
 //!
 //! * **Rows.** All tiles have one height, at most 16. What doesn't divide evenly, be it all rows or those of each line, is covered
 //!   by a last tile that overlaps its predecessor; rows that both have are computed twice and written once.
-//! * **K.** It runs on over the segments of a row in one sequence, 16 quads a step, if it is long by parts. The rows of a tile are loaded from where
-//!   they lie, or else gathered, once for all channels: [`Plan`] says when. The last step of a K that 16 doesn't divide ends
-//!   with K: of the quads that it shares with its predecessor, gathered activations are zeros, so that B is read in place even
-//!   there.
+//! * **K.** It runs on over the segments of a row in one sequence, up to 16 quads a step, if it is long by parts. The rows of a tile
+//!   are loaded from where they lie, segment by segment, or else gathered, once for all channels: [`Plan`] says when. A last step
+//!   that has fewer quads than others has tiles of its own.
 //! * **Channels.** Blocks come in pairs; the file pads them to 16.
 //!
 //! Sums start with zero, and leave their tiles for a buffer. The way from there to bytes, which begins with the bias, is one of
@@ -29,7 +28,7 @@ use quaver_core::kernel::simd::{Kernel, Simd};
 use outgoing::{Buffers, Outgoing, Pending};
 
 use super::machine::{BYTES, Lines, Panel, ROWS, TileMachine};
-use super::plan::{MAX_TILES, Plan};
+use super::plan::{Cut, MAX_TILES, Plan};
 
 /// Most steps of a run while weights are asked for: these are to come in time, and not all at once.
 const STEPS_AHEAD: usize = 4;
@@ -194,7 +193,7 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
                     } else {
                         // Of both the part that is next.
                         let [lines, then] = [2, 3].map(|n| panels(block + n, block + n + 1));
-                        let part = |len: usize| (all.start * ROWS).min(len)..(all.end * ROWS).min(len);
+                        let part = |len: usize| len * all.start / plan.steps..len * all.end / plan.steps;
                         (&lines[part(lines.len())], &then[part(then.len())])
                     };
                     ahead = Ahead::new(lines, then, tiles.div_ceil(2) * 2 * all.len());
@@ -248,7 +247,7 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         let each = &mut each[..plan.height];
         self.source.bases.fill(self.row + row, each);
         for (row, &base) in to[..each.len() * plan.pitch].chunks_exact_mut(plan.pitch).zip(&*each) {
-            gather(&self.source, base, plan.steps, row.as_flattened_mut());
+            gather(&self.source, base, row.as_flattened_mut());
         }
     }
 
@@ -335,69 +334,59 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         ahead: &mut Ahead<'_>,
     ) {
         let plan = self.plan;
-        // Where the last step's weights begin.
-        let last = self.weights.quads.saturating_sub(plan.depth);
-        let segments = if plan.in_place { self.source.segments } else { &[0] };
-        // Of the whole K, and of the segment. Short parts are whole Ks.
-        let (mut step, skipped) = (part.start, if part.start == 0 { 0 } else { part.start / plan.run });
-        let mut within = step - skipped * plan.run;
-        for segment in &segments[skipped..] {
-            while within < plan.run && step < part.end {
-                let busy = self.out.pending.done < self.out.pending.rows;
-                let mut steps = (plan.run - within).min(part.end - step);
-                if busy {
-                    steps = 1;
-                } else if !ahead.lines.is_empty() {
-                    steps = steps.min(STEPS_AHEAD);
-                }
-                let first = (step * ROWS).min(last);
-                // The last step's weights may begin before those of the step before it end.
-                if steps > 1 && first + (steps - 1) * ROWS > last {
-                    steps -= 1;
-                }
-                let mut a = [(&rows[0], 0); MT];
-                for m in 0..MT {
-                    // Those in place go on with the segment.
-                    a[m] = (&rows[m], if tiles[m].base.is_some() { segment + within * BYTES } else { step * BYTES });
-                }
-                let mut b = [Panel { rows: panels[0], first }; NB];
-                for n in 1..NB {
-                    b[n].rows = panels[n];
-                }
-                self.machine.multiply(a, b, steps);
-                if busy {
-                    self.out.finish(s, plan.share);
-                }
-                if !ahead.lines.is_empty() {
-                    ahead.ask(s, steps);
-                }
-                step += steps;
-                within += steps;
+        let Cut { steps: of_a_run, depth, tail } = plan.cut;
+        let runs = if plan.in_place { self.source.segments } else { &[0] };
+        // Of the whole K, and of the run. Short ones begin with the first.
+        let (mut step, mut run) = (part.start, if part.start == 0 { 0 } else { part.start / of_a_run });
+        let mut within = step - run * of_a_run;
+        while step < part.end {
+            let busy = self.out.pending.done < self.out.pending.rows;
+            let mut steps = (of_a_run - within).min(part.end - step);
+            if busy {
+                steps = 1;
+            } else if !ahead.lines.is_empty() {
+                steps = steps.min(STEPS_AHEAD);
             }
-            within = 0;
+            let whole = of_a_run - within - usize::from(tail > 0);
+            let done = within * depth;
+            let mut a = [(&rows[0], 0); MT];
+            for m in 0..MT {
+                // Those in place go on with the segment, gathered ones with what is behind the one before.
+                let begin = if tiles[m].base.is_some() { runs[run] } else { run * plan.quads * 4 };
+                a[m] = (&rows[m], begin + done * 4);
+            }
+            let mut b = [Panel { rows: panels[0], first: run * plan.quads + done }; NB];
+            for n in 1..NB {
+                b[n].rows = panels[n];
+            }
+            if whole > 0 {
+                steps = steps.min(whole);
+                self.machine.multiply(a, b, steps);
+            } else {
+                steps = 1;
+                self.machine.multiply_tail(a, b);
+            }
+            if busy {
+                self.out.finish(s, plan.share);
+            }
+            if !ahead.lines.is_empty() {
+                ahead.ask(s, steps);
+            }
+            step += steps;
+            within += steps;
+            if within == of_a_run {
+                (run, within) = (run + 1, 0);
+            }
         }
     }
 }
 
-/// Copies a row's segments one behind the other, by whole lines of a cache: up to 63 bytes more than there are. Before what the
-/// last step has of its own, it has zeros where its predecessor has values.
+/// Copies a row's segments one behind the other, by whole lines of a cache: up to 63 bytes more than there are.
 #[inline(always)]
-fn gather(source: &Source<'_>, base: usize, steps: usize, row: &mut [u8]) {
+fn gather(source: &Source<'_>, base: usize, row: &mut [u8]) {
     let len = source.quads * 4;
-    let k = len * source.segments.len();
-    let (cut, gap) = if steps > 1 { ((steps - 1) * BYTES, steps * BYTES - k) } else { (k, 0) };
-    let mut to = 0;
-    for segment in source.segments {
-        let from = &source.bytes[base + segment..];
-        let head = cut.saturating_sub(to).min(len);
-        copy_over(from, head, &mut row[to..]);
-        if gap > 0 && to + head == cut && head > 0 {
-            row[cut..][..BYTES].fill(0);
-        }
-        if head < len {
-            copy_over(&from[head..], len - head, &mut row[to + head + gap..]);
-        }
-        to += len;
+    for (i, segment) in source.segments.iter().enumerate() {
+        copy_over(&source.bytes[base + segment..], len, &mut row[i * len..]);
     }
 }
 

@@ -10,16 +10,17 @@ use std::cell::Cell;
 use std::marker::PhantomData;
 
 use super::Amx;
-use super::machine::{BYTES, Extents, Lines, Panel, ROWS, SUMS, TileMachine};
+use super::machine::{BYTES, Extents, Lines, Panel, SUMS, TileMachine};
 
 thread_local! {
     /// Whether a [`Hardware`] of this thread exists.
     static TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Where activations are loaded to, and weights; before them are sums.
+/// Where activations are loaded to, and weights behind them; before them are sums.
 const A: u8 = SUMS as u8;
-const B: u8 = A + 1;
+/// The same for last steps that have fewer quads.
+const TAIL: u8 = A + 2;
 
 /// This thread's tiles. They stay in the thread that configured them, and there is one of it a thread: the extents that
 /// bound each access are those that the processor has.
@@ -52,8 +53,9 @@ fn configuration(extents: Extents) -> [u8; 64] {
     const TILE_ROWS: usize = 48;
     let mut memory = [0; 64];
     memory[0] = PALETTE;
-    let tiles = [extents.sums(), extents.sums(), extents.activations(), extents.weights()];
-    for (i, shape) in tiles.into_iter().enumerate() {
+    let tiles = |extents: Extents| [extents.activations(), extents.weights()];
+    let tail = extents.tail().map(tiles);
+    for (i, shape) in [extents.sums(); SUMS].into_iter().chain(tiles(extents)).chain(tail.into_iter().flatten()).enumerate() {
         // A row has at most 64 bytes, so that the upper byte of its length stays zero.
         memory[ROW_BYTES + 2 * i] = shape.bytes() as u8;
         memory[TILE_ROWS + i] = shape.rows() as u8;
@@ -83,49 +85,13 @@ impl TileMachine for Hardware {
 
     #[inline(always)]
     fn multiply<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], steps: usize) {
-        const { assert!(MT * NB >= 1 && MT * NB <= SUMS, "there are two tiles of sums") };
-        let Some(further) = steps.checked_sub(1) else { return };
-        let (mut x, mut pitches, mut w) = ([std::ptr::null::<u8>(); MT], [0; MT], [std::ptr::null::<[i8; BYTES]>(); NB]);
-        for m in 0..MT {
-            let (rows, distance) = a[m];
-            let fits = distance <= rows.reach && further <= (rows.reach - distance) / BYTES;
-            assert!(fits && rows.extents == self.extents, "a tile reads behind its rows");
-            (x[m], pitches[m]) = (rows.bytes.as_ptr().wrapping_add(distance), rows.pitch);
-        }
-        for n in 0..NB {
-            let Panel { rows, first } = b[n];
-            let left = rows.len().wrapping_sub(first);
-            let fits = first <= rows.len() && further <= left / ROWS && self.extents.quads() <= left - further * ROWS;
-            assert!(fits, "a tile reads behind its weights");
-            w[n] = rows.as_ptr().wrapping_add(first);
-        }
-        for _ in 0..steps {
-            // SAFETY: the tiles are configured; all rows of what is loaded lie in their slices, which the checks above say of the
-            // last step.
-            unsafe {
-                if NB == 2 {
-                    load::<A, true>(x[0], pitches[0]);
-                    load::<B, false>(w[0].cast(), BYTES);
-                    dot::<0>();
-                    load::<B, false>(w[1].cast(), BYTES);
-                    dot::<1>();
-                } else {
-                    load::<B, true>(w[0].cast(), BYTES);
-                    load::<A, false>(x[0], pitches[0]);
-                    dot::<0>();
-                    if MT == 2 {
-                        load::<A, false>(x[1], pitches[1]);
-                        dot::<1>();
-                    }
-                }
-            }
-            for x in &mut x {
-                *x = x.wrapping_add(BYTES);
-            }
-            for w in &mut w {
-                *w = w.wrapping_add(ROWS);
-            }
-        }
+        self.products::<A, MT, NB>(self.extents, a, b, steps);
+    }
+
+    #[inline(always)]
+    fn multiply_tail<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB]) {
+        let Some(extents) = self.extents.tail() else { panic!("no step has fewer quads") };
+        self.products::<TAIL, MT, NB>(extents, a, b, 1);
     }
 
     #[inline(always)]
@@ -165,17 +131,95 @@ unsafe fn load<const T: u8, const PASSING: bool>(rows: *const u8, pitch: usize) 
     }
 }
 
-/// Adds the product of the loaded tiles to tile `T` of sums.
+/// Loads the tile behind `T` with packed weights.
+///
+/// # Safety
+/// As for [`load`].
+#[inline(always)]
+unsafe fn weights<const T: u8, const PASSING: bool>(rows: *const [i8; BYTES]) {
+    // SAFETY: the caller's.
+    unsafe {
+        match T {
+            A => load::<{ A + 1 }, PASSING>(rows.cast(), BYTES),
+            _ => load::<{ TAIL + 1 }, PASSING>(rows.cast(), BYTES),
+        }
+    }
+}
+
+/// Adds the product of tile `T` by the one behind it to tile `C` of sums.
 ///
 /// # Safety
 /// The tiles are configured.
 #[inline(always)]
-unsafe fn dot<const T: u8>() {
+unsafe fn dot<const C: u8, const T: u8>() {
     // SAFETY: the caller's; no memory is involved.
-    unsafe { tile_asm!("tdpbusd tmm{c}, tmm{a}, tmm{b}", [nomem], c = const T, a = const A, b = const B,) };
+    unsafe {
+        match T {
+            A => tile_asm!("tdpbusd tmm{c}, tmm{a}, tmm{b}", [nomem], c = const C, a = const A, b = const A + 1,),
+            _ => tile_asm!("tdpbusd tmm{c}, tmm{a}, tmm{b}", [nomem], c = const C, a = const TAIL, b = const TAIL + 1,),
+        }
+    }
 }
 
 impl Hardware {
+    /// Products of activations in tile `T` by weights in the one behind it, both of these extents.
+    #[inline(always)]
+    fn products<const T: u8, const MT: usize, const NB: usize>(
+        &mut self,
+        extents: Extents,
+        a: [(&Lines<'_>, usize); MT],
+        b: [Panel<'_>; NB],
+        steps: usize,
+    ) {
+        const { assert!(MT * NB >= 1 && MT * NB <= SUMS, "there are two tiles of sums") };
+        let Some(further) = steps.checked_sub(1) else { return };
+        let (mut x, mut pitches, mut w) = ([std::ptr::null::<u8>(); MT], [0; MT], [std::ptr::null::<[i8; BYTES]>(); NB]);
+        let quads = extents.quads();
+        // By how much less than the tiles reach that rows are checked for.
+        let less = (self.extents.quads() - quads) * 4;
+        for m in 0..MT {
+            let (rows, distance) = a[m];
+            let reach = rows.reach + less;
+            let fits = distance <= reach && further * quads * 4 <= reach - distance && further <= reach;
+            assert!(fits && rows.extents == self.extents, "a tile reads behind its rows");
+            (x[m], pitches[m]) = (rows.bytes.as_ptr().wrapping_add(distance), rows.pitch);
+        }
+        for n in 0..NB {
+            let Panel { rows, first } = b[n];
+            let left = rows.len().wrapping_sub(first);
+            let fits = first <= rows.len() && steps <= left && steps * quads <= left;
+            assert!(fits, "a tile reads behind its weights");
+            w[n] = rows.as_ptr().wrapping_add(first);
+        }
+        for _ in 0..steps {
+            // SAFETY: the tiles are configured; all rows of what is loaded lie in their slices, which the checks above say of the
+            // last step.
+            unsafe {
+                if NB == 2 {
+                    load::<T, true>(x[0], pitches[0]);
+                    weights::<T, false>(w[0]);
+                    dot::<0, T>();
+                    weights::<T, false>(w[1]);
+                    dot::<1, T>();
+                } else {
+                    weights::<T, true>(w[0]);
+                    load::<T, false>(x[0], pitches[0]);
+                    dot::<0, T>();
+                    if MT == 2 {
+                        load::<T, false>(x[1], pitches[1]);
+                        dot::<1, T>();
+                    }
+                }
+            }
+            for x in &mut x {
+                *x = x.wrapping_add(quads * 4);
+            }
+            for w in &mut w {
+                *w = w.wrapping_add(quads);
+            }
+        }
+    }
+
     /// Multiplies tiles as they are, at least so many products of two numbers, and returns how many those were.
     pub(super) fn peak(&mut self, products: u64) -> u64 {
         let (rows, quads) = (self.extents.rows(), self.extents.quads());
@@ -184,8 +228,8 @@ impl Hardware {
         for _ in 0..rounds {
             // SAFETY: the tiles are configured.
             unsafe {
-                dot::<0>();
-                dot::<1>();
+                dot::<0, A>();
+                dot::<1, A>();
             }
         }
         rounds * round
@@ -208,12 +252,13 @@ mod tests {
 
     #[test]
     fn a_configuration_is_laid_out_as_the_manual_says() {
-        let memory = configuration(Extents::new(13, 3));
+        let memory = configuration(Extents::new(13, 3, 2));
         assert_eq!(memory[..2], [1, 0], "palette and first row");
         assert_eq!(memory[2..16], [0; 14]);
-        assert_eq!(memory[16..24], [64, 0, 64, 0, 12, 0, 64, 0]);
-        assert_eq!(memory[24..48], [0; 24], "tiles that are not used, or don't exist");
-        assert_eq!(memory[48..52], [13, 13, 13, 3]);
-        assert_eq!(memory[52..], [0; 12]);
+        assert_eq!(memory[16..28], [64, 0, 64, 0, 12, 0, 64, 0, 8, 0, 64, 0]);
+        assert_eq!(memory[28..48], [0; 20], "tiles that are not used, or don't exist");
+        assert_eq!(memory[48..54], [13, 13, 13, 3, 13, 2]);
+        assert_eq!(memory[54..], [0; 10]);
+        assert_eq!(configuration(Extents::new(13, 3, 0))[52..], [0; 12]);
     }
 }

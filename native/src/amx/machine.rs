@@ -4,7 +4,8 @@
 //! gathering are tested where no AMX exists. What goes in and out is covered by slices, and every implementation checks that they
 //! are long enough: no method is `unsafe`.
 //!
-//! There are two tiles of sums, one of activations and one of weights: half of what the processor has. It renames tiles, out of few
+//! There are two tiles of sums, one of activations and one of weights, and two more for last steps of K that have fewer quads: half
+//! of what the processor has, or a little more. It renames tiles, out of few
 //! more than it shows, and while a program runs on the other thread of its core, out of half of those: where all eight hold
 //! something, each load and each product waits for one before it to end, which takes twice the time. Tiles that were never
 //! written take no place.
@@ -54,16 +55,25 @@ impl Shape {
 pub struct Extents {
     rows: u8,
     quads: u8,
+    tail: u8,
 }
 
 impl Extents {
-    /// Rows of activations and of sums; rows of weights, which are the quads of a row of activations.
+    /// Rows of activations and of sums; rows of weights, which are the quads of a row of activations; and those of a last step
+    /// that has fewer, or 0.
     ///
     /// # Panics
     /// If there are no such tiles.
-    pub fn new(rows: usize, quads: usize) -> Self {
+    pub fn new(rows: usize, quads: usize, tail: usize) -> Self {
         let [_, _] = [Shape::new(rows, BYTES), Shape::new(quads, BYTES)];
-        Self { rows: rows as u8, quads: quads as u8 }
+        assert!(tail < quads, "a last step has no more quads than others");
+        Self { rows: rows as u8, quads: quads as u8, tail: tail as u8 }
+    }
+
+    /// These, with tiles of a last step instead of those of the others, where it has fewer quads.
+    #[inline(always)]
+    pub fn tail(self) -> Option<Self> {
+        (self.tail > 0).then_some(Self { quads: self.tail, ..self })
     }
 
     /// Rows of activations and of sums.
@@ -147,14 +157,20 @@ pub trait TileMachine: Sized {
     fn zero(&mut self);
 
     /// Adds the products of `MT` tiles of activations, each from a distance on of its rows, by `NB` of weights, which are at most
-    /// two, over `steps` steps: the first tile of sums is the first one's. A step takes 64 bytes of each row of activations, and
-    /// 16 rows of weights.
+    /// two, over `steps` steps: the first tile of sums is the first one's. A step takes as many rows of weights as its tile has, and
+    /// a quad of each row of activations for each of them.
     ///
     /// Of two, the side of which there is one is the one that passes by; the other one is needed again soon.
     ///
     /// # Panics
     /// If rows or weights end before, or the rows are checked for other extents.
     fn multiply<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], steps: usize);
+
+    /// The same for a last step that has fewer quads.
+    ///
+    /// # Panics
+    /// As above, and if there is no such step.
+    fn multiply_tail<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB]);
 
     /// Tile `T` of sums from rows `pitch` integers apart.
     fn load<const T: u8>(&mut self, from: &[i32], pitch: usize);

@@ -58,6 +58,6 @@ impl Amx {
 
 impl Peak for Amx {
     fn peak(self, products: u64) -> u64 {
-        Hardware::configure(self, TileExtents::new(ROWS, BYTES / 4)).peak(products)
+        Hardware::configure(self, TileExtents::new(ROWS, BYTES / 4, 0)).peak(products)
     }
 }

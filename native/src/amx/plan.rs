@@ -39,9 +39,9 @@ const FEW_STEPS: usize = 4;
 /// A pair takes 2 KiB of L1 a step, so a long K is cut into parts, each of which the inner loop runs over by itself; sums
 /// are put aside in between.
 ///
-/// A tile's rows are loaded from where they lie if they are equidistant and no step of K leaves a segment; so in a convolution
-/// tiles end where lines do, if lines are long enough that few rows of a tile stay empty. Else, and where loads would cross
-/// cache lines, which takes them three times as long, the rows are gathered first, once for all channels.
+/// A tile's rows are loaded from where they lie if they are equidistant; so in a convolution tiles end where lines do, if lines are
+/// long enough that few rows of a tile stay empty. Else, and where that is less work for many channels, the rows are gathered
+/// first, once for all channels: in place no step leaves a segment, so there are more of them, and loads may cross cache lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Rows that no tile leaves: those of a line, or all.
@@ -54,12 +54,12 @@ pub(super) struct Plan {
     pub tiles: usize,
     /// Most tiles of a block; even.
     pub block: usize,
-    /// Quads of a step.
-    pub depth: usize,
+    /// Quads whose activations lie side by side, a *run*: those of a segment, or all, where they are gathered.
+    pub quads: usize,
+    /// How they are cut.
+    pub cut: Cut,
     /// Steps of K.
     pub steps: usize,
-    /// Steps whose activations lie side by side: all, where they are gathered.
-    pub run: usize,
     /// Steps after which sums are put aside, so that what the inner loop keeps comes from L1; all, or parts about as long.
     pub part: usize,
     /// Whether equidistant rows are loaded from where they lie.
@@ -80,8 +80,9 @@ impl Plan {
     #[inline]
     pub fn new(source: &Source<'_>, rows: &Range<usize>, blocks: usize) -> Self {
         let quads = source.quads * source.segments.len();
-        let steps = quads.div_ceil(QUADS);
-        let in_place = loads_in_place(source, blocks);
+        let (in_place, _) = Runs::of(source).in_place(blocks);
+        let (cut, run) = if in_place { (Cut::of(source.quads), source.quads) } else { (Cut::of(quads), quads) };
+        let steps = if in_place { cut.steps * source.segments.len() } else { cut.steps };
         let width = source.bases.extents[1];
         let whole_lines = rows.start.is_multiple_of(width) && rows.len().is_multiple_of(width);
         let uniform = equidistant(&source.bases, rows.end);
@@ -94,16 +95,16 @@ impl Plan {
             of_a_line,
             height: line.div_ceil(of_a_line),
             tiles,
-            block: most_tiles(steps, blocks * quads * BYTES).min(tiles.next_multiple_of(2)),
-            depth: quads.clamp(1, QUADS),
+            block: most_tiles(quads, blocks).min(tiles.next_multiple_of(2)),
+            quads: run,
+            cut,
             steps,
-            run: if in_place { source.quads.div_ceil(QUADS) } else { steps },
             part: steps.div_ceil(steps.div_ceil(STEPS_AT_HAND).max(1)),
             in_place,
             uniform,
             far: blocks * quads * BYTES > WEIGHTS_AT_HAND,
             share: if steps <= FEW_STEPS { 2 * ROWS } else { ROWS },
-            pitch: pitch(steps),
+            pitch: pitch(quads),
         }
     }
 
@@ -115,7 +116,7 @@ impl Plan {
 
     /// Extents of the tiles.
     pub fn extents(&self) -> machine::Extents {
-        machine::Extents::new(self.height, self.depth)
+        machine::Extents::new(self.height, self.cut.depth, self.cut.tail)
     }
 
     /// Whether four blocks of channels make a unit, where there are so many.
@@ -136,11 +137,64 @@ impl Plan {
     }
 }
 
-/// Whether equidistant rows are better loaded from where they lie than gathered: a single pass over them isn't worth a copy.
-fn loads_in_place(source: &Source<'_>, blocks: usize) -> bool {
-    let steps_within = source.quads.is_multiple_of(QUADS) || (source.segments.len() == 1 && source.quads < QUADS);
-    let aligned = [source.bases.start, source.bases.steps[2]].iter().all(|distance| distance.is_multiple_of(BYTES));
-    steps_within && (aligned || blocks <= 2)
+/// How a run of quads is cut into steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// All of them.
+    pub steps: usize,
+    /// Quads of a step.
+    pub depth: usize,
+    /// Quads of the last one, where it has fewer; or else 0.
+    pub tail: usize,
+}
+
+impl Cut {
+    /// Into as few steps as there can be, of one depth if possible.
+    fn of(quads: usize) -> Self {
+        let steps = quads.div_ceil(QUADS);
+        if steps == 0 || quads.is_multiple_of(steps) {
+            return Self { steps, depth: (quads / steps.max(1)).max(1), tail: 0 };
+        }
+        Self { steps, depth: QUADS, tail: quads % QUADS }
+    }
+}
+
+/// Runs of quads, one for each segment of a row.
+#[derive(Debug, Clone, Copy)]
+struct Runs {
+    segments: usize,
+    quads: usize,
+    /// Whether rows begin with lines of a cache.
+    aligned: bool,
+}
+
+impl Runs {
+    fn of(source: &Source<'_>) -> Self {
+        let aligned = [source.bases.start, source.bases.steps[2]].iter().all(|distance| distance.is_multiple_of(BYTES));
+        Self { segments: source.segments.len(), quads: source.quads, aligned }
+    }
+
+    /// Steps in place.
+    fn steps(self) -> usize {
+        Cut::of(self.quads).steps * self.segments
+    }
+
+    /// Whether equidistant rows are better loaded from where they lie than gathered, and how many picoseconds a pair of tiles takes
+    /// longer, for whichever it is, than whole steps of aligned loads do.
+    fn in_place(self, blocks: usize) -> (bool, u64) {
+        let quads = self.quads * self.segments;
+        let steps = self.steps();
+        // The less of a line a load takes, the fewer of its rows cross one.
+        let crossing = if self.aligned { 0 } else { quads as u64 * CROSSING / QUADS as u64 };
+        let there = ((steps - quads.div_ceil(QUADS)) as u64 * TILES_STEP / 2).saturating_add(crossing).saturating_mul(blocks as u64);
+        let gathered = 2 * ROWS as u64 * (GATHERED_ROW + GATHERED_LINE * lines(quads) as u64);
+        (there <= gathered, there.min(gathered))
+    }
+}
+
+/// Lines of a cache that so many quads fill.
+fn lines(quads: usize) -> usize {
+    (quads * 4).div_ceil(BYTES)
 }
 
 /// Whether tiles of a line this long have few empty rows.
@@ -148,14 +202,14 @@ fn fills_tiles(width: usize) -> bool {
     4 * width >= 3 * width.next_multiple_of(ROWS)
 }
 
-/// Lines of a cache from one gathered row to the next.
-fn pitch(steps: usize) -> usize {
-    (steps + 1) | 1
+/// Lines of a cache from one gathered row of so many quads to the next.
+fn pitch(quads: usize) -> usize {
+    (lines(quads) + 1) | 1
 }
 
-/// Tiles that meet a pair of blocks in turn, of so many steps, beside so many bytes of weights.
-fn most_tiles(steps: usize, weights: usize) -> usize {
-    if weights <= WEIGHTS_AT_HAND { 2 } else { (ROWS_AT_HAND / (pitch(steps) * ROWS * BYTES)).clamp(2, MAX_TILES) & !1 }
+/// Tiles that meet a pair of blocks in turn, beside the weights of so many quads and blocks.
+fn most_tiles(quads: usize, blocks: usize) -> usize {
+    if blocks * quads * BYTES <= WEIGHTS_AT_HAND { 2 } else { (ROWS_AT_HAND / (pitch(quads) * ROWS * BYTES)).clamp(2, MAX_TILES) & !1 }
 }
 
 /// Bytes of scratch that a product needs, where its output has these rows and as many blocks of 16 channels. They are enough
@@ -165,14 +219,16 @@ pub fn scratch(source: &Source<'_>, rows: &Range<usize>, blocks: usize) -> usize
     if rows.is_empty() || blocks == 0 || quads == 0 {
         return 0;
     }
-    let (steps, width) = (quads.div_ceil(QUADS), source.bases.extents[1]);
+    let width = source.bases.extents[1];
+    // A part with fewer blocks may be loaded in place, in more steps, where the whole is not.
+    let runs = Runs::of(source);
     // A part may end within a line where the whole does not.
     let by_lines = if fills_tiles(width) { rows.len().div_ceil(width) * width.div_ceil(ROWS) } else { 0 };
     let tiles = rows.len().div_ceil(ROWS).max(by_lines).next_multiple_of(2);
-    let tiles = tiles.min(most_tiles(steps, blocks * quads * BYTES));
-    let in_place = loads_in_place(source, blocks) && equidistant(&source.bases, rows.end);
-    let gathered = if in_place { 0 } else { tiles * ROWS * pitch(steps) * BYTES };
-    match aside(steps, tiles, blocks) * BYTES + gathered {
+    let tiles = tiles.min(most_tiles(quads, blocks));
+    let in_place = runs.in_place(blocks).0 && equidistant(&source.bases, rows.end);
+    let gathered = if in_place { 0 } else { tiles * ROWS * pitch(quads) * BYTES };
+    match aside(runs.steps(), tiles, blocks) * BYTES + gathered {
         0 => 0,
         // The driver begins at a multiple of a row's length.
         some => some + BYTES - 1,
@@ -208,7 +264,7 @@ pub struct Extents {
 }
 
 /// Whether tiles are likely to beat vectors at a product, by a tenth at least: a program on the other thread of a core slows
-/// tiles down three to four times, and vectors hardly.
+/// tiles down more than vectors.
 pub fn pays(extents: Extents) -> bool {
     let Extents { m, n, k, .. } = extents;
     let vectors = (m as u64).saturating_mul(n as u64).saturating_mul(VECTORS_ENDS + VECTORS_STEP * k as u64 / BYTES as u64) / (32 * 32);
@@ -226,23 +282,26 @@ pub fn takes(extents: Extents) -> Duration {
 
 fn picoseconds(extents: Extents) -> u64 {
     let Extents { m, n, k, run, pitch } = extents;
-    let (rows, run) = (m as u64, run.max(1));
+    let quads = run.max(1).div_ceil(4);
+    let runs = Runs { segments: k.div_ceil(4).div_ceil(quads), quads, aligned: pitch.is_multiple_of(BYTES) };
+    let (tiles, blocks) = ((m as u64).div_ceil(ROWS as u64), n.div_ceil(16));
     // Tiles by blocks, of which a single one takes as long as two.
-    let products = rows.div_ceil(ROWS as u64).saturating_mul((n as u64).div_ceil(16).max(2));
-    let in_place = run.is_multiple_of(BYTES) && (pitch.is_multiple_of(BYTES) || n <= 32);
-    let lines = if in_place { 0 } else { k.div_ceil(run) * run.div_ceil(BYTES) + 1 };
-    products
+    tiles
+        .saturating_mul((blocks as u64).max(2))
         .saturating_mul((TILES_ENDS + TILES_STEP * k.div_ceil(BYTES) as u64) / 4)
-        .saturating_add(rows.saturating_mul(lines as u64 * GATHERED_LINE))
+        .saturating_add((tiles / 2).max(1).saturating_mul(runs.in_place(blocks).1))
         .saturating_add(TILES_CALL)
 }
 
 /// Picoseconds of 32 rows by 32 channels: from the bias to the output, and for 64 bytes of K.
-const TILES_ENDS: u64 = 160_000;
-const TILES_STEP: u64 = 55_000;
+const TILES_ENDS: u64 = 130_000;
+const TILES_STEP: u64 = 42_000;
 const VECTORS_ENDS: u64 = 50_000;
 const VECTORS_STEP: u64 = 190_000;
-/// Picoseconds of a line that is gathered.
+/// Picoseconds that a step of two tiles by a block takes longer where loads of activations cross lines of a cache.
+const CROSSING: u64 = 40_000;
+/// Picoseconds of a row that is gathered, beside those of each of its lines.
+const GATHERED_ROW: u64 = 15_000;
 const GATHERED_LINE: u64 = 4_000;
 /// Picoseconds of a call.
 const TILES_CALL: u64 = 400_000;
@@ -307,6 +366,17 @@ mod tests {
     }
 
     #[test]
+    fn runs_are_cut_into_steps_of_one_depth_where_that_takes_no_more_of_them() {
+        let cut = |quads| {
+            let Cut { steps, depth, tail } = Cut::of(quads);
+            assert_eq!(depth * (steps - usize::from(tail > 0)) + tail, quads);
+            (steps, depth, tail)
+        };
+        assert_eq!([1, 16, 20, 32, 36].map(cut), [(1, 1, 0), (1, 16, 0), (2, 10, 0), (2, 16, 0), (3, 12, 0)]);
+        assert_eq!([17, 40].map(cut), [(2, 16, 1), (3, 16, 8)]);
+    }
+
+    #[test]
     fn scratch_is_enough_for_every_part() {
         for width in [7, 14] {
             let bases = Bases { start: 0, extents: [7, width], steps: [9 * 16 * 64, 16 * 64, 64] };
@@ -333,9 +403,10 @@ mod tests {
         let matrix = Bases::matrix(100, 256);
         assert_eq!(scratch(&source(&[0], 64, matrix), &(0..100), 4), 0);
         assert_eq!(scratch(&source(&[0], 9, Bases::matrix(100, 36)), &(0..100), 2), 0);
-        assert_ne!(scratch(&source(&[0], 9, Bases::matrix(100, 36)), &(0..100), 3), 0, "rows that cross lines of a cache");
-        assert_ne!(scratch(&source(&[0], 65, matrix), &(0..100), 4), 0, "K ends within a step");
-        assert_ne!(scratch(&source(&[0, 64], 8, matrix), &(0..100), 4), 0, "segments end within a step");
+        assert_eq!(scratch(&source(&[0], 65, matrix), &(0..100), 4), 0, "K ends within a step");
+        assert_eq!(scratch(&source(&[0, 64], 8, matrix), &(0..100), 4), 0, "segments end within a step");
+        assert_ne!(scratch(&source(&[0, 64], 8, matrix), &(0..100), 64), 0, "twice the steps for many channels");
+        assert_ne!(scratch(&source(&[0], 9, Bases::matrix(100, 36)), &(0..100), 64), 0, "loads that cross lines of a cache");
         let images = |image| Bases { start: 0, extents: [7, 7], steps: [image, 7 * 64, 64] };
         assert_eq!(scratch(&source(&[0], 16, images(49 * 64)), &(0..98), 4), 0);
         assert_ne!(scratch(&source(&[0], 16, images(50 * 64)), &(0..98), 4), 0);

@@ -23,26 +23,22 @@ fn load(shape: Shape, bytes: &[u8], pitch: usize) -> Tile {
     tile
 }
 
-impl TileMachine for Soft {
-    type Proof = ();
-
-    fn configure((): (), extents: Extents) -> Self {
-        Self { extents, sums: [[[0; BYTES / 4]; ROWS]; SUMS] }
-    }
-
-    fn zero(&mut self) {
-        self.sums = [[[0; BYTES / 4]; ROWS]; SUMS];
-    }
-
-    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], steps: usize) {
+impl Soft {
+    fn products<const MT: usize, const NB: usize>(
+        &mut self,
+        extents: Extents,
+        a: [(&Lines<'_>, usize); MT],
+        b: [Panel<'_>; NB],
+        steps: usize,
+    ) {
         assert!(MT * NB <= SUMS, "there are two tiles of sums");
-        let (rows, quads) = (self.extents.rows(), self.extents.quads());
+        let (rows, quads) = (extents.rows(), extents.quads());
         for step in 0..steps {
             for (m, (a, distance)) in a.iter().enumerate() {
                 assert_eq!(a.extents, self.extents, "rows are checked for other tiles");
-                let a = load(self.extents.activations(), &a.bytes[distance + step * BYTES..], a.pitch);
+                let a = load(extents.activations(), &a.bytes[distance + step * quads * 4..], a.pitch);
                 for (n, b) in b.iter().enumerate() {
-                    let b = load(self.extents.weights(), bytemuck::cast_slice(&b.rows[b.first + step * ROWS..]), BYTES);
+                    let b = load(extents.weights(), bytemuck::cast_slice(&b.rows[b.first + step * quads..]), BYTES);
                     for (sums, a) in self.sums[m * NB + n].iter_mut().zip(&a).take(rows) {
                         for (lane, sum) in sums.iter_mut().enumerate() {
                             for (a, b) in a.as_chunks::<4>().0.iter().zip(&b).take(quads) {
@@ -55,6 +51,26 @@ impl TileMachine for Soft {
                 }
             }
         }
+    }
+}
+
+impl TileMachine for Soft {
+    type Proof = ();
+
+    fn configure((): (), extents: Extents) -> Self {
+        Self { extents, sums: [[[0; BYTES / 4]; ROWS]; SUMS] }
+    }
+
+    fn zero(&mut self) {
+        self.sums = [[[0; BYTES / 4]; ROWS]; SUMS];
+    }
+
+    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], steps: usize) {
+        self.products(self.extents, a, b, steps);
+    }
+
+    fn multiply_tail<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB]) {
+        self.products(self.extents.tail().expect("there is such a step"), a, b, 1);
     }
 
     fn load<const T: u8>(&mut self, from: &[i32], pitch: usize) {
@@ -78,7 +94,7 @@ mod tests {
 
     #[test]
     fn a_product_is_that_of_unsigned_and_signed_bytes() {
-        let extents = Extents::new(2, 2);
+        let extents = Extents::new(2, 2, 1);
         let mut soft = Soft::configure((), extents);
         let mut weights = [[0i8; 64]; 3];
         weights[1][4..8].copy_from_slice(&[-128, 1, 2, 3]);
@@ -101,6 +117,10 @@ mod tests {
         soft.store::<0>(&mut sums, 24);
         assert_eq!(sums[25], 2 * (-128 + 1 + 2 + 3), "added to what was loaded");
         soft.zero();
+        soft.multiply_tail([(&rows, 5)], [Panel { rows: &weights, first: 1 }]);
+        soft.store::<0>(&mut sums, 24);
+        assert_eq!(sums[25], 0, "the second quad's is a zero");
+        soft.zero();
         soft.store::<0>(&mut sums, 24);
         assert_eq!(sums, [0; 40]);
     }
@@ -108,22 +128,22 @@ mod tests {
     #[test]
     #[should_panic(expected = "behind its rows")]
     fn rows_that_are_not_there_are_found() {
-        Lines::new(&[0; 16], 9, Extents::new(2, 2));
+        Lines::new(&[0; 16], 9, Extents::new(2, 2, 0));
     }
 
     /// A product of one tile by one, of more steps than there are.
     fn beyond<M: TileMachine>(proof: M::Proof, [bytes, rows]: [usize; 2], of: Extents) {
         let (bytes, weights) = (vec![0; bytes], vec![[0; 64]; rows]);
         let lines = Lines::new(&bytes, 128, of);
-        M::configure(proof, Extents::new(2, 16)).multiply([(&lines, 0)], [Panel { rows: &weights, first: 0 }], 2);
+        M::configure(proof, Extents::new(2, 16, 0)).multiply([(&lines, 0)], [Panel { rows: &weights, first: 0 }], 2);
     }
 
     #[test]
     fn what_is_not_there_is_found_by_both_machines() {
-        let extents = Extents::new(2, 16);
+        let extents = Extents::new(2, 16, 0);
         let enough = [256, 32];
         beyond::<Soft>((), enough, extents);
-        for (sizes, of) in [([255, 32], extents), ([256, 31], extents), (enough, Extents::new(1, 16))] {
+        for (sizes, of) in [([255, 32], extents), ([256, 31], extents), (enough, Extents::new(1, 16, 0))] {
             assert!(std::panic::catch_unwind(|| beyond::<Soft>((), sizes, of)).is_err(), "{sizes:?}");
             if let Some(amx) = Amx::detect() {
                 beyond::<Hardware>(amx, enough, extents);
@@ -135,6 +155,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "no tile is 17")]
     fn no_tile_has_seventeen_rows() {
-        Extents::new(17, 16);
+        Extents::new(17, 16, 0);
     }
 }

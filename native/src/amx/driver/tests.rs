@@ -234,7 +234,7 @@ fn check_all<M: TileMachine>(vectors: impl Simd, proof: M::Proof) {
             let segments = vec![0, 10 * quads * 4, 20 * quads * 4];
             let bases = Bases { start: 0, extents: [2, 20], steps: [0, 20 * quads * 4, quads * 4] };
             let plan = Plan::new(&Source { bytes: &[], segments: &segments, quads, bases }, &(0..rows), channels / 16 + 1);
-            assert!(plan.part < plan.steps && !plan.far && !plan.part.is_multiple_of(plan.run));
+            assert!(plan.part < plan.steps && !plan.far && !plan.part.is_multiple_of(plan.cut.steps));
             Case::whole(rows, channels, segments, quads, bases, Ending::Residual).check::<M>(vectors, proof, &mut random);
         }
     }
@@ -265,7 +265,7 @@ fn hardware_tiles_give_the_sums_of_loops() {
 #[test]
 fn tiles_of_a_thread_are_given_back() {
     let Some(amx) = Amx::detect() else { return skip("amx") };
-    let extents = Extents::new(16, 16);
+    let extents = Extents::new(16, 16, 0);
     for _ in 0..2 {
         let machine = Hardware::configure(amx, extents);
         assert!(std::panic::catch_unwind(|| Hardware::configure(amx, extents)).is_err());
