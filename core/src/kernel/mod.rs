@@ -33,6 +33,7 @@
 //! | `paired` | the same where two products are added in 16 bits |
 //! | `brief` | that for short sums, from the bias to bytes in registers |
 //! | [`pairing`] | orders of weights in which that loses nothing |
+//! | `sums` | sums in memory, and what they may lack |
 //! | `groups` | from sums in memory to bytes, where nothing is left over |
 
 #![allow(
@@ -73,5 +74,6 @@ pub mod soft;
 pub mod softmax;
 pub mod split;
 mod staged;
+mod sums;
 pub mod tile;
 mod whole;

@@ -1,9 +1,9 @@
 //! The matrix kernel on tiles: what `quaver_core::kernel::gemm` does by vectors, with the weights as the file holds them.
 //!
 //! Sixteen consecutive rows of a packed block are one B tile. Two tiles of activations meet two of weights, or four where K is
-//! short: a *unit*, whose sums leave together. It is computed in turns, of two tiles of sums each: two of activations by one of weights, or, where it is the
-//! activations that pass by, one by two. That loads three tiles for two products, which they keep pace with, and leaves half of
-//! the processor's tiles free for it to rename. One configuration serves a whole call:
+//! short: a *unit*, whose sums leave together. It is computed in turns of two tiles of sums: two of activations by one of
+//! weights, or, where it is the activations that pass by, one by two. That loads three tiles for two products, which keep pace
+//! with them, and leaves half of the processor's tiles to rename. One configuration serves a whole call:
 //!
 //! * **Rows.** All tiles have one height, at most 16. What doesn't divide evenly, be it all rows or those of each line, is covered
 //!   by a last tile that overlaps its predecessor; rows that both have are computed twice and written once.
@@ -17,6 +17,7 @@
 //! before is [`finish`](Outgoing::finish)ed after each step. Nothing here knows an instruction: tiles are those of a
 //! [`TileMachine`].
 
+mod gather;
 mod outgoing;
 
 use std::ops::Range;
@@ -25,6 +26,7 @@ use quaver_core::kernel::epilogue::{Rows, look_up};
 use quaver_core::kernel::gemm::{Gemm, Source, Weights};
 use quaver_core::kernel::simd::{Kernel, Simd};
 
+use gather::gather;
 use outgoing::{Buffers, Outgoing, Pending};
 
 use super::machine::{BYTES, Lines, Panel, ROWS, TileMachine};
@@ -377,26 +379,6 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
             if within == of_a_run {
                 (run, within) = (run + 1, 0);
             }
-        }
-    }
-}
-
-/// Copies a row's segments one behind the other, by whole lines of a cache: up to 63 bytes more than there are.
-#[inline(always)]
-fn gather(source: &Source<'_>, base: usize, row: &mut [u8]) {
-    let len = source.quads * 4;
-    for (i, segment) in source.segments.iter().enumerate() {
-        copy_over(&source.bytes[base + segment..], len, &mut row[i * len..]);
-    }
-}
-
-/// Copies by whole lines where there are any.
-#[inline(always)]
-fn copy_over(from: &[u8], len: usize, to: &mut [u8]) {
-    for at in (0..len).step_by(BYTES) {
-        match (from[at..].first_chunk::<BYTES>(), to[at..].first_chunk_mut::<BYTES>()) {
-            (Some(from), Some(to)) => *to = *from,
-            _ => to[at..len].copy_from_slice(&from[at..len]),
         }
     }
 }
