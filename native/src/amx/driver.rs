@@ -267,8 +267,8 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         };
         // A loop instead of `array::map`, whose closures are not reliably inlined.
         let mut rows = [lines(0); MT];
-        for m in 1..MT {
-            rows[m] = lines(m);
+        for (m, rows) in rows.iter_mut().enumerate().skip(1) {
+            *rows = lines(m);
         }
         // The rows of a pair are one range, also where the second tile overlaps the first: such rows' sums are the same.
         let apart = tiles[MT - 1].row - tiles[0].row;
