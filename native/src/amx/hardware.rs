@@ -57,8 +57,8 @@ fn configuration(extents: Extents) -> [u8; 64] {
     let tail = extents.tail().map(tiles);
     for (i, shape) in [extents.sums(); SUMS].into_iter().chain(tiles(extents)).chain(tail.into_iter().flatten()).enumerate() {
         // A row has at most 64 bytes, so that the upper byte of its length stays zero.
-        memory[ROW_BYTES + 2 * i] = shape.bytes() as u8;
-        memory[TILE_ROWS + i] = shape.rows() as u8;
+        memory[ROW_BYTES + 2 * i] = shape.bytes as u8;
+        memory[TILE_ROWS + i] = shape.rows as u8;
     }
     memory
 }
@@ -71,7 +71,7 @@ impl TileMachine for Hardware {
         assert!(!TAKEN.replace(true), "the tiles of a thread are configured twice");
         let memory = configuration(extents);
         // SAFETY: the token proves that the process may use tiles; the configuration is 64 bytes of a form that the
-        // processor takes, as `Shape` admits no other.
+        // processor takes, as `Extents` admits no others.
         unsafe { tile_asm!("ldtilecfg [{memory}]", [readonly], memory = in(reg) memory.as_ptr(),) };
         Self { extents, thread: PhantomData }
     }
@@ -96,6 +96,7 @@ impl TileMachine for Hardware {
 
     #[inline(always)]
     fn load<const T: u8>(&mut self, from: &[i32], pitch: usize) {
+        const { assert!((T as usize) < SUMS, "other tiles have other extents") };
         assert!(from.len() >= self.extents.sums().span(pitch, 4), "a tile reads behind its sums");
         // SAFETY: the tiles are configured, and all rows of this one lie in the slice; as in `store`.
         unsafe { load::<T, false>(from.as_ptr().cast(), pitch.wrapping_mul(4)) }
@@ -103,6 +104,7 @@ impl TileMachine for Hardware {
 
     #[inline(always)]
     fn store<const T: u8>(&mut self, to: &mut [i32], pitch: usize) {
+        const { assert!((T as usize) < SUMS, "other tiles have other extents") };
         assert!(to.len() >= self.extents.sums().span(pitch, 4), "a tile writes behind its rows");
         // SAFETY: the tiles are configured, and all rows of this one lie in the slice, which is ours alone. The pitch in bytes
         // doesn't overflow: more than one row lies in the slice only if the pitch does.
@@ -180,7 +182,7 @@ impl Hardware {
         for m in 0..MT {
             let (rows, distance) = a[m];
             let reach = rows.reach + less;
-            let fits = distance <= reach && further * quads * 4 <= reach - distance && further <= reach;
+            let fits = distance <= reach && further <= reach && further * quads * 4 <= reach - distance;
             assert!(fits && rows.extents == self.extents, "a tile reads behind its rows");
             (x[m], pitches[m]) = (rows.bytes.as_ptr().wrapping_add(distance), rows.pitch);
         }

@@ -19,34 +19,17 @@ pub const BYTES: usize = 64;
 
 /// Extents of a tile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Shape {
-    rows: u8,
-    bytes: u8,
+pub(super) struct Shape {
+    pub rows: usize,
+    /// Of a row.
+    pub bytes: usize,
 }
 
 impl Shape {
-    /// Rows and bytes of a row, neither zero and not above 16 and 64: the processor takes no others.
-    pub fn new(rows: usize, bytes: usize) -> Self {
-        assert!((1..=ROWS).contains(&rows) && (1..=BYTES).contains(&bytes), "no tile is {rows} × {bytes} bytes");
-        Self { rows: rows as u8, bytes: bytes as u8 }
-    }
-
-    /// Rows.
-    #[inline(always)]
-    pub fn rows(self) -> usize {
-        usize::from(self.rows)
-    }
-
-    /// Bytes of a row.
-    #[inline(always)]
-    pub fn bytes(self) -> usize {
-        usize::from(self.bytes)
-    }
-
     /// Elements of `size` bytes that a tile spans in memory, where its rows are `pitch` elements apart.
     #[inline(always)]
-    pub(super) fn span(self, pitch: usize, size: usize) -> usize {
-        (self.rows() - 1).saturating_mul(pitch).saturating_add(self.bytes() / size)
+    pub fn span(self, pitch: usize, size: usize) -> usize {
+        (self.rows - 1).saturating_mul(pitch).saturating_add(self.bytes / size)
     }
 }
 
@@ -65,7 +48,7 @@ impl Extents {
     /// # Panics
     /// If there are no such tiles.
     pub fn new(rows: usize, quads: usize, tail: usize) -> Self {
-        let [_, _] = [Shape::new(rows, BYTES), Shape::new(quads, BYTES)];
+        assert!((1..=ROWS).contains(&rows) && (1..=ROWS).contains(&quads), "no tile is {rows} × {quads} quads");
         assert!(tail < quads, "a last step has no more quads than others");
         Self { rows: rows as u8, quads: quads as u8, tail: tail as u8 }
     }
@@ -90,20 +73,20 @@ impl Extents {
 
     /// A tile of sums.
     #[inline(always)]
-    pub fn sums(self) -> Shape {
-        Shape { rows: self.rows, bytes: BYTES as u8 }
+    pub(super) fn sums(self) -> Shape {
+        Shape { rows: self.rows(), bytes: BYTES }
     }
 
     /// A tile of activations.
     #[inline(always)]
-    pub fn activations(self) -> Shape {
-        Shape { rows: self.rows, bytes: self.quads * 4 }
+    pub(super) fn activations(self) -> Shape {
+        Shape { rows: self.rows(), bytes: self.quads() * 4 }
     }
 
     /// A tile of weights.
     #[inline(always)]
-    pub fn weights(self) -> Shape {
-        Shape { rows: self.quads, bytes: BYTES as u8 }
+    pub(super) fn weights(self) -> Shape {
+        Shape { rows: self.quads(), bytes: BYTES }
     }
 }
 

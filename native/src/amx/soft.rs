@@ -17,8 +17,8 @@ pub struct Soft {
 /// A tile from rows `pitch` bytes apart.
 fn load(shape: Shape, bytes: &[u8], pitch: usize) -> Tile {
     let mut tile = [[0; BYTES]; ROWS];
-    for (i, to) in tile.iter_mut().enumerate().take(shape.rows()) {
-        to[..shape.bytes()].copy_from_slice(&bytes[i * pitch..][..shape.bytes()]);
+    for (i, to) in tile.iter_mut().enumerate().take(shape.rows) {
+        to[..shape.bytes].copy_from_slice(&bytes[i * pitch..][..shape.bytes]);
     }
     tile
 }
