@@ -12,10 +12,9 @@
 //!   that has fewer quads than others has tiles of its own.
 //! * **Channels.** Blocks come in pairs; the file pads them to 16.
 //!
-//! Sums start with zero, and leave their tiles for a buffer. The way from there to bytes, which begins with the bias, is one of
-//! vectors, which the processor can compute beside the tiles of the next sums if both are in its sight: so a part of the sums
-//! before is [`finish`](Outgoing::finish)ed after each step. Nothing here knows an instruction: tiles are those of a
-//! [`TileMachine`].
+//! Sums start with zero, and leave their tiles for a buffer, from which vectors make bytes; that way begins with the bias. It is
+//! gone at once, while the sums are in L1: taking it by parts, between the products of the next unit, costs more than what the
+//! processor then computes side by side saves. Nothing here knows an instruction: tiles are those of a [`TileMachine`].
 
 mod gather;
 mod outgoing;
@@ -27,13 +26,10 @@ use quaver_core::kernel::gemm::{Gemm, Source, Weights};
 use quaver_core::kernel::simd::{Kernel, Simd};
 
 use gather::gather;
-use outgoing::{Buffers, Outgoing, Pending};
+use outgoing::{Outgoing, Ready};
 
-use super::machine::{BYTES, Lines, Panel, ROWS, TileMachine};
+use super::machine::{Ahead, BYTES, Lines, Panel, ROWS, TileMachine};
 use super::plan::{Cut, MAX_TILES, Plan};
-
-/// Most steps of a run while weights are asked for: these are to come in time, and not all at once.
-const STEPS_AHEAD: usize = 4;
 
 /// A part of a matrix product, with what it needs to run on tiles.
 #[derive(Debug)]
@@ -73,7 +69,7 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
             plan,
             tiles: [Tile::default(); MAX_TILES],
             end: 0,
-            out: Outgoing { finish, weights, channel, width, bounds, to, buffers: Buffers::new(), pending: Pending::default() },
+            out: Outgoing::new(finish, weights, channel, width, bounds, to),
         };
         let aligned = &mut scratch[aligned..];
         let (aside, room) = aligned.split_at_mut(plan.aside(blocks.len()) * BYTES);
@@ -83,7 +79,6 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
         for first in (0..plan.tiles).step_by(tiles) {
             driver.block(s, first, tiles.min(plan.tiles - first), &blocks, &mut room);
         }
-        driver.out.finish(s, usize::MAX);
         look_up(s, &finish, rows, all, &mut driver.out.to);
     }
 }
@@ -97,35 +92,6 @@ struct Tile {
     row: usize,
     /// Rows that the tile before has too.
     before: usize,
-}
-
-/// Weights of two blocks of channels that are asked for before they are needed, so many lines a step.
-#[derive(Default)]
-struct Ahead<'a> {
-    lines: &'a [[i8; BYTES]],
-    then: &'a [[i8; BYTES]],
-    each: usize,
-}
-
-impl<'a> Ahead<'a> {
-    /// All of them within so many steps.
-    #[inline(always)]
-    fn new(lines: &'a [[i8; BYTES]], then: &'a [[i8; BYTES]], steps: usize) -> Self {
-        Self { lines, then, each: (lines.len() + then.len()).div_ceil(steps.max(1)).max(1) }
-    }
-
-    /// Those of so many steps.
-    #[inline(always)]
-    fn ask<S: Simd>(&mut self, s: S, steps: usize) {
-        let (now, rest) = self.lines.split_at((self.each * steps).min(self.lines.len()));
-        for line in now {
-            s.prefetch(line);
-        }
-        self.lines = rest;
-        if rest.is_empty() {
-            self.lines = std::mem::take(&mut self.then);
-        }
-    }
 }
 
 /// Where a block's rows are gathered, for each tile a multiple of the plan's pitch apart, and where sums are put aside.
@@ -279,9 +245,9 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
             let panels = [panel(0), panel(1)];
             for m in 0..MT {
                 self.start::<2>(begins, aside, m);
-                self.sums(s, &[tiles[m]], &[rows[m]], &panels, &part, ahead);
+                self.sums(&[tiles[m]], &[rows[m]], &panels, &part, ahead);
                 let (to, pitch, second) = match ends {
-                    true => (&mut self.out.buffers.next()[m * apart * pitch..], pitch, 16),
+                    true => (&mut self.out.sums()[m * apart * pitch..], pitch, 16),
                     false => (&mut aside[m * 2 * TILE..], 16, TILE),
                 };
                 self.machine.store::<0>(to, pitch);
@@ -290,9 +256,9 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         } else {
             for n in 0..NB {
                 self.start::<MT>(begins, aside, n);
-                self.sums(s, &tiles, &rows, &[panel(n)], &part, ahead);
+                self.sums(&tiles, &rows, &[panel(n)], &part, ahead);
                 let (to, pitch, second) = match ends {
-                    true => (&mut self.out.buffers.next()[n * 16..], pitch, apart * pitch),
+                    true => (&mut self.out.sums()[n * 16..], pitch, apart * pitch),
                     false => (&mut aside[n * 2 * TILE..], 16, TILE),
                 };
                 self.machine.store::<0>(to, pitch);
@@ -301,12 +267,10 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
                 }
             }
         }
-        if !ends {
-            return;
+        if ends {
+            let ready = Ready { block, done: tiles[0].before, rows: apart + plan.height, row: self.row + tiles[0].row };
+            self.out.write::<S, NB>(s, ready);
         }
-        self.out.finish(s, usize::MAX);
-        self.out.buffers.turn();
-        self.out.pending = Pending { blocks: NB, block, done: tiles[0].before, rows: apart + plan.height, row: self.row + tiles[0].row };
     }
 
     /// Starts `COUNT` tiles of sums: with zero, or with what was put aside for a turn of a unit.
@@ -324,11 +288,9 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
 
     /// Adds a part of K to the sums of two tiles of rows by one block of channels, of one by two, or of one by one.
     ///
-    /// Each step finishes a part of the sums before, as long as there are some, and asks for a part of the weights `ahead`.
     #[inline(always)]
-    fn sums<S: Simd, const MT: usize, const NB: usize>(
+    fn sums<const MT: usize, const NB: usize>(
         &mut self,
-        s: S,
         tiles: &[Tile; MT],
         rows: &[Lines<'_>; MT],
         panels: &[&[[i8; BYTES]]; NB],
@@ -342,13 +304,7 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         let (mut step, mut run) = (part.start, if part.start == 0 { 0 } else { part.start / of_a_run });
         let mut within = step - run * of_a_run;
         while step < part.end {
-            let busy = self.out.pending.done < self.out.pending.rows;
             let mut steps = (of_a_run - within).min(part.end - step);
-            if busy {
-                steps = 1;
-            } else if !ahead.lines.is_empty() {
-                steps = steps.min(STEPS_AHEAD);
-            }
             let whole = of_a_run - within - usize::from(tail > 0);
             let done = within * depth;
             let mut a = [(&rows[0], 0); MT];
@@ -363,16 +319,10 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
             }
             if whole > 0 {
                 steps = steps.min(whole);
-                self.machine.multiply(a, b, steps);
+                self.machine.multiply(a, b, steps, ahead);
             } else {
                 steps = 1;
-                self.machine.multiply_tail(a, b);
-            }
-            if busy {
-                self.out.finish(s, plan.share);
-            }
-            if !ahead.lines.is_empty() {
-                ahead.ask(s, steps);
+                self.machine.multiply_tail(a, b, ahead);
             }
             step += steps;
             within += steps;

@@ -6,11 +6,12 @@
 //! nothing but safe Rust of this workspace, so that no other AMX code runs in the thread.
 
 use core::arch::asm;
+use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::cell::Cell;
 use std::marker::PhantomData;
 
 use super::Amx;
-use super::machine::{BYTES, Extents, Lines, Panel, SUMS, TileMachine};
+use super::machine::{Ahead, BYTES, Extents, Lines, Panel, SUMS, TileMachine};
 
 thread_local! {
     /// Whether a [`Hardware`] of this thread exists.
@@ -84,14 +85,20 @@ impl TileMachine for Hardware {
     }
 
     #[inline(always)]
-    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], steps: usize) {
-        self.products::<A, MT, NB>(self.extents, a, b, steps);
+    fn multiply<const MT: usize, const NB: usize>(
+        &mut self,
+        a: [(&Lines<'_>, usize); MT],
+        b: [Panel<'_>; NB],
+        steps: usize,
+        ahead: &mut Ahead<'_>,
+    ) {
+        self.products::<A, MT, NB>(self.extents, a, b, steps, ahead);
     }
 
     #[inline(always)]
-    fn multiply_tail<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB]) {
+    fn multiply_tail<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], ahead: &mut Ahead<'_>) {
         let Some(extents) = self.extents.tail() else { panic!("no step has fewer quads") };
-        self.products::<TAIL, MT, NB>(extents, a, b, 1);
+        self.products::<TAIL, MT, NB>(extents, a, b, 1, ahead);
     }
 
     #[inline(always)]
@@ -172,6 +179,7 @@ impl Hardware {
         a: [(&Lines<'_>, usize); MT],
         b: [Panel<'_>; NB],
         steps: usize,
+        ahead: &mut Ahead<'_>,
     ) {
         const { assert!(MT * NB >= 1 && MT * NB <= SUMS, "there are two tiles of sums") };
         let Some(further) = steps.checked_sub(1) else { return };
@@ -194,6 +202,10 @@ impl Hardware {
             w[n] = rows.as_ptr().wrapping_add(first);
         }
         for _ in 0..steps {
+            for line in ahead.step() {
+                // SAFETY: a hint, for an address that the reference covers.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+            }
             // SAFETY: the tiles are configured; all rows of what is loaded lie in their slices, which the checks above say of the
             // last step.
             unsafe {

@@ -125,6 +125,31 @@ pub struct Panel<'a> {
     pub first: usize,
 }
 
+/// Weights that are asked for before they are needed, in two pieces, so many lines a step. Requests that come at once would keep
+/// loads waiting: only so many can be on their way.
+#[derive(Debug, Default)]
+pub struct Ahead<'a> {
+    lines: &'a [[i8; BYTES]],
+    then: &'a [[i8; BYTES]],
+    each: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// All of them within so many steps.
+    #[inline(always)]
+    pub fn new(lines: &'a [[i8; BYTES]], then: &'a [[i8; BYTES]], steps: usize) -> Self {
+        Self { lines, then, each: (lines.len() + then.len()).div_ceil(steps.max(1)) }
+    }
+
+    /// Those of the next step.
+    #[inline(always)]
+    pub(super) fn step(&mut self) -> &'a [[i8; BYTES]] {
+        let (now, rest) = self.lines.split_at(self.each.min(self.lines.len()));
+        self.lines = if rest.is_empty() { std::mem::take(&mut self.then) } else { rest };
+        now
+    }
+}
+
 /// Tiles in a configuration. Dropping it gives them back.
 ///
 /// C += A·B takes A as rows of u8, B as the file has weights: a row of it is four values of K for each of 16 channels.
@@ -143,17 +168,24 @@ pub trait TileMachine: Sized {
     /// two, over `steps` steps: the first tile of sums is the first one's. A step takes as many rows of weights as its tile has, and
     /// a quad of each row of activations for each of them.
     ///
-    /// Of two, the side of which there is one is the one that passes by; the other one is needed again soon.
+    /// Of two, the side of which there is one is the one that passes by; the other one is needed again soon. Each step asks for
+    /// weights `ahead`.
     ///
     /// # Panics
     /// If rows or weights end before, or the rows are checked for other extents.
-    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], steps: usize);
+    fn multiply<const MT: usize, const NB: usize>(
+        &mut self,
+        a: [(&Lines<'_>, usize); MT],
+        b: [Panel<'_>; NB],
+        steps: usize,
+        ahead: &mut Ahead<'_>,
+    );
 
     /// The same for a last step that has fewer quads.
     ///
     /// # Panics
     /// As above, and if there is no such step.
-    fn multiply_tail<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB]);
+    fn multiply_tail<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], ahead: &mut Ahead<'_>);
 
     /// Tile `T` of sums from rows `pitch` integers apart.
     fn load<const T: u8>(&mut self, from: &[i32], pitch: usize);

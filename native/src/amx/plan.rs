@@ -21,8 +21,7 @@ pub(super) const MAX_TILES: usize = 32;
 /// Most steps in which a pair of tiles stays in L1, of 48 KiB, beside sums and what passes by.
 const STEPS_AT_HAND: usize = 18;
 
-/// Steps of a short K: what comes before and after the products takes longer than they do, so more of them share it, and the sums
-/// before are finished in one part.
+/// Steps of a short K: what comes before and after the products takes longer than they do, so more of them share it.
 const FEW_STEPS: usize = 4;
 
 /// How a call is cut.
@@ -68,8 +67,6 @@ pub(super) struct Plan {
     pub uniform: bool,
     /// Whether weights come from farther away than L2.
     pub far: bool,
-    /// Rows of sums to finish after each step of the next ones.
-    pub share: usize,
     /// From one gathered row to the next, in lines of a cache. It is odd, so that the rows of a tile lie in different sets, and
     /// leaves room for what a copy by whole lines writes too much.
     pub pitch: usize,
@@ -103,7 +100,6 @@ impl Plan {
             in_place,
             uniform,
             far: blocks * quads * BYTES > WEIGHTS_AT_HAND,
-            share: if steps <= FEW_STEPS { 2 * ROWS } else { ROWS },
             pitch: pitch(quads),
         }
     }

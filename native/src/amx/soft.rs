@@ -2,7 +2,7 @@
 //!
 //! It serves tests, and is slow.
 
-use super::machine::{BYTES, Extents, Lines, Panel, ROWS, SUMS, Shape, TileMachine};
+use super::machine::{Ahead, BYTES, Extents, Lines, Panel, ROWS, SUMS, Shape, TileMachine};
 
 /// A tile's rows. What is outside of its extents is zero, as in the processor's.
 type Tile = [[u8; BYTES]; ROWS];
@@ -65,11 +65,17 @@ impl TileMachine for Soft {
         self.sums = [[[0; BYTES / 4]; ROWS]; SUMS];
     }
 
-    fn multiply<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], steps: usize) {
+    fn multiply<const MT: usize, const NB: usize>(
+        &mut self,
+        a: [(&Lines<'_>, usize); MT],
+        b: [Panel<'_>; NB],
+        steps: usize,
+        _: &mut Ahead<'_>,
+    ) {
         self.products(self.extents, a, b, steps);
     }
 
-    fn multiply_tail<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB]) {
+    fn multiply_tail<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], _: &mut Ahead<'_>) {
         self.products(self.extents.tail().expect("there is such a step"), a, b, 1);
     }
 
@@ -101,23 +107,23 @@ mod tests {
         weights[2][4..8].copy_from_slice(&[0, 0, 0, 127]);
         let bytes = [7, 255, 0, 0, 0, 0, 0, 0, 255, 99, 1, 1, 1, 1, 0, 0, 0, 0];
         let (rows, panel) = (Lines::new(&bytes, 9, extents), Panel { rows: &weights, first: 1 });
-        soft.multiply([(&rows, 1)], [panel], 1);
+        soft.multiply([(&rows, 1)], [panel], 1, &mut Ahead::default());
         let mut sums = [0; 40];
         soft.store::<0>(&mut sums, 24);
         assert_eq!(sums[..3], [0, -255 * 128 + 255 * 127, 0]);
         assert_eq!(sums[24..27], [0, -128 + 1 + 2 + 3, 0]);
         assert_eq!(sums[16..24], [0; 8], "between the rows");
-        soft.multiply([(&rows, 1), (&rows, 1)], [panel], 1);
+        soft.multiply([(&rows, 1), (&rows, 1)], [panel], 1, &mut Ahead::default());
         soft.store::<0>(&mut sums, 24);
         assert_eq!(sums[25], 2 * (-128 + 1 + 2 + 3), "added to what was there");
         soft.store::<1>(&mut sums, 24);
         assert_eq!(sums[25], -128 + 1 + 2 + 3, "the second tile's");
         soft.load::<0>(&sums, 24);
-        soft.multiply([(&rows, 1)], [panel], 1);
+        soft.multiply([(&rows, 1)], [panel], 1, &mut Ahead::default());
         soft.store::<0>(&mut sums, 24);
         assert_eq!(sums[25], 2 * (-128 + 1 + 2 + 3), "added to what was loaded");
         soft.zero();
-        soft.multiply_tail([(&rows, 5)], [Panel { rows: &weights, first: 1 }]);
+        soft.multiply_tail([(&rows, 5)], [Panel { rows: &weights, first: 1 }], &mut Ahead::default());
         soft.store::<0>(&mut sums, 24);
         assert_eq!(sums[25], 0, "the second quad's is a zero");
         soft.zero();
@@ -135,7 +141,7 @@ mod tests {
     fn beyond<M: TileMachine>(proof: M::Proof, [bytes, rows]: [usize; 2], of: Extents) {
         let (bytes, weights) = (vec![0; bytes], vec![[0; 64]; rows]);
         let lines = Lines::new(&bytes, 128, of);
-        M::configure(proof, Extents::new(2, 16, 0)).multiply([(&lines, 0)], [Panel { rows: &weights, first: 0 }], 2);
+        M::configure(proof, Extents::new(2, 16, 0)).multiply([(&lines, 0)], [Panel { rows: &weights, first: 0 }], 2, &mut Ahead::default());
     }
 
     #[test]

@@ -1,5 +1,4 @@
-//! The way out of a driver's sums: a buffer for those of the tiles at hand, and one for those before, which are finished a part
-//! at a time.
+//! The way out of a unit's sums: a buffer for what leaves the tiles, and from there to bytes.
 
 use quaver_core::kernel::epilogue::{Bounds, Finish, Rows, Sums, finish};
 use quaver_core::kernel::gemm::Weights;
@@ -12,16 +11,14 @@ const SUMS: usize = (2 * ROWS + 3) * 4;
 
 /// Rows of sums that cross no line of a cache: a tile is stored in twice the time where they do.
 #[repr(align(64))]
-pub(super) struct Aligned<T>(pub T);
+struct Aligned<T>(T);
 
-/// Sums on their way out.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Pending {
-    /// Blocks of a row.
-    pub blocks: usize,
-    /// The first.
+/// A unit whose sums are in the buffer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ready {
+    /// The first block of its channels.
     pub block: usize,
-    /// Rows of the buffer that are written, or not to be.
+    /// Rows of the buffer that are written already.
     pub done: usize,
     /// Rows of the buffer.
     pub rows: usize,
@@ -31,73 +28,41 @@ pub(super) struct Pending {
 
 /// The way out of the sums.
 pub(super) struct Outgoing<'a, R> {
-    /// Epilogue.
-    pub finish: Finish<'a>,
+    finish: Finish<'a>,
     /// With biases and multipliers.
-    pub weights: Weights<'a>,
+    weights: Weights<'a>,
     /// Channels of the output before them.
-    pub channel: usize,
+    channel: usize,
     /// Elements of a row of the output.
-    pub width: usize,
-    /// What is known of the sums.
-    pub bounds: Bounds,
+    width: usize,
+    bounds: Bounds,
     /// The output.
     pub to: R,
-    /// The sums of a unit, and those before.
-    pub buffers: Buffers,
-    /// Those before.
-    pub pending: Pending,
+    sums: Aligned<[[i32; 16]; SUMS]>,
 }
 
-/// Two buffers of sums, in turns.
-pub(super) struct Buffers {
-    sums: [Aligned<[[i32; 16]; SUMS]>; 2],
-    /// The one in which sums are pending.
-    pending: usize,
-}
-
-impl Buffers {
-    /// With all sums zero.
+impl<'a, R: Rows> Outgoing<'a, R> {
+    /// For a part of a product whose sums are known to be within bounds.
     #[inline(always)]
-    pub fn new() -> Self {
-        Self { sums: [const { Aligned([[0; 16]; SUMS]) }; 2], pending: 0 }
+    pub fn new(finish: Finish<'a>, weights: Weights<'a>, channel: usize, width: usize, bounds: Bounds, to: R) -> Self {
+        Self { finish, weights, channel, width, bounds, to, sums: Aligned([[0; 16]; SUMS]) }
     }
 
-    /// The buffer for the next sums.
+    /// Where a unit's sums are stored, row behind row.
     #[inline(always)]
-    pub fn next(&mut self) -> &mut [i32] {
-        self.sums[1 - self.pending].0.as_flattened_mut()
+    pub fn sums(&mut self) -> &mut [i32] {
+        self.sums.0.as_flattened_mut()
     }
 
-    /// From now on, those are pending, and what was so is done with.
+    /// Writes the results of a unit of `NB` blocks.
     #[inline(always)]
-    pub fn turn(&mut self) {
-        self.pending = 1 - self.pending;
-    }
-}
-
-impl<R: Rows> Outgoing<'_, R> {
-    /// Writes up to `most` rows of the pending sums.
-    #[inline(always)]
-    pub fn finish<S: Simd>(&mut self, s: S, most: usize) {
-        let rows = most.min(self.pending.rows - self.pending.done);
-        match self.pending.blocks {
-            _ if rows == 0 => return,
-            4 => self.finish_blocks::<S, 4>(s, rows),
-            2 => self.finish_blocks::<S, 2>(s, rows),
-            _ => self.finish_blocks::<S, 1>(s, rows),
-        }
-        self.pending.done += rows;
-    }
-
-    #[inline(always)]
-    fn finish_blocks<S: Simd, const NB: usize>(&mut self, s: S, rows: usize) {
-        let Pending { block, done, row, .. } = self.pending;
+    pub fn write<S: Simd, const NB: usize>(&mut self, s: S, ready: Ready) {
+        let Ready { block, done, rows, row } = ready;
         let channel = block * 16;
         let sums = Sums {
-            acc: &self.buffers.sums[self.buffers.pending].0.as_chunks::<NB>().0[done..],
+            acc: &self.sums.0.as_chunks::<NB>().0[done..],
             block,
-            rows,
+            rows: rows - done,
             row: row + done,
             channel: self.channel + channel,
             channels: (self.weights.channels - channel).min(NB * 16),
