@@ -28,8 +28,8 @@ use quaver_core::kernel::simd::{Kernel, Simd};
 use gather::gather;
 use outgoing::{Outgoing, Ready};
 
-use super::machine::{Ahead, BYTES, Lines, Panel, ROWS, TileMachine};
-use super::plan::{Cut, MAX_TILES, Plan};
+use super::machine::{Ahead, BYTES, Lines, ROWS, Runs, TileMachine};
+use super::plan::{MAX_TILES, Plan};
 
 /// A part of a matrix product, with what it needs to run on tiles.
 #[derive(Debug)]
@@ -67,6 +67,8 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
             weights,
             row: rows.start,
             plan,
+            in_place: Runs::at(source.segments, plan.cut.steps),
+            gathered: Runs::adjoining(if plan.in_place { source.segments.len() } else { 1 }, plan.cut.steps),
             tiles: [Tile::default(); MAX_TILES],
             end: 0,
             out: Outgoing::new(finish, weights, channel, width, bounds, to),
@@ -119,6 +121,9 @@ struct Driver<'a, R, M> {
     /// The first output row of the call.
     row: usize,
     plan: Plan,
+    /// K of rows that are loaded from where they lie, and of gathered ones.
+    in_place: Runs<'a>,
+    gathered: Runs<'a>,
     /// The tiles of a block.
     tiles: [Tile; MAX_TILES],
     /// The row behind the last tile that has a place, from the first of the call.
@@ -225,11 +230,11 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         let plan = self.plan;
         let Place { block, part, gathered, aside } = place;
         let lines = |m: usize| {
-            let (bytes, pitch) = match tiles[m].base {
-                Some(base) => (&self.source.bytes[base..], self.source.bases.steps[2]),
-                None => (gathered[m * ROWS * plan.pitch..][..plan.height * plan.pitch].as_flattened(), plan.pitch * BYTES),
+            let (bytes, pitch, runs) = match tiles[m].base {
+                Some(base) => (&self.source.bytes[base..], self.source.bases.steps[2], self.in_place),
+                None => (gathered[m * ROWS * plan.pitch..][..plan.height * plan.pitch].as_flattened(), plan.pitch * BYTES, self.gathered),
             };
-            Lines::new(bytes, pitch, plan.extents())
+            Lines::new(bytes, pitch, plan.extents(), runs)
         };
         // A loop instead of `array::map`, whose closures are not reliably inlined.
         let mut rows = [lines(0); MT];
@@ -245,7 +250,7 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
             let panels = [panel(0), panel(1)];
             for m in 0..MT {
                 self.start::<2>(begins, aside, m);
-                self.sums(&[tiles[m]], &[rows[m]], &panels, &part, ahead);
+                self.machine.multiply(&[rows[m]], &panels, part.clone(), ahead);
                 let (to, pitch, second) = match ends {
                     true => (&mut self.out.sums()[m * apart * pitch..], pitch, 16),
                     false => (&mut aside[m * 2 * TILE..], 16, TILE),
@@ -256,7 +261,7 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         } else {
             for n in 0..NB {
                 self.start::<MT>(begins, aside, n);
-                self.sums(&tiles, &rows, &[panel(n)], &part, ahead);
+                self.machine.multiply(&rows, &[panel(n)], part.clone(), ahead);
                 let (to, pitch, second) = match ends {
                     true => (&mut self.out.sums()[n * 16..], pitch, apart * pitch),
                     false => (&mut aside[n * 2 * TILE..], 16, TILE),
@@ -283,52 +288,6 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         self.machine.load::<0>(sums, 16);
         if COUNT == 2 {
             self.machine.load::<1>(&sums[TILE..], 16);
-        }
-    }
-
-    /// Adds a part of K to the sums of two tiles of rows by one block of channels, of one by two, or of one by one.
-    ///
-    #[inline(always)]
-    fn sums<const MT: usize, const NB: usize>(
-        &mut self,
-        tiles: &[Tile; MT],
-        rows: &[Lines<'_>; MT],
-        panels: &[&[[i8; BYTES]]; NB],
-        part: &Range<usize>,
-        ahead: &mut Ahead<'_>,
-    ) {
-        let plan = self.plan;
-        let Cut { steps: of_a_run, depth, tail } = plan.cut;
-        let runs = if plan.in_place { self.source.segments } else { &[0] };
-        // Of the whole K, and of the run. Short ones begin with the first.
-        let (mut step, mut run) = (part.start, if part.start == 0 { 0 } else { part.start / of_a_run });
-        let mut within = step - run * of_a_run;
-        while step < part.end {
-            let mut steps = (of_a_run - within).min(part.end - step);
-            let whole = of_a_run - within - usize::from(tail > 0);
-            let done = within * depth;
-            let mut a = [(&rows[0], 0); MT];
-            for m in 0..MT {
-                // Those in place go on with the segment, gathered ones with what is behind the one before.
-                let begin = if tiles[m].base.is_some() { runs[run] } else { run * plan.quads * 4 };
-                a[m] = (&rows[m], begin + done * 4);
-            }
-            let mut b = [Panel { rows: panels[0], first: run * plan.quads + done }; NB];
-            for n in 1..NB {
-                b[n].rows = panels[n];
-            }
-            if whole > 0 {
-                steps = steps.min(whole);
-                self.machine.multiply(a, b, steps, ahead);
-            } else {
-                steps = 1;
-                self.machine.multiply_tail(a, b, ahead);
-            }
-            step += steps;
-            within += steps;
-            if within == of_a_run {
-                (run, within) = (run + 1, 0);
-            }
         }
     }
 }

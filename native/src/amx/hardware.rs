@@ -9,9 +9,10 @@ use core::arch::asm;
 use core::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::Amx;
-use super::machine::{Ahead, BYTES, Extents, Lines, Panel, SUMS, TileMachine};
+use super::machine::{Ahead, BYTES, Course, Extents, Lines, SUMS, TileMachine};
 
 thread_local! {
     /// Whether a [`Hardware`] of this thread exists.
@@ -87,18 +88,43 @@ impl TileMachine for Hardware {
     #[inline(always)]
     fn multiply<const MT: usize, const NB: usize>(
         &mut self,
-        a: [(&Lines<'_>, usize); MT],
-        b: [Panel<'_>; NB],
-        steps: usize,
+        a: &[Lines<'_>; MT],
+        b: &[&[[i8; BYTES]]; NB],
+        part: Range<usize>,
         ahead: &mut Ahead<'_>,
     ) {
-        self.products::<A, MT, NB>(self.extents, a, b, steps, ahead);
-    }
-
-    #[inline(always)]
-    fn multiply_tail<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], ahead: &mut Ahead<'_>) {
-        let Some(extents) = self.extents.tail() else { panic!("no step has fewer quads") };
-        self.products::<TAIL, MT, NB>(extents, a, b, 1, ahead);
+        let Course { steps, quads, mut run, mut within } = Course::of(self.extents, a, b, &part);
+        let (depth, tail) = (self.extents.quads(), self.extents.tail().map_or(0, Extents::quads));
+        let whole = steps - usize::from(tail > 0);
+        let mut w = [std::ptr::null::<[i8; BYTES]>(); NB];
+        for n in 0..NB {
+            w[n] = b[n].as_ptr().wrapping_add(run * quads + within * depth);
+        }
+        let mut left = part.len();
+        while left > 0 {
+            let mut at = At { x: [std::ptr::null(); MT], pitches: [0; MT], w };
+            for m in 0..MT {
+                at.x[m] = a[m].bytes.as_ptr().wrapping_add(a[m].distance(run) + within * depth * 4);
+                at.pitches[m] = a[m].pitch;
+            }
+            let count = left.min(steps - within);
+            for _ in 0..count.min(whole - within) {
+                ask(ahead);
+                // SAFETY: the tiles are configured. `Lines` are checked for all of their runs, and `Course::of` has checked that
+                // there are weights for these: the part is one of them, and no step leaves its run.
+                unsafe { at.step::<A>() }
+                at.pass(depth);
+            }
+            if tail > 0 && within + count == steps {
+                ask(ahead);
+                // SAFETY: as above; what is left of the run is a tail.
+                unsafe { at.step::<TAIL>() }
+                at.pass(tail);
+            }
+            w = at.w;
+            left -= count;
+            (run, within) = (run + 1, 0);
+        }
     }
 
     #[inline(always)]
@@ -170,70 +196,62 @@ unsafe fn dot<const C: u8, const T: u8>() {
     }
 }
 
-impl Hardware {
-    /// Products of activations in tile `T` by weights in the one behind it, both of these extents.
+/// Asks for the weights of a step.
+#[inline(always)]
+fn ask(ahead: &mut Ahead<'_>) {
+    for line in ahead.step() {
+        // SAFETY: a hint, for an address that the reference covers.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
+    }
+}
+
+/// Where a step's tiles lie.
+struct At<const MT: usize, const NB: usize> {
+    x: [*const u8; MT],
+    pitches: [usize; MT],
+    w: [*const [i8; BYTES]; NB],
+}
+
+impl<const MT: usize, const NB: usize> At<MT, NB> {
+    /// Adds the products of these tiles, of activations in tile `T` by weights in the one behind it.
+    ///
+    /// # Safety
+    /// The tiles are configured, and all rows of these can be read.
     #[inline(always)]
-    fn products<const T: u8, const MT: usize, const NB: usize>(
-        &mut self,
-        extents: Extents,
-        a: [(&Lines<'_>, usize); MT],
-        b: [Panel<'_>; NB],
-        steps: usize,
-        ahead: &mut Ahead<'_>,
-    ) {
-        const { assert!(MT * NB >= 1 && MT * NB <= SUMS, "there are two tiles of sums") };
-        let Some(further) = steps.checked_sub(1) else { return };
-        let (mut x, mut pitches, mut w) = ([std::ptr::null::<u8>(); MT], [0; MT], [std::ptr::null::<[i8; BYTES]>(); NB]);
-        let quads = extents.quads();
-        // By how much less than the tiles reach that rows are checked for.
-        let less = (self.extents.quads() - quads) * 4;
-        for m in 0..MT {
-            let (rows, distance) = a[m];
-            let reach = rows.reach + less;
-            let fits = distance <= reach && further <= reach && further * quads * 4 <= reach - distance;
-            assert!(fits && rows.extents == self.extents, "a tile reads behind its rows");
-            (x[m], pitches[m]) = (rows.bytes.as_ptr().wrapping_add(distance), rows.pitch);
-        }
-        for n in 0..NB {
-            let Panel { rows, first } = b[n];
-            let left = rows.len().wrapping_sub(first);
-            let fits = first <= rows.len() && steps <= left && steps * quads <= left;
-            assert!(fits, "a tile reads behind its weights");
-            w[n] = rows.as_ptr().wrapping_add(first);
-        }
-        for _ in 0..steps {
-            for line in ahead.step() {
-                // SAFETY: a hint, for an address that the reference covers.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) }
-            }
-            // SAFETY: the tiles are configured; all rows of what is loaded lie in their slices, which the checks above say of the
-            // last step.
-            unsafe {
-                if NB == 2 {
-                    load::<T, true>(x[0], pitches[0]);
-                    weights::<T, false>(w[0]);
-                    dot::<0, T>();
-                    weights::<T, false>(w[1]);
+    unsafe fn step<const T: u8>(&self) {
+        // SAFETY: the caller's.
+        unsafe {
+            if NB == 2 {
+                load::<T, true>(self.x[0], self.pitches[0]);
+                weights::<T, false>(self.w[0]);
+                dot::<0, T>();
+                weights::<T, false>(self.w[1]);
+                dot::<1, T>();
+            } else {
+                weights::<T, true>(self.w[0]);
+                load::<T, false>(self.x[0], self.pitches[0]);
+                dot::<0, T>();
+                if MT == 2 {
+                    load::<T, false>(self.x[1], self.pitches[1]);
                     dot::<1, T>();
-                } else {
-                    weights::<T, true>(w[0]);
-                    load::<T, false>(x[0], pitches[0]);
-                    dot::<0, T>();
-                    if MT == 2 {
-                        load::<T, false>(x[1], pitches[1]);
-                        dot::<1, T>();
-                    }
                 }
-            }
-            for x in &mut x {
-                *x = x.wrapping_add(quads * 4);
-            }
-            for w in &mut w {
-                *w = w.wrapping_add(quads);
             }
         }
     }
 
+    /// Goes on to what lies behind so many quads.
+    #[inline(always)]
+    fn pass(&mut self, quads: usize) {
+        for x in &mut self.x {
+            *x = x.wrapping_add(quads * 4);
+        }
+        for w in &mut self.w {
+            *w = w.wrapping_add(quads);
+        }
+    }
+}
+
+impl Hardware {
     /// Multiplies tiles as they are, at least so many products of two numbers, and returns how many those were.
     pub(super) fn peak(&mut self, products: u64) -> u64 {
         let (rows, quads) = (self.extents.rows(), self.extents.quads());

@@ -10,6 +10,8 @@
 //! something, each load and each product waits for one before it to end, which takes twice the time. Tiles that were never
 //! written take no place.
 
+use std::ops::Range;
+
 /// Tiles of sums.
 pub const SUMS: usize = 2;
 /// Most rows of a tile.
@@ -71,6 +73,15 @@ impl Extents {
         usize::from(self.quads)
     }
 
+    /// Quads of a run that is cut into so many steps.
+    #[inline(always)]
+    pub(super) fn run(self, steps: usize) -> usize {
+        match self.tail {
+            0 => steps.saturating_mul(self.quads()),
+            tail => steps.saturating_sub(1).saturating_mul(self.quads()).saturating_add(usize::from(tail)),
+        }
+    }
+
     /// A tile of sums.
     #[inline(always)]
     pub(super) fn sums(self) -> Shape {
@@ -90,7 +101,34 @@ impl Extents {
     }
 }
 
-/// Rows of activations in memory, checked once for all tiles that are loaded from them.
+/// Where the K of a row of activations lies: in runs of quads, all cut into as many steps.
+#[derive(Debug, Clone, Copy)]
+pub struct Runs<'a> {
+    /// Where they begin, from the row's beginning; else each adjoins the one before.
+    at: Option<&'a [usize]>,
+    /// The largest of these distances.
+    furthest: usize,
+    count: usize,
+    /// Steps of each.
+    steps: usize,
+}
+
+impl<'a> Runs<'a> {
+    /// Runs of so many steps, at these distances from a row's beginning.
+    #[inline(always)]
+    pub fn at(distances: &'a [usize], steps: usize) -> Self {
+        let furthest = distances.iter().copied().max().unwrap_or(0);
+        Self { at: Some(distances), furthest, count: distances.len(), steps }
+    }
+
+    /// So many runs of so many steps, one behind the other.
+    #[inline(always)]
+    pub fn adjoining(count: usize, steps: usize) -> Self {
+        Self { at: None, furthest: 0, count, steps }
+    }
+}
+
+/// Rows of activations in memory, checked once for all that tiles load of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Lines<'a> {
     /// From the first row's first byte on.
@@ -98,31 +136,71 @@ pub struct Lines<'a> {
     /// From one row to the next.
     pub(super) pitch: usize,
     /// Of the tiles.
-    pub(super) extents: Extents,
-    /// The largest distance from the start at which a tile of these extents ends within the bytes.
-    pub(super) reach: usize,
+    extents: Extents,
+    runs: Runs<'a>,
 }
 
 impl<'a> Lines<'a> {
     /// Rows that are `pitch` bytes apart, for tiles of these extents.
     ///
     /// # Panics
-    /// If the bytes end before the rows of a tile at the start do.
+    /// If the bytes end before the runs of the last row do.
     #[inline(always)]
-    pub fn new(bytes: &'a [u8], pitch: usize, extents: Extents) -> Self {
-        let span = extents.activations().span(pitch, 1);
+    pub fn new(bytes: &'a [u8], pitch: usize, extents: Extents, runs: Runs<'a>) -> Self {
+        let run = extents.run(runs.steps).saturating_mul(4);
+        let last = if runs.at.is_some() { runs.furthest } else { runs.count.saturating_sub(1).saturating_mul(run) };
+        let span = (extents.rows() - 1).saturating_mul(pitch).saturating_add(last).saturating_add(run);
         assert!(span <= bytes.len(), "a tile reads behind its rows");
-        Self { bytes, pitch, extents, reach: bytes.len() - span }
+        Self { bytes, pitch, extents, runs }
+    }
+
+    /// Where a run begins, from a row's beginning.
+    #[inline(always)]
+    pub(super) fn distance(&self, run: usize) -> usize {
+        match self.runs.at {
+            Some(distances) => distances[run],
+            None => run * self.extents.run(self.runs.steps) * 4,
+        }
     }
 }
 
-/// Packed weights of a block of channels, from one of its rows on.
+/// How tiles pass through a part of K.
 #[derive(Debug, Clone, Copy)]
-pub struct Panel<'a> {
-    /// All of its rows.
-    pub rows: &'a [[i8; BYTES]],
-    /// The first that counts.
-    pub first: usize,
+pub(super) struct Course {
+    /// Steps of a run, and its quads.
+    pub steps: usize,
+    pub quads: usize,
+    /// The run in which the part begins, and the steps of it that come before.
+    pub run: usize,
+    pub within: usize,
+}
+
+impl Course {
+    /// Of these rows and weights on tiles of these extents.
+    ///
+    /// # Panics
+    /// If rows or weights end before, or the rows are checked for others.
+    #[inline(always)]
+    pub fn of<const MT: usize, const NB: usize>(
+        extents: Extents,
+        a: &[Lines<'_>; MT],
+        b: &[&[[i8; BYTES]]; NB],
+        part: &Range<usize>,
+    ) -> Self {
+        const { assert!(MT * NB >= 1 && MT * NB <= SUMS, "there are two tiles of sums") };
+        let Runs { count, steps, .. } = a[0].runs;
+        assert!(part.start <= part.end && part.end <= count.saturating_mul(steps), "a tile reads behind its rows");
+        for a in a {
+            assert!(a.extents == extents && a.runs.steps == steps && a.runs.count == count, "rows are checked for other tiles");
+        }
+        let quads = extents.run(steps);
+        for b in b {
+            assert!(count.saturating_mul(quads) <= b.len(), "a tile reads behind its weights");
+        }
+        // Most begin with the first.
+        let run = if part.start == 0 { 0 } else { part.start / steps };
+        Self { steps, quads, run, within: part.start - run * steps }
+    }
 }
 
 /// Weights that are asked for before they are needed, in two pieces, so many lines a step. Requests that come at once would keep
@@ -164,28 +242,22 @@ pub trait TileMachine: Sized {
     /// Zeroes the sums.
     fn zero(&mut self);
 
-    /// Adds the products of `MT` tiles of activations, each from a distance on of its rows, by `NB` of weights, which are at most
-    /// two, over `steps` steps: the first tile of sums is the first one's. A step takes as many rows of weights as its tile has, and
-    /// a quad of each row of activations for each of them.
+    /// Adds the products of `MT` tiles of activations by `NB` of weights, which are at most two, over a part of the steps of all
+    /// runs: the first tile of sums is the first one's. A step takes as many rows of weights as its tile has, and a quad of each row
+    /// of activations for each of them.
     ///
     /// Of two, the side of which there is one is the one that passes by; the other one is needed again soon. Each step asks for
     /// weights `ahead`.
     ///
     /// # Panics
-    /// If rows or weights end before, or the rows are checked for other extents.
+    /// If rows or weights end before, or the rows are checked for other tiles.
     fn multiply<const MT: usize, const NB: usize>(
         &mut self,
-        a: [(&Lines<'_>, usize); MT],
-        b: [Panel<'_>; NB],
-        steps: usize,
+        a: &[Lines<'_>; MT],
+        b: &[&[[i8; BYTES]]; NB],
+        part: Range<usize>,
         ahead: &mut Ahead<'_>,
     );
-
-    /// The same for a last step that has fewer quads.
-    ///
-    /// # Panics
-    /// As above, and if there is no such step.
-    fn multiply_tail<const MT: usize, const NB: usize>(&mut self, a: [(&Lines<'_>, usize); MT], b: [Panel<'_>; NB], ahead: &mut Ahead<'_>);
 
     /// Tile `T` of sums from rows `pitch` integers apart.
     fn load<const T: u8>(&mut self, from: &[i32], pitch: usize);

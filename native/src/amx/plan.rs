@@ -53,9 +53,7 @@ pub(super) struct Plan {
     pub tiles: usize,
     /// Most tiles of a block; even.
     pub block: usize,
-    /// Quads whose activations lie side by side, a *run*: those of a segment, or all, where they are gathered.
-    pub quads: usize,
-    /// How they are cut.
+    /// How quads are cut whose activations lie side by side, a *run*: those of a segment, or all, where they are gathered.
     pub cut: Cut,
     /// Steps of K.
     pub steps: usize,
@@ -78,7 +76,7 @@ impl Plan {
     pub fn new(source: &Source<'_>, rows: &Range<usize>, blocks: usize) -> Self {
         let quads = source.quads * source.segments.len();
         let (in_place, _) = Runs::of(source).in_place(blocks);
-        let (cut, run) = if in_place { (Cut::of(source.quads), source.quads) } else { (Cut::of(quads), quads) };
+        let cut = Cut::of(if in_place { source.quads } else { quads });
         let steps = if in_place { cut.steps * source.segments.len() } else { cut.steps };
         let width = source.bases.extents[1];
         let whole_lines = rows.start.is_multiple_of(width) && rows.len().is_multiple_of(width);
@@ -93,7 +91,6 @@ impl Plan {
             height: line.div_ceil(of_a_line),
             tiles,
             block: most_tiles(quads, blocks).min(tiles.next_multiple_of(2)),
-            quads: run,
             cut,
             steps,
             part: steps.div_ceil(steps.div_ceil(STEPS_AT_HAND).max(1)),
