@@ -131,7 +131,7 @@ struct Driver<'a, R, M> {
     out: Outgoing<'a, R>,
 }
 
-impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
+impl<'a, R: Rows, M: TileMachine> Driver<'a, R, M> {
     /// So many tiles of rows from `first` on, by all channels.
     #[inline(always)]
     fn block<S: Simd>(&mut self, s: S, first: usize, tiles: usize, blocks: &Range<usize>, room: &mut Room<'_>) {
@@ -224,28 +224,39 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
         }
     }
 
+    /// A tile's rows, where they lie or where they are gathered.
+    #[inline(always)]
+    fn lines<'b>(&self, tile: Tile, gathered: &'b [[u8; BYTES]]) -> Lines<'b>
+    where
+        'a: 'b,
+    {
+        let plan = self.plan;
+        let (bytes, pitch, runs) = match tile.base {
+            Some(base) => (&self.source.bytes[base..], self.source.bases.steps[2], self.in_place),
+            None => (gathered[..plan.height * plan.pitch].as_flattened(), plan.pitch * BYTES, self.gathered),
+        };
+        Lines::new(bytes, pitch, plan.extents(), runs)
+    }
+
     /// `MT` tiles of rows by `NB` blocks of channels.
     #[inline(always)]
     fn unit<S: Simd, const MT: usize, const NB: usize>(&mut self, s: S, tiles: [Tile; MT], place: Place<'_>, ahead: &mut Ahead<'_>) {
         let plan = self.plan;
         let Place { block, part, gathered, aside } = place;
-        let lines = |m: usize| {
-            let (bytes, pitch, runs) = match tiles[m].base {
-                Some(base) => (&self.source.bytes[base..], self.source.bases.steps[2], self.in_place),
-                None => (gathered[m * ROWS * plan.pitch..][..plan.height * plan.pitch].as_flattened(), plan.pitch * BYTES, self.gathered),
-            };
-            Lines::new(bytes, pitch, plan.extents(), runs)
-        };
         // A loop instead of `array::map`, whose closures are not reliably inlined.
-        let mut rows = [lines(0); MT];
+        let mut rows = [self.lines(tiles[0], gathered); MT];
         for (m, rows) in rows.iter_mut().enumerate().skip(1) {
-            *rows = lines(m);
+            *rows = self.lines(tiles[m], gathered.get(m * ROWS * plan.pitch..).unwrap_or_default());
         }
         // The rows of a pair are one range, also where the second tile overlaps the first: such rows' sums are the same.
         let apart = tiles[MT - 1].row - tiles[0].row;
         let (quads, pitch) = (self.weights.quads, NB * 16);
         let panel = |n: usize| &self.weights.packed[(block + n) * quads..][..quads];
         let (begins, ends) = (part.start == 0, part.end == plan.steps);
+        let ready = Ready { block, done: tiles[0].before, rows: apart + plan.height, row: self.row + tiles[0].row };
+        if ends {
+            self.out.ask(s, ready);
+        }
         if plan.far && NB == 2 {
             let panels = [panel(0), panel(1)];
             for m in 0..MT {
@@ -273,7 +284,6 @@ impl<R: Rows, M: TileMachine> Driver<'_, R, M> {
             }
         }
         if ends {
-            let ready = Ready { block, done: tiles[0].before, rows: apart + plan.height, row: self.row + tiles[0].row };
             self.out.write::<S, NB>(s, ready);
         }
     }

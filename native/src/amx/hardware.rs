@@ -103,9 +103,9 @@ impl TileMachine for Hardware {
         let mut left = part.len();
         while left > 0 {
             let mut at = At { x: [std::ptr::null(); MT], pitches: [0; MT], w };
-            for m in 0..MT {
-                at.x[m] = a[m].bytes.as_ptr().wrapping_add(a[m].distance(run) + within * depth * 4);
-                at.pitches[m] = a[m].pitch;
+            for (m, a) in a.iter().enumerate() {
+                at.x[m] = a.bytes.as_ptr().wrapping_add(a.distance(run) + within * depth * 4);
+                at.pitches[m] = a.pitch;
             }
             let count = left.min(steps - within);
             for _ in 0..count.min(whole - within) {

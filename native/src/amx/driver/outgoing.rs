@@ -1,10 +1,10 @@
 //! The way out of a unit's sums: a buffer for what leaves the tiles, and from there to bytes.
 
-use quaver_core::kernel::epilogue::{Bounds, Finish, Rows, Sums, finish};
+use quaver_core::kernel::epilogue::{Bounds, Finish, Requantize, Rows, Sums, finish};
 use quaver_core::kernel::gemm::Weights;
 use quaver_core::kernel::simd::{Kernel, Simd};
 
-use crate::amx::machine::ROWS;
+use crate::amx::machine::{BYTES, ROWS};
 
 /// Rows of sums of 16 channels: of two tiles by four blocks, and of three rows behind them, as the epilogue takes rows by four.
 const SUMS: usize = (2 * ROWS + 3) * 4;
@@ -52,6 +52,24 @@ impl<'a, R: Rows> Outgoing<'a, R> {
     #[inline(always)]
     pub fn sums(&mut self) -> &mut [i32] {
         self.sums.0.as_flattened_mut()
+    }
+
+    /// Asks for what is added to the results of a unit of `NB` blocks. A line of a cache is asked for with its first block, if not all
+    /// of it is the unit's.
+    #[inline(always)]
+    pub fn ask<S: Simd>(&self, s: S, ready: Ready) {
+        let Finish::U8(Requantize { residual: Some(residual), .. }) = self.finish else { return };
+        let Ready { block, done, rows, row } = ready;
+        let channel = self.channel + block * 16;
+        if !channel.is_multiple_of(BYTES) || block * 16 >= self.weights.channels {
+            return;
+        }
+        for row in row + done..row + rows {
+            let bytes = residual.bytes.get(row * self.width + channel..).unwrap_or_default();
+            if let Some(line) = bytes.first_chunk::<BYTES>() {
+                s.prefetch(bytemuck::cast_ref(line));
+            }
+        }
     }
 
     /// Writes the results of a unit of `NB` blocks.
