@@ -95,7 +95,7 @@ impl TileMachine for Hardware {
     ) {
         let Course { steps, quads, mut run, mut within } = Course::of(self.extents, a, b, &part);
         let (depth, tail) = (self.extents.quads(), self.extents.tail().map_or(0, Extents::quads));
-        let whole = steps - usize::from(tail > 0);
+        let whole = steps.saturating_sub(usize::from(tail > 0));
         let mut w = [std::ptr::null::<[i8; BYTES]>(); NB];
         for n in 0..NB {
             w[n] = b[n].as_ptr().wrapping_add(run * quads + within * depth);
