@@ -1,7 +1,7 @@
 //! The matrix kernel on tiles: what `quaver_core::kernel::gemm` does by vectors, with the weights as the file holds them.
 //!
-//! Sixteen consecutive rows of a packed block are one B tile. Two tiles of activations meet two of weights, or four where K is
-//! short: a *unit*, whose sums leave together. It is computed in turns of two tiles of sums: two of activations by one of
+//! Sixteen consecutive rows of a packed block are one B tile. Two tiles of activations meet two of weights that pass through
+//! L2, or four that stay there: a *unit*, whose sums leave together. It is computed in turns of two tiles of sums: two of activations by one of
 //! weights, or, where it is the activations that pass by, one by two. That loads three tiles for two products, which keep pace
 //! with them, and leaves half of the processor's tiles to rename. One configuration serves a whole call:
 //!
@@ -161,15 +161,17 @@ impl<'a, R: Rows, M: TileMachine> Driver<'a, R, M> {
                 if plan.far || first == 0 {
                     let quads = self.weights.quads;
                     let panels = |from: usize, to: usize| &self.weights.packed[from.min(blocks.end) * quads..to.min(blocks.end) * quads];
-                    let (lines, then) = if parts == 1 {
-                        (panels(block + width, block + 2 * width), &[][..])
+                    let mut pieces = [&[][..]; 4];
+                    if parts == 1 {
+                        pieces[0] = panels(block + width, block + 2 * width);
                     } else {
-                        // Of both the part that is next.
-                        let [lines, then] = [2, 3].map(|n| panels(block + n, block + n + 1));
-                        let part = |len: usize| len * all.start / plan.steps..len * all.end / plan.steps;
-                        (&lines[part(lines.len())], &then[part(then.len())])
-                    };
-                    ahead = Ahead::new(lines, then, tiles.div_ceil(2) * 2 * all.len());
+                        // Of each the part that is next.
+                        let part = quads * all.start / plan.steps..quads * all.end / plan.steps;
+                        for (n, piece) in pieces.iter_mut().enumerate().take(width) {
+                            *piece = panels(block + width + n, block + width + n + 1).get(part.clone()).unwrap_or_default();
+                        }
+                    }
+                    ahead = Ahead::new(pieces, tiles.div_ceil(2) * width * all.len());
                 }
                 for part in outer * inner..(outer + 1) * inner {
                     let part = steps(part)..steps(part + 1);

@@ -203,27 +203,34 @@ impl Course {
     }
 }
 
-/// Weights that are asked for before they are needed, in two pieces, so many lines a step. Requests that come at once would keep
-/// loads waiting: only so many can be on their way.
+/// Weights that are asked for before they are needed, in pieces, so many lines a step. Requests that come at once would keep loads
+/// waiting: only so many can be on their way.
 #[derive(Debug, Default)]
 pub struct Ahead<'a> {
-    lines: &'a [[i8; BYTES]],
-    then: &'a [[i8; BYTES]],
+    /// What is left; where the first is empty, all are.
+    pieces: [&'a [[i8; BYTES]]; 4],
     each: usize,
 }
 
 impl<'a> Ahead<'a> {
-    /// All of them within so many steps.
+    /// All of them within so many steps. Pieces behind an empty one are left out.
     #[inline(always)]
-    pub fn new(lines: &'a [[i8; BYTES]], then: &'a [[i8; BYTES]], steps: usize) -> Self {
-        Self { lines, then, each: (lines.len() + then.len()).div_ceil(steps.max(1)) }
+    pub fn new(pieces: [&'a [[i8; BYTES]]; 4], steps: usize) -> Self {
+        let lines: usize = pieces.iter().map(|piece| piece.len()).sum();
+        Self { pieces, each: lines.div_ceil(steps.max(1)) }
     }
 
     /// Those of the next step.
     #[inline(always)]
     pub(super) fn step(&mut self) -> &'a [[i8; BYTES]] {
-        let (now, rest) = self.lines.split_at(self.each.min(self.lines.len()));
-        self.lines = if rest.is_empty() { std::mem::take(&mut self.then) } else { rest };
+        let [piece, then @ ..] = self.pieces;
+        let (now, rest) = piece.split_at(self.each.min(piece.len()));
+        if !rest.is_empty() {
+            self.pieces[0] = rest;
+        } else if !now.is_empty() {
+            let [second, third, fourth] = then;
+            self.pieces = [second, third, fourth, &[]];
+        }
         now
     }
 }

@@ -21,7 +21,7 @@ pub(super) const MAX_TILES: usize = 32;
 /// Most steps in which a pair of tiles stays in L1, of 48 KiB, beside sums and what passes by.
 const STEPS_AT_HAND: usize = 18;
 
-/// Steps of a short K: what comes before and after the products takes longer than they do, so more of them share it.
+/// Steps of a short K: what comes before and after the products takes longer than they do.
 const FEW_STEPS: usize = 4;
 
 /// How a call is cut.
@@ -112,10 +112,11 @@ impl Plan {
         machine::Extents::new(self.height, self.cut.depth, self.cut.tail)
     }
 
-    /// Whether four blocks of channels make a unit, where there are so many.
+    /// Whether four blocks of channels make a unit, where there are so many: then they share what comes before and after the products.
+    /// Of weights that come from farther away, no more are kept than have to be.
     #[inline(always)]
     pub fn wide(&self) -> bool {
-        self.steps <= FEW_STEPS
+        !self.far || self.steps <= FEW_STEPS
     }
 
     /// Rows of sums to put aside, for so many blocks of channels.
