@@ -1,9 +1,9 @@
 //! The matrix kernel on tiles: what `quaver_core::kernel::gemm` does by vectors, with the weights as the file holds them.
 //!
-//! Sixteen consecutive rows of a packed block are one B tile. Two tiles of activations meet two of weights that pass through
-//! L2, or four that stay there: a *unit*, whose sums leave together. It is computed in turns of two tiles of sums: two of activations by one of
-//! weights, or, where it is the activations that pass by, one by two. That loads three tiles for two products, which keep pace
-//! with them, and leaves half of the processor's tiles to rename. One configuration serves a whole call:
+//! Sixteen consecutive rows of a packed block are one B tile. Two tiles of activations meet two of weights that pass through L2, or
+//! four that stay there: a *unit*, whose sums leave together. It is computed in turns of two tiles of sums: two of activations by
+//! one of weights, or, where it is the activations that pass by, one by two. That loads three tiles for two products, which keep
+//! pace with them, and leaves half of the processor's tiles to rename. One configuration serves a whole call:
 //!
 //! * **Rows.** All tiles have one height, at most 16. What doesn't divide evenly, be it all rows or those of each line, is covered
 //!   by a last tile that overlaps its predecessor; rows that both have are computed twice and written once.
@@ -159,17 +159,13 @@ impl<'a, R: Rows, M: TileMachine> Driver<'a, R, M> {
                 let mut ahead = Ahead::default();
                 // Weights that stay in L2 still come from farther away for the first rows.
                 if plan.far || first == 0 {
+                    // Of each block of the next unit the part that is next.
                     let quads = self.weights.quads;
-                    let panels = |from: usize, to: usize| &self.weights.packed[from.min(blocks.end) * quads..to.min(blocks.end) * quads];
+                    let of_all = |steps: usize| quads * steps / plan.steps.max(1);
+                    let part = of_all(all.start)..of_all(all.end);
                     let mut pieces = [&[][..]; 4];
-                    if parts == 1 {
-                        pieces[0] = panels(block + width, block + 2 * width);
-                    } else {
-                        // Of each the part that is next.
-                        let part = quads * all.start / plan.steps..quads * all.end / plan.steps;
-                        for (n, piece) in pieces.iter_mut().enumerate().take(width) {
-                            *piece = panels(block + width + n, block + width + n + 1).get(part.clone()).unwrap_or_default();
-                        }
+                    for (piece, block) in pieces.iter_mut().zip((block + width..blocks.end).take(width)) {
+                        *piece = &self.weights.packed[block * quads..][part.clone()];
                     }
                     ahead = Ahead::new(pieces, tiles.div_ceil(2) * width * all.len());
                 }

@@ -5,10 +5,9 @@
 //! are long enough: no method is `unsafe`.
 //!
 //! There are two tiles of sums, one of activations and one of weights, and two more for last steps of K that have fewer quads: half
-//! of what the processor has, or a little more. It renames tiles, out of few
-//! more than it shows, and while a program runs on the other thread of its core, out of half of those: where all eight hold
-//! something, each load and each product waits for one before it to end, which takes twice the time. Tiles that were never
-//! written take no place.
+//! of what the processor has, or a little more. It renames tiles, out of few more than it shows, and while a program runs on the
+//! other thread of its core, out of half of those: where all eight hold something, each load and each product waits for one before
+//! it to end, which takes twice the time. Tiles that were never written take no place.
 
 use std::ops::Range;
 

@@ -54,14 +54,13 @@ impl<'a, R: Rows> Outgoing<'a, R> {
         self.sums.0.as_flattened_mut()
     }
 
-    /// Asks for what is added to the results of a unit of `NB` blocks. A line of a cache is asked for with its first block, if not all
-    /// of it is the unit's.
+    /// Asks for what is added to a unit's results. A line of a cache is asked for by the unit that has its first block.
     #[inline(always)]
     pub fn ask<S: Simd>(&self, s: S, ready: Ready) {
         let Finish::U8(Requantize { residual: Some(residual), .. }) = self.finish else { return };
         let Ready { block, done, rows, row } = ready;
         let channel = self.channel + block * 16;
-        if !channel.is_multiple_of(BYTES) || block * 16 >= self.weights.channels {
+        if !channel.is_multiple_of(BYTES) {
             return;
         }
         for row in row + done..row + rows {
@@ -72,7 +71,7 @@ impl<'a, R: Rows> Outgoing<'a, R> {
         }
     }
 
-    /// Writes the results of a unit of `NB` blocks.
+    /// Writes a unit's results, of `NB` blocks.
     #[inline(always)]
     pub fn write<S: Simd, const NB: usize>(&mut self, s: S, ready: Ready) {
         let Ready { block, done, rows, row } = ready;
