@@ -5,6 +5,7 @@
 
 use crate::format::weights::{K_BLOCK, N_BLOCK, PackedShape};
 use crate::graph::op::Window;
+use crate::tensor::AlignedBytes;
 
 /// Most bytes of weights that are worth a copy.
 const MOST: usize = 1 << 18;
@@ -34,9 +35,11 @@ impl Narrow {
         self.kernel[0] * self.run()
     }
 
-    /// The weights of the file, which have that shape, in this order: `[N/16][K/4]` rows of 16 channels × 4.
-    pub fn weights(&self, shape: &PackedShape, packed: &[i8]) -> Vec<[i8; N_BLOCK * K_BLOCK]> {
-        let mut rows = vec![[0; N_BLOCK * K_BLOCK]; shape.n_blocks() * self.quads()];
+    /// The weights of the file, which have that shape, in this order: `[N/16][K/4]` rows of 16 channels × 4, aligned as those of a file
+    /// are, since a row that crosses lines of a cache takes twice as long to load. `None` where there is no memory for them.
+    pub fn weights(&self, shape: &PackedShape, packed: &[i8]) -> Option<AlignedBytes> {
+        let mut bytes = AlignedBytes::zeroed(shape.n_blocks() * self.quads() * N_BLOCK * K_BLOCK)?;
+        let (rows, _) = bytemuck::cast_slice_mut::<u8, i8>(&mut bytes).as_chunks_mut::<{ N_BLOCK * K_BLOCK }>();
         for n in 0..shape.output_channels {
             for tap in 0..shape.taps {
                 let (y, x) = (tap / self.kernel[1], tap % self.kernel[1]);
@@ -47,7 +50,7 @@ impl Narrow {
                 }
             }
         }
-        rows
+        Some(bytes)
     }
 }
 
@@ -77,12 +80,14 @@ mod tests {
         let shape = PackedShape::grouped(kernel, channels, 20, 1).expect("small");
         let hwio: Vec<i8> = (0..2 * 4 * 3 * 20).map(|i| (i % 127 + 1) as i8).collect();
         let narrow = Narrow::of(&window(kernel), &shape).expect("12 bytes are 3 quads, instead of 4 pixels of one");
-        let rows = narrow.weights(&shape, &shape.pack(&hwio).expect("length"));
+        let bytes = narrow.weights(&shape, &shape.pack(&hwio).expect("length")).expect("memory");
+        let weights: &[i8] = bytemuck::cast_slice(&bytes);
+        let (rows, _) = weights.as_chunks::<64>();
         for (i, w) in hwio.iter().enumerate() {
             let (n, tap, c) = (i % 20, i / 20 / 3, i / 20 % 3);
             let k = tap / 4 * 12 + tap % 4 * 3 + c;
             assert_eq!(rows[n / 16 * 6 + k / 4][n % 16 * 4 + k % 4], *w);
         }
-        assert_eq!(rows.as_flattened().iter().filter(|&&w| w != 0).count(), hwio.len());
+        assert_eq!(weights.iter().filter(|&&w| w != 0).count(), hwio.len());
     }
 }

@@ -10,6 +10,7 @@ use crate::kernel::gemm::Weights;
 use crate::kernel::narrow::Narrow;
 use crate::kernel::pairing::Pairing;
 use crate::kernel::simd::Simd;
+use crate::tensor::AlignedBytes;
 
 /// A node.
 #[derive(Debug, Clone)]
@@ -23,7 +24,7 @@ pub struct Packed {
     /// Output rows of an image.
     pub rows: usize,
     /// Weights in the order of [`Narrow`], where that takes fewer quads.
-    narrow: Option<Vec<[i8; 64]>>,
+    narrow: Option<AlignedBytes>,
     /// Orders of the weights, where products in pairs are faster.
     pairing: Option<Pairing>,
 }
@@ -78,12 +79,15 @@ impl Packed {
         let Some(geometry) = Geometry::narrow(&conv.window, &narrow, n, [h, w, c], [to_h, to_w], conv.pad_value, slack) else {
             return self;
         };
-        Self { geometry, narrow: Some(narrow.weights(&self.shape, weights)), ..self }
+        match narrow.weights(&self.shape, weights) {
+            Some(weights) => Self { geometry, narrow: Some(weights), ..self },
+            None => self,
+        }
     }
 
     /// The same with orders for products in pairs, where the instruction set has such, given the weights of the file.
     pub fn paired<S: Simd>(self, s: S, weights: &[i8]) -> Self {
-        let packed = self.narrow.as_deref().unwrap_or(weights.as_chunks().0);
+        let packed = self.narrow.as_deref().map_or(weights, bytemuck::cast_slice).as_chunks().0;
         let quads = packed.len() / (self.shape.groups * self.shape.n_blocks());
         let pairing = (S::PAIRS && weights.len() == self.shape.len()).then(|| Pairing::of(s, packed, quads));
         Self { pairing, ..self }
@@ -93,7 +97,7 @@ impl Packed {
     pub fn weights<'a>(&'a self, inputs: &[Operand<'a>], group: usize) -> Weights<'a> {
         let blocks = self.shape.n_blocks();
         let packed = match &self.narrow {
-            Some(narrow) => narrow,
+            Some(narrow) => bytemuck::cast_slice::<u8, i8>(narrow).as_chunks().0,
             None => inputs[1].view.as_slice::<i8>().unwrap_or_default().as_chunks().0,
         };
         let quads = packed.len() / (self.shape.groups * blocks);
