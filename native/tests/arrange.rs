@@ -1,6 +1,5 @@
 //! What a session asks of its plan, so that data move less: images quantized into frames, few samples at once, products
-//! written into concatenations. It changes no
-//! result: sessions are compared with the definition, which asks for nothing.
+//! written into concatenations, pools computed along with convolutions. It changes no result: sessions are compared with the definition, which asks for nothing.
 
 mod common;
 mod network;
@@ -9,7 +8,7 @@ use common::{Rng, difference, skip};
 use network::{AFFINE, Builder};
 use quaver::dispatch::explain::Place;
 use quaver::{DType, Isa, Model, Session, SessionOptions, Tensor};
-use quaver_core::graph::op::Window;
+use quaver_core::graph::op::{Pool, PoolFn, Window};
 use quaver_core::graph::{Dim, Op, ValueId};
 
 /// Batch sizes of each network, in one session.
@@ -167,6 +166,81 @@ fn a_concatenation_of_products_alone_takes_no_time() {
     let expected = if nothing_to_arrange() { [Place::Own; 2] } else { [Place::Concat; 2] };
     assert_eq!(places(&model, "QConv", 1), expected);
     assert_eq!(places(&model, "Concat", 1).is_empty(), !nothing_to_arrange());
+}
+
+/// A max pool over such windows.
+fn max_pool(window: Window, ceil_mode: bool) -> Op {
+    Op::Pool(Pool { function: PoolFn::Max, window, ceil_mode, count_include_pad: false })
+}
+
+#[test]
+fn pools_are_computed_along_with_convolutions() {
+    let mut joined = 0;
+    for seed in 0..24 {
+        let mut rng = Rng(seed);
+        // Enough for results that don't stay near.
+        let (h, w, c) = (rng.between(60, 90), rng.between(50, 90), [3, 4, 17][rng.below(3)]);
+        let channels = 2 * (300_000 / (h * w)).div_ceil(2) + rng.below(3);
+        let (mut b, q) = images([h, w, c], seed % 2 == 0);
+        let groups = if c.is_multiple_of(2) && channels.is_multiple_of(2) && rng.below(2) == 0 { 2 } else { 1 };
+        let conv = b.conv(q, channels, network::window([1, 3][rng.below(2)], 1), groups, None);
+        let window = match seed % 4 {
+            0 => network::window(3, 2),
+            1 => Window { kernel: [2, 2], strides: [2, 2], ..Window::unit() },
+            _ => {
+                let window = any_window(&mut rng, [h, w]);
+                let less = |pads: [usize; 2]| [0, 1].map(|d| pads[d].min(window.kernel[d] - 1));
+                Window { pads_begin: less(window.pads_begin), pads_end: less(window.pads_end), ..window }
+            }
+        };
+        let pooled = b.push(max_pool(window, rng.below(2) == 0), &[conv]);
+        let y = if rng.below(2) == 0 { pooled } else { b.conv(pooled, 8, network::window(1, 1), 1, None) };
+        let model = b.model(y);
+        check(&model, &mut rng, &format!("seed {seed}, {h}x{w}x{c}, {channels} channels, {window:?}"));
+        joined += usize::from(places(&model, "QConv", 1)[0] == Place::Pool);
+        assert_eq!(places(&model, "MaxPool", 1).is_empty(), places(&model, "QConv", 1)[0] == Place::Pool);
+    }
+    assert!(joined > 10 || nothing_to_arrange(), "only {joined} of 24");
+}
+
+#[test]
+fn what_a_pool_shares_with_others_is_written() {
+    let pool = || max_pool(network::window(3, 2), false);
+    let images = || images([80, 80, 8], false);
+    let conv = |b: &mut Builder, q| b.conv(q, 64, network::window(3, 1), 1, None);
+    // Another reader; the caller; an addition within; a result that stays near; an average.
+    let (mut b, q) = images();
+    let (y, same) = (conv(&mut b, q), b.conv(q, 64, network::window(1, 2), 1, None));
+    let (pooled, other) = (b.push(pool(), &[y]), b.conv(y, 64, network::window(1, 2), 1, Some(same)));
+    let joined = b.push(Op::Concat { axis: 3 }, &[pooled, other]);
+    let twice = b.model(joined);
+    let (mut b, q) = images();
+    let y = conv(&mut b, q);
+    let pooled = b.push(pool(), &[y]);
+    b.net.output(y);
+    let seen = b.model(pooled);
+    let (mut b, q) = images();
+    let first = b.conv(q, 64, network::window(1, 1), 1, None);
+    let y = b.conv(q, 64, network::window(3, 1), 1, Some(first));
+    let pooled = b.push(pool(), &[y]);
+    let added = b.model(pooled);
+    let (mut b, q) = images();
+    let y = b.conv(q, 16, network::window(3, 1), 1, None);
+    let pooled = b.push(pool(), &[y]);
+    let small = b.model(pooled);
+    let (mut b, q) = images();
+    let y = conv(&mut b, q);
+    let mean = Pool { function: PoolFn::Average, window: network::window(3, 2), ceil_mode: false, count_include_pad: false };
+    let pooled = b.push(Op::Pool(mean), &[y]);
+    let average = b.model(pooled);
+    for (name, model) in [("twice", twice), ("seen", seen), ("added", added), ("small", small), ("average", average)] {
+        assert!(
+            !places(&model, "QConv", 1).contains(&Place::Pool)
+                && ["MaxPool", "AveragePool"].map(|op| places(&model, op, 1)).concat() == [Place::Own],
+            "{name}"
+        );
+        check(&model, &mut Rng(3), name);
+    }
 }
 
 #[test]

@@ -24,6 +24,7 @@
 //! | [`rectangles`] | an output cut along rows and columns |
 //! | [`split`] | a range cut into pieces |
 //! | [`packed`], [`matmul`], [`depthwise`], [`work`] | how kinds of operations are cut, for every backend |
+//! | [`strips`] | a convolution and the pool behind it at once |
 
 pub mod depthwise;
 pub mod matmul;
@@ -32,6 +33,7 @@ pub mod packed;
 mod rows;
 mod spin;
 mod split;
+pub mod strips;
 pub mod work;
 
 use std::any::Any;

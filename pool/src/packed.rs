@@ -30,6 +30,9 @@ pub struct Products<'a> {
 /// What computes a part of the products, with a piece of the scratch behind the copy of the images.
 pub type Compute<'a> = dyn Fn(Gemm<'_, &mut Rectangle<'_>>, &mut [u8]) + Sync + 'a;
 
+/// What is done with some images: which they are, their activations, and scratch.
+type Images<'a> = dyn FnMut(Range<usize>, &[u8], &mut [u8]) + 'a;
+
 impl Products<'_> {
     /// Runs the node. `scratch` begins with the copy of the images.
     pub fn run(&self, pool: &Pool, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8], compute: &Compute<'_>) {
@@ -37,6 +40,20 @@ impl Products<'_> {
         let finish = finish_of(op, inputs);
         let [width, start] = self.within.unwrap_or([node.shape.groups * node.shape.output_channels, 0]);
         let (pitch, start) = (width * finish.size(), start * finish.size());
+        let to = output.view.bytes_mut();
+        self.images(pool, inputs, scratch, &mut |images, source, scratch| {
+            let bytes = images.start * node.rows * pitch..images.end * node.rows * pitch;
+            let finish = finish.part(bytes.clone());
+            let to = &mut to[bytes];
+            let start = start.min(to.len());
+            self.multiply(pool, source, inputs, finish, (&mut to[start..], images.len() * node.rows, pitch), scratch, compute);
+        });
+    }
+
+    /// Calls `each` for as many images at a time as their copy has room for: with which these are, where their activations are, and
+    /// the scratch behind the copy.
+    pub(crate) fn images(&self, pool: &Pool, inputs: &[Operand<'_>], scratch: &mut [u8], each: &mut Images<'_>) {
+        let node = self.node;
         let image = inputs[0].view.bytes().len() / node.images.max(1);
         let (copy, scratch) = scratch.split_at_mut(node.geometry.scratch());
         for first in (0..node.images).step_by(node.geometry.chunk()) {
@@ -51,12 +68,14 @@ impl Products<'_> {
             } else {
                 input
             };
-            let bytes = first * node.rows * pitch..(first + count) * node.rows * pitch;
-            let (finish, rows) = (finish.part(bytes.clone()), count * node.rows);
-            let to = &mut output.view.bytes_mut()[bytes];
-            let start = start.min(to.len());
-            self.multiply(pool, source, inputs, finish, (&mut to[start..], rows, pitch), scratch, compute);
+            each(first..first + count, source, scratch);
         }
+    }
+
+    /// How much work so many rows of the output are, as [`Pool::parts`] asks.
+    pub(crate) fn work(&self, rows: usize) -> usize {
+        let shape = self.node.shape;
+        rows * shape.k_blocks() * shape.n_blocks() * shape.groups
     }
 
     /// The products of all groups, into so many rows that are whole images, and so many bytes apart.
@@ -73,16 +92,7 @@ impl Products<'_> {
     ) {
         let PackedShape { groups, output_channels, .. } = self.node.shape;
         let (width, blocks) = (groups * output_channels, self.node.shape.n_blocks());
-        let gemm = |group: usize, rows: Range<usize>, range: Range<usize>| {
-            let mut weights = self.node.weights(inputs, group);
-            if let Some(bias) = self.bias {
-                weights.bias = &bias.as_chunks().0[group * blocks..][..blocks];
-            }
-            let source = self.node.geometry.source(source, group);
-            let finish = finish.of_blocks(group * blocks..(group + 1) * blocks);
-            Gemm { source, weights, finish, rows, blocks: range, channel: group * output_channels, width, to: () }
-        };
-        let parts = pool.parts(rows * self.node.shape.k_blocks() * blocks * groups);
+        let parts = pool.parts(self.work(rows));
         // Each thread reads all of what is not cut, so the smaller operand is left whole. But where there are rows enough for
         // all, they are cut whatever the operands: then a thread finds in its cache what it has written itself.
         if groups == 1 && blocks >= 2 * parts && blocks * N_BLOCK >= rows && rows < ROWS * parts {
@@ -91,15 +101,36 @@ impl Products<'_> {
             let cut = split(width * finish.size(), parts, 2 * block);
             rectangles(pool, to, pitch, split(rows, 1, rows), (cut, 1), scratch, &|_, c, to, scratch| {
                 let bytes = cut.get(c);
-                compute(gemm(0, 0..rows, bytes.start / block..bytes.end.div_ceil(block)).onto(to), scratch);
+                let blocks = bytes.start / block..bytes.end.div_ceil(block);
+                compute(self.gemm(source, inputs, finish, 0, (0..rows, blocks)).onto(to), scratch);
             });
         } else {
             let cut = split(rows, parts, 1);
             rectangles(pool, to, pitch, cut, (split(1, 1, 1), width * finish.size()), scratch, &|r, _, to, scratch| {
                 for group in 0..groups {
-                    compute(gemm(group, cut.get(r), 0..blocks).onto(&mut *to), scratch);
+                    compute(self.gemm(source, inputs, finish, group, (cut.get(r), 0..blocks)).onto(&mut *to), scratch);
                 }
             });
         }
+    }
+
+    /// The product of a group, of some rows by some blocks of channels.
+    pub(crate) fn gemm<'a>(
+        &'a self,
+        source: &'a [u8],
+        inputs: &[Operand<'a>],
+        finish: Finish<'a>,
+        group: usize,
+        (rows, range): (Range<usize>, Range<usize>),
+    ) -> Gemm<'a, ()> {
+        let PackedShape { groups, output_channels, .. } = self.node.shape;
+        let blocks = self.node.shape.n_blocks();
+        let mut weights = self.node.weights(inputs, group);
+        if let Some(bias) = self.bias {
+            weights.bias = &bias.as_chunks().0[group * blocks..][..blocks];
+        }
+        let source = self.node.geometry.source(source, group);
+        let finish = finish.of_blocks(group * blocks..(group + 1) * blocks);
+        Gemm { source, weights, finish, rows, blocks: range, channel: group * output_channels, width: groups * output_channels, to: () }
     }
 }

@@ -19,6 +19,17 @@ pub struct Rectangle<'a> {
     output: PhantomData<&'a mut [u8]>,
 }
 
+impl<'a> Rectangle<'a> {
+    /// Whole rows of an output, one behind the other, with the numbers that they have there.
+    ///
+    /// # Panics
+    /// If `bytes` aren't as many rows.
+    pub fn new(bytes: &'a mut [u8], pitch: usize, rows: Range<usize>) -> Self {
+        assert!(rows.len().checked_mul(pitch) == Some(bytes.len()), "rows that aren't there");
+        Self { start: bytes.as_mut_ptr(), pitch, rows, columns: 0..pitch, output: PhantomData }
+    }
+}
+
 impl Rows for Rectangle<'_> {
     #[inline(always)]
     fn at(&mut self, row: usize, from: usize, len: usize) -> &mut [u8] {

@@ -159,6 +159,7 @@ fn row(node: Explained) -> Row {
             Place::Own => "own",
             Place::Frames => "frames",
             Place::Concat => "concat",
+            Place::Pool => "pool",
         },
         kernel: node.kernel,
         rule: node.rule,

@@ -38,12 +38,24 @@ pub enum Storage {
         /// The first element.
         start: usize,
     },
+    /// Nowhere: the node that would write it writes that value, a pool of it, and nothing else reads this one.
+    Pooled(ValueId),
 }
 
 impl Arrangement {
     /// Whether a value lies within another one.
     pub fn is_within(&self, id: ValueId, other: ValueId) -> bool {
         matches!(self.stored.get(id.index()), Some(Some(Storage::Within { value, .. })) if *value == other)
+    }
+
+    /// Whether a node finds its result in place: those that write its operands have written it.
+    pub(super) fn is_done(&self, node: &Node) -> bool {
+        let pooled = |id: ValueId| self.stored.get(id.index()) == Some(&Some(Storage::Pooled(node.outputs[0])));
+        match node.op {
+            Op::Concat { .. } => node.inputs.iter().all(|&id| self.is_within(id, node.outputs[0])),
+            Op::Pool(_) => pooled(node.inputs[0]),
+            _ => false,
+        }
     }
 }
 
@@ -98,9 +110,9 @@ fn keeps_samples_apart(graph: &Graph, node: &Node) -> bool {
     }
 }
 
-/// The value whose bytes hold a value.
+/// The value whose bytes hold a value, or hold what is left of it.
 pub(super) fn holder(stored: &[Option<Storage>], mut id: ValueId) -> ValueId {
-    while let Some(Some(Storage::Within { value, .. })) = stored.get(id.index()) {
+    while let Some(Some(Storage::Within { value, .. } | Storage::Pooled(value))) = stored.get(id.index()) {
         id = *value;
     }
     id

@@ -42,8 +42,7 @@ pub fn analyse(graph: &Graph, arrangement: &Arrangement, at_once: bool) -> Lifet
             let first = spans[root].map_or(index, |(first, _)| first);
             (spans[root], homes[root]) = (Some((first, index)), homes[root].max(pass));
         }
-        let joined = matches!(node.op, Op::Concat { .. }) && node.inputs.iter().all(|&id| arrangement.is_within(id, node.outputs[0]));
-        if !shares && !joined {
+        if !shares && !arrangement.is_done(node) {
             steps.push(index);
         }
     }

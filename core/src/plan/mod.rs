@@ -66,7 +66,7 @@ pub struct Plan {
     /// What the backend asked for.
     pub arrangement: Arrangement,
     /// Nodes to run, in order; what finds its result in place is not among them: a reshape that shares its input's bytes, a
-    /// concatenation whose operands have been written into it.
+    /// concatenation whose operands have been written into it, a pool that the convolution in front of it has computed.
     pub steps: Vec<usize>,
     /// For each of the graph's outputs, where it is when the run ends.
     pub outputs: Vec<Range<usize>>,

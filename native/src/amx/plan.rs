@@ -256,14 +256,16 @@ pub struct Extents {
     pub run: usize,
     /// Bytes from one row to the next.
     pub pitch: usize,
+    /// Whether the result is read at once, from where it is near, so that writing it waits for nothing.
+    pub near: bool,
 }
 
-/// Whether tiles are likely to beat vectors at a product, by a tenth at least: a program on the other thread of a core slows
-/// tiles down more than vectors.
+/// Whether tiles are likely to beat vectors at a product, by a tenth at least where their result goes to memory: that and a program
+/// on the other thread of a core slow tiles down more than vectors.
 pub fn pays(extents: Extents) -> bool {
-    let Extents { m, n, k, .. } = extents;
+    let Extents { m, n, k, near, .. } = extents;
     let vectors = (m as u64).saturating_mul(n as u64).saturating_mul(VECTORS_ENDS + VECTORS_STEP * k as u64 / BYTES as u64) / (32 * 32);
-    picoseconds(extents) < vectors.saturating_add(VECTORS_CALL) / 10 * 9
+    picoseconds(extents) < vectors.saturating_add(VECTORS_CALL) / 10 * if near { 10 } else { 9 }
 }
 
 /// How long tiles take for a product.
@@ -276,27 +278,30 @@ pub fn takes(extents: Extents) -> Duration {
 }
 
 fn picoseconds(extents: Extents) -> u64 {
-    let Extents { m, n, k, run, pitch } = extents;
+    let Extents { m, n, k, run, pitch, near } = extents;
     let quads = run.max(1).div_ceil(4);
     let runs = Runs { segments: k.div_ceil(4).div_ceil(quads), quads, aligned: pitch.is_multiple_of(BYTES) };
     let (tiles, blocks) = ((m as u64).div_ceil(ROWS as u64), n.div_ceil(16));
+    let ends = if near { TILES_NEAR_ENDS } else { TILES_ENDS };
     // Tiles by blocks, of which a single one takes as long as two.
     tiles
         .saturating_mul((blocks as u64).max(2))
-        .saturating_mul((TILES_ENDS + TILES_STEP * k.div_ceil(BYTES) as u64) / 4)
+        .saturating_mul((ends + TILES_STEP * k.div_ceil(BYTES) as u64) / 4)
         .saturating_add((tiles / 2).max(1).saturating_mul(runs.in_place(blocks).1))
         .saturating_add(TILES_CALL)
 }
 
 /// Picoseconds of 32 rows by 32 channels: from the bias to the output, and for 64 bytes of K.
 const TILES_ENDS: u64 = 130_000;
+/// The same where the output is near.
+const TILES_NEAR_ENDS: u64 = 95_000;
 const TILES_STEP: u64 = 42_000;
 const VECTORS_ENDS: u64 = 50_000;
 const VECTORS_STEP: u64 = 190_000;
 /// Picoseconds that a step of two tiles by a block takes longer where loads of activations cross lines of a cache.
 const CROSSING: u64 = 20_000;
 /// Picoseconds of a run of quads behind the first.
-const RUN: u64 = 10_000;
+const RUN: u64 = 5_000;
 /// Picoseconds of a row that is gathered, beside those of each of its lines.
 const GATHERED_ROW: u64 = 15_000;
 const GATHERED_LINE: u64 = 4_000;
@@ -412,14 +417,17 @@ mod tests {
 
     #[test]
     fn what_measured_better_is_chosen() {
-        let matrix = |m, n, k| pays(Extents { m, n, k, run: k, pitch: k });
-        let windows = |m, n, channels: usize| pays(Extents { m, n, k: 9 * channels, run: 3 * channels, pitch: channels });
+        let matrix = |m, n, k| pays(Extents { m, n, k, run: k, pitch: k, near: false });
+        let windows = |m, n, channels: usize| pays(Extents { m, n, k: 9 * channels, run: 3 * channels, pitch: channels, near: false });
         assert!(!matrix(1, 1000, 2048) && !matrix(4, 1000, 2048) && !matrix(8, 64, 576), "rows that aren't there");
         assert!(matrix(49, 2048, 512) && matrix(196, 256, 1024) && matrix(3136, 64, 256) && matrix(784, 512, 128));
         assert!(windows(3136, 64, 64) && windows(49, 512, 512));
         assert!(!matrix(12544, 96, 16) && !matrix(3136, 24, 144) && !matrix(196, 192, 32), "short sums");
         assert!(matrix(784, 32, 144) && windows(784, 128, 32), "rows that cross lines of a cache");
-        assert!(!pays(Extents { m: 12544, n: 64, k: 196, run: 28, pitch: 8 }), "a first layer");
-        assert!(!pays(Extents { m: usize::MAX, n: 1, k: 1, run: 1, pitch: 1 }));
+        let first = |near| pays(Extents { m: 12544, n: 64, k: 196, run: 28, pitch: 3, near });
+        assert!(!first(false) && first(true), "a first layer, which pays where a pool is computed along");
+        assert!(pays(Extents { m: 3025, n: 64, k: 396, run: 36, pitch: 3, near: false }), "one with larger windows");
+        assert!(!pays(Extents { m: 12544, n: 64, k: 36, run: 12, pitch: 3, near: true }), "one with small ones");
+        assert!(!pays(Extents { m: usize::MAX, n: 1, k: 1, run: 1, pitch: 1, near: false }));
     }
 }

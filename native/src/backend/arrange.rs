@@ -1,8 +1,12 @@
-//! What the backend asks of the plan: how many samples run at once, and values that are written where and as they are read.
+//! What the backend asks of the plan: how many samples run at once, values that are written where and as they are read, and pools
+//! that are computed along with what is in front of them.
 
 use quaver_core::graph::{Dim, Graph, Node, Op, ValueId};
+use quaver_core::kernel::bind::window_is_usual;
 use quaver_core::plan::Plan;
 use quaver_core::plan::arrange::{Pass, Storage, samples_are_apart};
+use quaver_core::tensor::DType;
+use quaver_pool::strips::Strips;
 
 use super::{Bindings, State, work};
 use crate::dispatch::kernel::Kind;
@@ -10,6 +14,13 @@ use crate::dispatch::query::Query;
 
 /// Bytes of a node's activations that a core keeps in its cache beside weights.
 const AT_HAND: usize = 1 << 20;
+
+/// Bytes of a result that are too many to be still near when a pool reads them.
+const FAR: usize = 256 << 10;
+/// Bytes of weights that stay near while strips pass by.
+const WEIGHTS_AT_HAND: usize = 512 << 10;
+/// Lines of a pool's result that are enough for a thread: the rows in front of its first line are computed twice.
+const LINES: usize = 8;
 
 /// Passes in which a batch runs: so many samples at once that the activations of a node stay in cache. The first nodes of a
 /// network have the largest images and run for few samples, later ones for more, as the weights that they read are then read
@@ -54,15 +65,36 @@ fn largest_divisor_below(n: usize) -> usize {
     n / smallest.unwrap_or(n)
 }
 
+/// For each node whether it is a convolution with a large result that only a max pool reads, which is better computed along with it:
+/// then what lies between them is never written to memory.
+pub(crate) fn pools(graph: &Graph, plan: &Plan, threads: usize) -> Vec<Option<Strips>> {
+    let uses = uses(graph);
+    let pooled = |(index, node): (usize, &Node)| {
+        let (Op::QConv(_), id) = (&node.op, node.outputs[0]) else { return None };
+        let &[reader] = &uses.readers[id.index()][..] else { return None };
+        let reader = graph.nodes.get(reader)?;
+        let Op::Pool(window) = &reader.op else { return None };
+        let shapes = &plan.pass_of(index).shapes;
+        let (&[images, h, w, c], &[_, oh, ow, _]) = (&shapes[id.index()][..], &shapes[reader.outputs[0].index()][..]) else { return None };
+        let strips = Strips::new(window, [h, w, c], [oh, ow])?;
+        let enough = window.window.kernel[0] <= window.window.strides[0] || images * oh >= LINES * threads;
+        let weights: usize = shapes[node.inputs[1].index()].iter().product();
+        let joins = graph.value(id).dtype == DType::U8 && !has_residual(&node.op) && window_is_usual(&reader.op);
+        (joins && enough && h * w * c > FAR && weights <= WEIGHTS_AT_HAND).then_some(strips)
+    };
+    graph.nodes.iter().enumerate().map(pooled).collect()
+}
+
 impl Bindings {
     /// Decides which values are written as their readers want them, and tells both; says so for the plan.
     pub(super) fn store(&mut self, graph: &Graph, plan: &Plan) -> Vec<Option<Storage>> {
-        let uses = uses(graph);
+        let (uses, pools) = (uses(graph), pools(graph, plan, self.threads));
         let mut stored = vec![None; graph.values.len()];
-        for index in 0..self.nodes.len() {
+        for (index, &pooled) in pools.iter().enumerate() {
             let id = graph.nodes[index].outputs[0];
             if let [reader] = uses.readers[id.index()][..] {
-                stored[id.index()] = self.fill_frames(graph, plan, (index, reader), id);
+                let nodes = (index, reader);
+                stored[id.index()] = self.fill_frames(graph, plan, nodes, id).or_else(|| self.join_pool(graph, nodes, pooled));
             }
         }
         for (index, node) in graph.nodes.iter().enumerate() {
@@ -90,6 +122,16 @@ impl Bindings {
             }
             start += columns;
         }
+    }
+
+    /// A convolution computes the pool behind it along, where it is such a one.
+    fn join_pool(&mut self, graph: &Graph, (writer, reader): (usize, usize), pooled: Option<Strips>) -> Option<Storage> {
+        let takes = self.nodes.get(reader)?.choice.kernel.kind == Kind::Pool;
+        match &mut self.nodes[writer].state {
+            State::Packed(packed) if takes => packed.pool(pooled?),
+            _ => return None,
+        }
+        Some(Storage::Pooled(graph.nodes[reader].outputs[0]))
     }
 
     /// A quantization that only a convolution reads, which would copy the images into frames, writes them there.

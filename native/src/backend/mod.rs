@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use quaver_core::backend::{Backend, Operand, OutputMut};
 use quaver_core::graph::largest::largest;
-use quaver_core::graph::{Constants, Graph, Op};
+use quaver_core::graph::{Constants, Graph, Node, Op};
 use quaver_core::kernel::conv::Frame;
 use quaver_core::kernel::matmul::MatMul;
 use quaver_core::plan::arrange::Arrangement;
@@ -101,8 +101,9 @@ impl Bindings {
     /// the one that `tuning` names.
     pub(crate) fn new(isas: &[Isa], threads: usize, net: Net<'_>, plan: &Plan, tuning: Option<&Tuning>) -> Self {
         let (graph, largest) = (net.graph, largest(net.graph, net.constants));
-        let bind = |(index, node)| {
-            let query = Query::in_pass(graph, plan, index, threads).knowing(&largest, node);
+        let pools = arrange::pools(graph, plan, threads);
+        let bind = |(index, node): (usize, &Node)| {
+            let query = Query { pooled: pools[index].is_some(), ..Query::in_pass(graph, plan, index, threads).knowing(&largest, node) };
             let choice = resolve(index, &query, isas, tuning);
             let token = Token::detect(choice.kernel);
             let state = match choice.kernel.kind {

@@ -6,7 +6,8 @@ use quaver_core::graph::Op;
 use quaver_core::kernel::bind::packed as bind;
 use quaver_core::kernel::conv::Frame;
 use quaver_pool::Pool;
-use quaver_pool::packed::Products;
+use quaver_pool::packed::{Compute, Products};
+use quaver_pool::strips::{Largest, Strips};
 
 use crate::amx;
 use crate::dispatch::query::Query;
@@ -18,13 +19,15 @@ pub(crate) struct Packed {
     node: bind::Packed,
     /// Where the result is part of a concatenation: elements of its rows, and those of them that come first.
     within: Option<[usize; 2]>,
+    /// The pool that is computed along, whose result is the node's then.
+    pooled: Option<Strips>,
 }
 
 impl Packed {
     /// Binds a node, where it is one of these.
     pub(crate) fn bind(query: &Query<'_>) -> Option<Self> {
         let x = &query.inputs[0];
-        bind::Packed::bind(query.op, x.shape, x.slack, query.output.shape).map(|node| Self { node, within: None })
+        bind::Packed::bind(query.op, x.shape, x.slack, query.output.shape).map(|node| Self { node, within: None, pooled: None })
     }
 
     /// The same with the weights in the order that takes the fewest quads, given those of the file.
@@ -57,11 +60,17 @@ impl Packed {
         self.within = Some([width, start]);
     }
 
-    /// Bytes of scratch, for so many threads: the copy of the images, then what tiles gather.
+    /// From now on, the pool behind the node is computed along with it.
+    pub(super) fn pool(&mut self, strips: Strips) {
+        self.pooled = Some(strips);
+    }
+
+    /// Bytes of scratch, for so many threads: the copy of the images, then what lies in front of a pool and what tiles gather.
     pub(super) fn scratch(&self, threads: usize) -> usize {
+        let strips = self.pooled.map_or(0, |strips| strips.scratch());
         let tiles =
             amx::scratch(&self.node.geometry.source(&[], 0), &(0..self.node.geometry.chunk() * self.node.rows), self.node.shape.n_blocks());
-        self.node.geometry.scratch() + threads * tiles
+        self.node.geometry.scratch() + threads * (strips + tiles)
     }
 
     /// Runs the node.
@@ -74,6 +83,13 @@ impl Packed {
         scratch: &mut [u8],
     ) {
         let products = Products { node: &self.node, within: self.within, bias: None };
-        products.run(pool, op, inputs, output, scratch, &|gemm, scratch| token.gemm(gemm, scratch));
+        let compute: &Compute<'_> = &|gemm, scratch| token.gemm(gemm, scratch);
+        match &self.pooled {
+            None => products.run(pool, op, inputs, output, scratch, compute),
+            Some(strips) => {
+                let largest: &Largest<'_> = &|part| token.vectorize(part);
+                products.run_pooled(strips, pool, (op, inputs), output, scratch, (compute, largest));
+            }
+        }
     }
 }

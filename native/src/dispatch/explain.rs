@@ -11,6 +11,7 @@ use super::peaks::Peaks;
 use super::query::Query;
 use super::tune::Tuning;
 use super::{Choice, candidates};
+use crate::backend::arrange::pools;
 use crate::backend::{Bindings, Net};
 use crate::cpu::Isa;
 use crate::{Error, Model};
@@ -26,6 +27,8 @@ pub enum Place {
     Frames,
     /// Its part of the concatenation behind it.
     Concat,
+    /// Nowhere: the max pool behind it is computed along.
+    Pool,
 }
 
 /// A node, explained.
@@ -81,10 +84,11 @@ pub fn explain(
     let largest = largest(graph, model.constants());
     let (plan, bindings) = Bindings::planned(isas, threads, net, (sizes.batch(), limit), tuning)?;
     let choices: Vec<Choice> = bindings.choices().collect();
+    let pools = pools(graph, &plan, threads);
     let explain = |&index: &usize| {
         let (node, Choice { kernel, rule }) = (&graph.nodes[index], choices[index]);
         let whole = Query::new(graph, &plan, node, threads);
-        let query = Query::in_pass(graph, &plan, index, threads).knowing(&largest, node);
+        let query = Query { pooled: pools[index].is_some(), ..Query::in_pass(graph, &plan, index, threads).knowing(&largest, node) };
         let is_other = |other: &&Kernel| *other != kernel && *other != &REFERENCE;
         let candidates = candidates(&query, isas);
         let times = plan.times(index);
@@ -98,6 +102,7 @@ pub fn explain(
             place: match plan.arrangement.stored.get(node.outputs[0].index()) {
                 Some(Some(Storage::As(_))) => Place::Frames,
                 Some(Some(Storage::Within { .. })) => Place::Concat,
+                Some(Some(Storage::Pooled(_))) => Place::Pool,
                 _ => Place::Own,
             },
             kernel: kernel.name,

@@ -36,6 +36,8 @@ pub struct Query<'a> {
     pub output: Value<'a>,
     /// Threads of the session.
     pub threads: usize,
+    /// Whether a pool is computed along with it, so that its result stays near.
+    pub pooled: bool,
 }
 
 /// A product with packed weights: rows M, channels N of a group, K of a group, and groups.
@@ -53,19 +55,21 @@ pub struct Product {
     pub channels: usize,
     /// The window, of a convolution.
     pub window: Option<Window>,
+    /// Whether a pool is computed along, so that the result stays near.
+    pub pooled: bool,
 }
 
 impl Product {
     /// What decides between tiles and vectors.
     pub fn extents(&self) -> Extents {
-        let Self { m, n, k, groups, channels, window } = *self;
+        let Self { m, n, k, groups, channels, window, pooled } = *self;
         let (run, pitch) = match window {
             // Taps of a group lie apart; those of a line of all channels beside each other.
             Some(Window { kernel: [_, width], dilations: [_, 1], .. }) if groups == 1 => (width * channels.next_multiple_of(4), channels),
             Some(_) => (channels, groups * channels),
             None => (k, channels),
         };
-        Extents { m, n, k, run, pitch }
+        Extents { m, n, k, run, pitch, near: pooled }
     }
 }
 
@@ -88,7 +92,13 @@ impl<'a> Query<'a> {
             slack: matches!(plan.locations[id.index()], Location::Arena(_)),
             largest: u8::MAX,
         };
-        Self { op: &node.op, inputs: node.inputs.iter().map(|&id| value(id)).collect(), output: value(node.outputs[0]), threads }
+        Self {
+            op: &node.op,
+            inputs: node.inputs.iter().map(|&id| value(id)).collect(),
+            output: value(node.outputs[0]),
+            threads,
+            pooled: false,
+        }
     }
 
     /// The same, knowing for each value of the graph the [`largest`](quaver_core::graph::largest::largest) byte it can hold.
@@ -126,7 +136,8 @@ impl<'a> Query<'a> {
             }
             _ => return None,
         };
-        Some(Product { m: rows, n: shape.output_channels, k: shape.k_blocks() * 4, groups, channels: shape.input_channels, window })
+        let (n, k, channels) = (shape.output_channels, shape.k_blocks() * 4, shape.input_channels);
+        Some(Product { m: rows, n, k, groups, channels, window, pooled: self.pooled })
     }
 
     /// Multiply-accumulates, of those operations that are made of them; padding counts.

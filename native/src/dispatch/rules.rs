@@ -79,7 +79,7 @@ pub static RULES: &[Rule] = &[
         name: "tiles of two activations",
         kind: Kind::MatMul,
         isa: Some(Isa::Amx),
-        applies: |q| activations(q, |[m, k, n]| amx::pays(Extents { m, n, k, run: k, pitch: k })),
+        applies: |q| activations(q, |[m, k, n]| amx::pays(Extents { m, n, k, run: k, pitch: k, near: false })),
         reason: "enough rows, columns and K for tile registers, once the right operand is packed",
     },
     Rule {

@@ -14,7 +14,7 @@ const MOST: usize = 64;
 /// The lines `units` of the output.
 #[inline(always)]
 pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to: &mut [u8]) {
-    let PoolU8 { input: [h, w], output: [_, ow], channels: c, quant: [x, y], .. } = *pool;
+    let PoolU8 { input: [_, w], output: [_, ow], channels: c, quant: [x, y], .. } = *pool;
     let [kh, kw] = pool.pool.window.kernel;
     let top = s.splat_f32(f32::from(y.q_max) - f32::from(y.zero_point));
     let limits = s.limits(y.zero_point, 0, y.q_max);
@@ -23,7 +23,7 @@ pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to:
     let (mut count, mut multiplier) = (0, s.splat_f32(0.0));
     for (i, line) in units.enumerate() {
         let (image, o) = pool.image(line);
-        let rows = inside(&pool.pool, 0, o, h);
+        let rows = pool.rows(o);
         for column in 0..ow {
             let columns = inside(&pool.pool, 1, column, w);
             let view = View { image, line: w * c, pixel: c, rows, columns };

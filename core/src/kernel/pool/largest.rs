@@ -15,7 +15,7 @@ const LINE: usize = 16 * 1024;
 /// The lines `units` of the output.
 #[inline(always)]
 pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to: &mut [u8]) {
-    let PoolU8 { input: [h, w], output: [_, ow], channels: c, .. } = *pool;
+    let PoolU8 { input: [_, w], output: [_, ow], channels: c, .. } = *pool;
     let (mut here, mut apart);
     let line: &mut [u8] = if const { S::COMPACT } {
         // Of any length, so that there is one way for all.
@@ -28,7 +28,7 @@ pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to:
     if const { !S::COMPACT } && w * c + 64 > LINE {
         for (i, unit) in units.enumerate() {
             let (image, o) = pool.image(unit);
-            let rows = inside(&pool.pool, 0, o, h);
+            let rows = pool.rows(o);
             for column in 0..ow {
                 let columns = inside(&pool.pool, 1, column, w);
                 window(s, image, w * c, c, [rows, columns], &mut to[(i * ow + column) * c..]);
@@ -38,7 +38,7 @@ pub(super) fn compute<S: Simd>(pool: &PoolU8<'_>, s: S, units: Range<usize>, to:
     }
     for (unit, to) in units.zip(to.chunks_exact_mut(ow * c)) {
         let (image, o) = pool.image(unit);
-        let rows = inside(&pool.pool, 0, o, h);
+        let rows = pool.rows(o);
         if rows.len == 0 {
             to.fill(0);
             continue;

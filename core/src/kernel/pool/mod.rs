@@ -15,6 +15,7 @@ use super::split::Split;
 use crate::backend::{Operand, OutputMut};
 use crate::graph::op::{Pool, PoolFn};
 use crate::quant::Affine;
+use crate::reference::pool::{Along, inside};
 use crate::tensor::DType;
 
 mod average;
@@ -28,6 +29,8 @@ pub struct PoolU8<'a> {
     quant: [Affine; 2],
     /// Rows and columns of an image.
     input: [usize; 2],
+    /// Of its rows, the first one that is there, and how many are.
+    there: [usize; 2],
     output: [usize; 2],
     images: usize,
     channels: usize,
@@ -40,14 +43,36 @@ impl<'a> PoolU8<'a> {
         let (&[images, h, w, channels], &[_, oh, ow, _]) = (x.view.shape(), output.view.view().shape()) else { return None };
         let applies = x.view.dtype() == DType::U8 && channels > 0 && ow > 0;
         let quant = [x.quant?, output.quant?];
-        applies.then_some(Self { pool: *pool, x: x.view.bytes(), quant, input: [h, w], output: [oh, ow], images, channels })
+        let (x, there) = (x.view.bytes(), [0, h]);
+        applies.then_some(Self { pool: *pool, x, quant, input: [h, w], there, output: [oh, ow], images, channels })
+    }
+
+    /// The rows of an image of `height` that lines of the output see.
+    pub fn sees(pool: &Pool, height: usize, lines: Range<usize>) -> Range<usize> {
+        let rows = lines.map(|line| inside(pool, 0, line, height)).filter(|rows| rows.len > 0);
+        let ends = rows.map(|rows| (rows.first, rows.first + (rows.len - 1) * rows.step + 1));
+        ends.reduce(|(start, end), (from, to)| (start.min(from), end.max(to))).map_or(0..0, |(start, end)| start..end)
+    }
+
+    /// Of one image of which these rows are there: all that the lines see that will be computed. Only for a max pool.
+    pub fn of_rows(pool: &Pool, x: &'a [u8], rows: Range<usize>, [input, output]: [[usize; 2]; 2], channels: usize) -> Self {
+        // Bytes are compared as they are.
+        let quant = [Affine { scale: 1.0, zero_point: 0, q_max: u8::MAX }; 2];
+        Self { pool: *pool, x, quant, input, there: [rows.start, rows.len()], output, images: 1, channels }
     }
 
     /// The image of a line of the output, and the line's place in its image.
     #[inline(always)]
     fn image(&self, line: usize) -> (&'a [u8], usize) {
-        let bytes = self.input[0] * self.input[1] * self.channels;
+        let bytes = self.there[1] * self.input[1] * self.channels;
         (&self.x[line / self.output[0] * bytes..][..bytes], line % self.output[0])
+    }
+
+    /// The rows of [`PoolU8::image`] that a line sees.
+    #[inline(always)]
+    fn rows(&self, line: usize) -> Along {
+        let rows = inside(&self.pool, 0, line, self.input[0]);
+        Along { first: rows.first.saturating_sub(self.there[0]), ..rows }
     }
 }
 
