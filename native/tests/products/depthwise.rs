@@ -64,7 +64,7 @@ impl Case {
             3 => (square(3), square(2), square(1)),
             4 => (square(5), square(2), square(1)),
             5 => (square(7), square(2), square(1)),
-            6 => (square(1), strides, square(1)),
+            6 => (square(1), if rng.below(2) == 0 { square(1) } else { strides }, square(1)),
             _ => (any, strides, dilations),
         };
         let mut pads = || [rng.below(kernel[0]), rng.below(kernel[1])];

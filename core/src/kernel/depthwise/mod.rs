@@ -12,6 +12,7 @@
 //! | `columns` | square kernels of 3, 5 and 7, stride 1 and 2: quads of a run of columns, then sums |
 //! | `slide` | 3×3 where an instruction set slides: what it makes of a window stays in registers |
 //! | [`lines`] | the innermost loop of `slide`, which an instruction set may have its own form of |
+//! | `points` | windows of one tap: a factor and a term for each channel |
 //! | `taps` | all other windows: quads of any four taps |
 //! | `finish` | the constants of a block, and from sums to the output |
 //! | `windows` | all windows in one body, instead of all these, where kernels are compact |
@@ -26,6 +27,7 @@
 mod columns;
 mod finish;
 pub mod lines;
+mod points;
 mod slide;
 mod taps;
 mod windows;
@@ -114,6 +116,7 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
             ([3, 3], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 3, 2>(of, bounds)),
             ([5, 5], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 5, 2>(of, bounds)),
             ([7, 7], [2, 2], [1, 1]) => s.vectorize(Walk::<R, 7, 2>(of, bounds)),
+            _ if points::takes(&of.window) => s.vectorize(Walk::<R, POINT, 1>(of, bounds)),
             _ => s.vectorize(Walk::<R, TAPS, 0>(of, bounds)),
         }
     }
@@ -123,8 +126,10 @@ impl<R: Rows> Kernel for Depthwise<'_, R> {
 const SLIDE: usize = 1;
 /// [`Walk`]'s method for any window.
 const TAPS: usize = 0;
+/// [`Walk`]'s method for windows of one tap.
+const POINT: usize = 2;
 
-/// A convolution by one method, for a square kernel of `K` taps a side, or [`SLIDE`] or [`TAPS`], and stride `ST`. Each is
+/// A convolution by one method, for a square kernel of `K` taps a side, or [`SLIDE`], [`POINT`] or [`TAPS`], and stride `ST`. Each is
 /// compiled by itself: of one large body the optimiser leaves arrays of vectors in memory.
 struct Walk<'a, 'b, R, const K: usize, const ST: usize>(&'b mut Depthwise<'a, R>, Bounds);
 
@@ -137,6 +142,7 @@ impl<R: Rows, const K: usize, const ST: usize> Kernel for Walk<'_, '_, R, K, ST>
         match (K, ST) {
             (SLIDE, 1) => of.walk(s, bounds, slide::Slide::<1>::new()),
             (SLIDE, _) => of.walk(s, bounds, slide::Slide::<2>::new()),
+            (POINT, _) => of.walk(s, bounds, points::Points::new()),
             (3, 1) => of.walk(s, bounds, columns::Columns::<S, 1, 3, 1, 120, 24>::new(s)),
             (5, 1) => of.walk(s, bounds, columns::Columns::<S, 2, 5, 1, 256, 160>::new(s)),
             (7, 1) => of.walk(s, bounds, columns::Columns::<S, 2, 7, 1, 272, 112>::new(s)),
