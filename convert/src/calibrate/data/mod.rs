@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use image::imageops::{self, FilterType};
-use quaver_core::graph::{Dim, Graph};
+use quaver_core::graph::{Dim, Graph, Sizes};
 use quaver_core::tensor::{DType, element_count};
 use serde::{Deserialize, Serialize};
 
@@ -175,13 +175,23 @@ impl Samples {
         Ok(Self { len: files.len(), source: Source::Images { files, layout, options: options.clone() } })
     }
 
-    /// Standard normal numbers, the same on every machine.
+    /// Standard normal numbers, the same on every machine. What the graph leaves open is as small as it can be, of some sizes: 64, and
+    /// more where no run can have so few, as of a waveform.
     pub fn random(count: usize, graph: &Graph) -> Self {
-        let of = |&id| {
-            let value = graph.value(id);
-            (value.shape.iter().map(Dim::about).collect(), value.dtype)
+        const OPEN: [usize; 5] = [64, 256, 1024, 4096, 16384];
+        let shapes = |open: usize| {
+            let extent = |dim: &Dim| if dim.is_open() { open } else { dim.about() };
+            graph.inputs.iter().map(|&id| graph.value(id).shape.iter().map(extent).collect()).collect::<Vec<Vec<usize>>>()
         };
-        Self { len: count, source: Source::Random { inputs: graph.inputs.iter().map(of).collect() } }
+        let runs = |shapes: &Vec<Vec<usize>>| {
+            let mut sizes = Sizes::default();
+            let fits = graph.inputs.iter().zip(shapes).all(|(&id, shape)| sizes.learn(&graph.value(id).shape, shape));
+            fits && graph.fixed(&sizes).is_ok()
+        };
+        let chosen = if graph.is_open() { OPEN.into_iter().map(shapes).find(runs) } else { None };
+        let dtypes = graph.inputs.iter().map(|&id| graph.value(id).dtype);
+        let inputs = chosen.unwrap_or_else(|| shapes(OPEN[0])).into_iter().zip(dtypes).collect();
+        Self { len: count, source: Source::Random { inputs } }
     }
 
     /// Samples that are in memory already.
@@ -399,7 +409,8 @@ impl Normal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quaver_core::graph::Network;
+    use quaver_core::graph::op::{Pool, PoolFn, Window};
+    use quaver_core::graph::{Network, Op};
 
     fn network(shape: &[usize]) -> Network {
         let mut net = Network::new("n");
@@ -484,6 +495,22 @@ mod tests {
         let samples = Samples::from_images(folder.path(), &network(&[3, 4, 4]).graph, &options).expect("fits");
         assert!(matches!(samples.get(1), Err(DataError::NotAnImage { .. })));
         assert!(matches!(Samples::from_images(folder.path(), &network(&[7]).graph, &options), Err(DataError::NotAnImageInput { .. })));
+    }
+
+    #[test]
+    fn random_samples_are_as_long_as_a_run_needs() {
+        // Two windows of 100 and 5 at strides as long take 500 at least.
+        let mut net = Network::new("wave");
+        let x = net.input("x", DType::F32, vec![Dim::BATCH, 1.into(), Dim::symbol("T"), 1.into()]);
+        let pool = |net: &mut Network, x, extent: usize| {
+            let window = Window { kernel: [1, extent], strides: [1, extent], ..Window::unit() };
+            let op = Op::Pool(Pool { function: PoolFn::Max, window, ceil_mode: false, count_include_pad: false });
+            net.push(op, &[x], "", "").expect("fits")
+        };
+        let first = pool(&mut net, x, 100);
+        let y = pool(&mut net, first, 5);
+        net.output(y);
+        assert_eq!(Samples::random(1, &net.graph).get(0).expect("random")[0].shape, [1, 1, 1024, 1]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Node → operations of the core graph, one family a file.
 
 mod attention;
+mod col2im;
 pub(super) mod compose;
 mod conv;
 mod einsum;
@@ -40,7 +41,7 @@ use super::{Importer, NodeError, invalid, unsupported};
 pub(super) const SUPPORTED: &[&str] = &[
     "Abs", "Acos", "Acosh", "Add", "And", "ArgMax", "ArgMin", "Asin", "Asinh", "Atan", "Atanh", "Attention", "AveragePool",
     "BatchNormalization", "BitShift", "BlackmanWindow", "Cast", "CastLike", "Ceil", "Celu", "CenterCropPad", "Clip",
-    "Compress", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvInteger", "ConvTranspose", "Cos", "Cosh", "CumSum",
+    "Col2Im", "Compress", "Concat", "Constant", "ConstantOfShape", "Conv", "ConvInteger", "ConvTranspose", "Cos", "Cosh", "CumSum",
     "DFT", "DepthToSpace", "DequantizeLinear", "Div", "Dropout", "DynamicQuantizeLinear", "Einsum", "Elu", "Equal", "Erf",
     "Exp", "Expand", "EyeLike", "Flatten", "Floor", "GRU", "Gather", "GatherElements", "GatherND", "Gelu", "Gemm",
     "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "Greater", "GreaterOrEqual", "GridSample", "GroupNormalization",
@@ -183,6 +184,7 @@ impl Importer<'_> {
             "NonZero" => self.non_zero(ctx),
             "ReverseSequence" => self.reverse_sequence(ctx),
             "MaxUnpool" => self.max_unpool(ctx),
+            "Col2Im" => self.col2im(ctx),
             "Range" => self.range(ctx),
             "ConstantOfShape" => self.constant_of_shape(ctx),
             "Shape" | "Size" => unsupported("its operand is of a kind that has no extents"),

@@ -2,6 +2,7 @@
 
 mod attention;
 mod chosen;
+mod col2im;
 mod open;
 
 use quaver_core::graph::{Network, Op};
