@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use super::edge;
 use super::simd::Simd;
 use super::split::Split;
 use crate::arith::float::{LANES, LaneSum, exp};
@@ -14,6 +15,9 @@ use crate::tensor::DType;
 
 /// Elements of a row from which on a table of all results is cheaper than the results.
 const MANY: usize = 64;
+
+/// Elements of rows that are computed together, and of the longest row of which none is alone.
+const BLOCK: usize = 512;
 
 /// Of u8, to u8 or f32. A unit is a row.
 #[derive(Debug, Clone, Copy)]
@@ -48,9 +52,18 @@ impl Split for SoftmaxU8<'_> {
 
     #[inline(always)]
     fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
-        let rows = self.x[units.start * self.len..units.end * self.len].chunks_exact(self.len);
+        let x = &self.x[units.start * self.len..units.end * self.len];
         let planes = self.planes();
-        for (row, to) in rows.zip(to.chunks_exact_mut(self.unit_bytes())) {
+        if const { !S::COMPACT }
+            && let (Some(y), true) = (self.y, self.len <= BLOCK)
+        {
+            let block = BLOCK / self.len * self.len;
+            for (x, to) in x.chunks(block).zip(to.chunks_mut(block)) {
+                rows_at_once(s, x, self.len, &planes, y, to);
+            }
+            return;
+        }
+        for (row, to) in x.chunks_exact(self.len).zip(to.chunks_exact_mut(self.unit_bytes())) {
             let mut largest = 0;
             for &q in row {
                 largest = q.max(largest);
@@ -64,6 +77,64 @@ impl Split for SoftmaxU8<'_> {
                     *to = (self.table[usize::from(largest - q)] as f32 / sum).to_le_bytes();
                 }
             }
+        }
+    }
+}
+
+/// Rows of `len` elements, [`BLOCK`] of them at most: their exponentials byte by byte, which are then put together as vectors.
+#[inline(always)]
+fn rows_at_once<S: Simd>(s: S, x: &[u8], len: usize, planes: &[[u8; 256]; 3], y: Affine, to: &mut [u8]) {
+    // A row's last vector may reach behind all of them.
+    let mut bytes = [[0; BLOCK + 64]; 3];
+    for (row, to) in x.chunks_exact(len).zip(bytes[0].chunks_exact_mut(len)) {
+        let mut largest = 0;
+        for &q in row {
+            largest = q.max(largest);
+        }
+        for (to, &q) in to.iter_mut().zip(row) {
+            *to = largest - q;
+        }
+    }
+    let [first, others @ ..] = &mut bytes;
+    for (plane, to) in planes[1..].iter().zip(others) {
+        to[..x.len()].copy_from_slice(&first[..x.len()]);
+        s.lookup(plane, &mut to[..x.len()]);
+    }
+    s.lookup(&planes[0], &mut first[..x.len()]);
+    let top = s.splat_f32(f32::from(y.q_max) - f32::from(y.zero_point));
+    let limits = s.limits(y.zero_point, 0, y.q_max);
+    // Of a row's last vector, what belongs to it.
+    let mut last = [0u8; 64];
+    last[..len - (len - 1) / 64 * 64].fill(u8::MAX);
+    let part = |plane: &[u8; BLOCK + 64], at: usize| edge::bytes_at::<64>(plane, at);
+    for start in (0..x.len()).step_by(len) {
+        let mut lanes = [[0i32; LANES]; 3];
+        for (plane, lanes) in bytes.iter().zip(&mut lanes) {
+            let mut sums = s.splat_i32(0);
+            for at in (0..len).step_by(64) {
+                let mut part = part(plane, start + at);
+                if at + 64 > len {
+                    for i in 0..64 {
+                        part[i] &= last[i];
+                    }
+                }
+                sums = s.sum4_lanes(sums, s.load_b(&part));
+            }
+            s.store_i32(sums, lanes);
+        }
+        let plane = |i: usize| u64::from(lanes[i].iter().sum::<i32>() as u32) << (8 * i);
+        let inverse = s.splat_f32(1.0 / ((plane(0) + plane(1) + plane(2)) as f32 * y.scale));
+        for at in (0..len).step_by(64) {
+            let [a, b, c] = [part(&bytes[0], start + at), part(&bytes[1], start + at), part(&bytes[2], start + at)];
+            let quads = s.interleave([s.load_b(&a), s.load_b(&b), s.load_b(&c), s.splat_b(0)]);
+            let mut q = [s.splat_i32(0); 4];
+            for v in 0..4 {
+                // A quad's bytes are the number's.
+                let mut e = [0i32; LANES];
+                s.store_b(quads[v], bytemuck::cast_mut(&mut e));
+                q[v] = s.round_below(s.mul(s.to_f32(s.load_i32(&e)), inverse), top);
+            }
+            edge::store_over(s, s.narrow_interleaved(q, limits), len - at, &mut to[start + at..]);
         }
     }
 }
