@@ -97,6 +97,18 @@ fn images_are_quantized_into_frames() {
 }
 
 #[test]
+fn a_large_dilation_on_a_small_image_has_a_kernel() {
+    let (mut b, q) = images([16, 16, 256], false);
+    let window = Window { kernel: [3, 3], dilations: [36; 2], pads_begin: [36; 2], pads_end: [36; 2], ..Window::unit() };
+    let y = b.conv(q, 8, window, 1, None);
+    let model = b.model(y);
+    check(&model, &mut Rng(5), "dilated");
+    let session = Session::new(&model, SessionOptions::default()).expect("starts");
+    let explained = session.explain(1).expect("fits");
+    assert!(explained.iter().all(|e| e.isa != Isa::Scalar) || nothing_to_arrange());
+}
+
+#[test]
 fn large_images_run_in_several_passes() {
     let (mut b, q) = images([160, 112, 3], true);
     let first = b.conv(q, 32, network::window(3, 1), 1, None);

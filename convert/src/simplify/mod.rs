@@ -24,6 +24,7 @@ mod pools;
 mod reshapes;
 mod rewrite;
 mod spelling;
+mod taps;
 #[cfg(test)]
 mod testing;
 
@@ -62,6 +63,7 @@ pub const PASSES: &[Pass] = &[
     Pass { name: "layout", what: "moves Transposes until they cancel", apply: layout::propagate },
     Pass { name: "layer_norm", what: "recognises layer normalization in its spelled-out forms", apply: layer_norm::recognise },
     Pass { name: "pads", what: "merges Pad into the window behind it", apply: pads::merge },
+    Pass { name: "taps", what: "cuts off taps of a convolution that only see padding", apply: taps::trim },
     Pass { name: "pools", what: "turns a pool of the whole image into ReduceMean", apply: pools::globalise },
     Pass { name: "batch_norm", what: "folds scale and shift of channels into weights and bias", apply: batch_norm::fold },
     Pass {

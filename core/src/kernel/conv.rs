@@ -213,12 +213,15 @@ impl Frame {
         self.to[0] * self.to[1] * self.pixel
     }
 
-    /// Whether the copy is about as large as what it is a copy of, or as its output: a file's window may be of any size.
+    /// Whether the copy is about as large as what it is a copy of, or as its output: a file's window may be of any size. A large
+    /// dilation on a small image takes many times that, which is nothing beside computing it by the definition.
     fn is_in_proportion(&self, output: [usize; 2]) -> bool {
         const SMALL: usize = 1 << 20;
+        const LARGE: usize = 1 << 26;
         let image = self.to[0].checked_mul(self.to[1]).and_then(|n| n.checked_mul(self.pixel));
         let own = self.from.iter().product::<usize>().max(output[0] * output[1] * self.pixel);
-        image.is_some_and(|image| image <= own.saturating_mul(8).saturating_add(SMALL))
+        let most = own.saturating_mul(8).saturating_add(SMALL).max(own.saturating_mul(64).min(LARGE));
+        image.is_some_and(|image| image <= most)
     }
 
     /// Rows and columns, and bytes of a pixel.

@@ -49,7 +49,8 @@ pub(super) fn slice(cuts: &[Cut], inputs: &[Operand<'_>], output: &mut OutputMut
     let strides = strides(shape);
     let start = cuts.iter().map(|cut| cut.range()[0] as isize * strides[cut.axis]).sum();
     let dims = (0..shape.len()).map(|axis| match cuts.iter().find(|cut| cut.axis == axis) {
-        Some(cut) => (cut.range()[1], cut.step * strides[axis]),
+        // Of a single element the step is not taken, and may be any.
+        Some(cut) => (cut.range()[1], cut.step.saturating_mul(strides[axis])),
         None => (shape[axis], strides[axis]),
     });
     gather(dims, start, inputs, output);
@@ -204,8 +205,11 @@ impl Padding<'_> {
         }
         if let PadMode::Constant(_) = self.mode {
             let (head, rest) = to.split_at_mut(middle.end);
-            for element in head[..middle.start].chunks_exact_mut(self.size).chain(rest.chunks_exact_mut(self.size)) {
-                element.copy_from_slice(self.value);
+            for part in [&mut head[..middle.start], rest] {
+                match self.value {
+                    [first, others @ ..] if others.iter().all(|byte| byte == first) => part.fill(*first),
+                    value => part.chunks_exact_mut(self.size).for_each(|element| element.copy_from_slice(value)),
+                }
             }
             return;
         }

@@ -76,11 +76,14 @@ fn slice() {
         let shape = [rng.between(1, 4), rng.between(1, 5), c];
         let axis = [2, 1, 0][c % 3];
         let len = rng.between(1, shape[axis]);
-        let cut = Cut::new(axis, rng.below(shape[axis] - len + 1), len, 1);
+        // With and without gaps; a single element may have any step.
+        let step = if len == 1 { [1, 2, isize::MAX][rng.below(3)] } else { rng.between(1, (shape[axis] - 1) / (len - 1)) as isize };
+        let reach = if len == 1 { 1 } else { (len - 1) * step as usize + 1 };
+        let cut = Cut::new(axis, rng.below(shape[axis] - reach + 1), len, step);
         let whole = Cut::new((axis + 1) % 3, 0, shape[(axis + 1) % 3], 1);
         let cuts = vec![cut, whole];
         let op = Op::Slice { cuts: cuts.clone() };
-        let applies = len < shape[axis];
+        let applies = len < shape[axis] || step != 1;
         assert_eq!(check(&op, &Take(cuts.clone()), &[&Tensor::bytes(&shape, q, &mut rng)], DType::U8, Some(q)), applies);
         assert_eq!(check(&op, &Take(cuts), &[&Tensor::floats(&shape, &mut rng)], DType::F32, None), applies);
     }

@@ -54,8 +54,7 @@ impl Split for Concat<'_> {
     }
 }
 
-/// A contiguous cut of a tensor of any type along one axis. A unit is a row: what there is for one index of the dimensions
-/// outside of the axis.
+/// A cut of a tensor of any type along one axis. A unit is a row: what there is for one index of the dimensions outside of the axis.
 #[derive(Debug, Clone, Copy)]
 pub struct Slice<'a> {
     /// From the first element that is taken on.
@@ -64,10 +63,14 @@ pub struct Slice<'a> {
     /// Bytes of a row of the input and of the output.
     pitch: usize,
     row: usize,
+    /// Bytes of what lies side by side in both: all of a row, or one index of the axis, where some are left out.
+    run: usize,
+    /// Bytes from one of them to the next in the input.
+    step: usize,
 }
 
 impl<'a> Slice<'a> {
-    /// `None` unless exactly one axis is cut, forwards and without gaps.
+    /// `None` unless exactly one axis is cut, forwards.
     pub fn new(cuts: &[Cut], inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
         let (x, view) = (inputs.first()?.view, output.view.view());
         let whole = |cut: &&Cut| cut.step == 1 && cut.range()[1] == x.shape()[cut.axis];
@@ -76,8 +79,10 @@ impl<'a> Slice<'a> {
         let size = x.dtype().size();
         let (pitch, row) = (row_bytes(x.shape(), cut.axis, size), row_bytes(view.shape(), cut.axis, size));
         let rows = view.bytes().len().checked_div(row)?;
-        let start = cut.range()[0] * row_bytes(x.shape(), cut.axis + 1, size);
-        (cut.step == 1).then_some(Self { x: &x.bytes()[start..], rows, pitch, row })
+        let inner = row_bytes(x.shape(), cut.axis + 1, size);
+        let step = usize::try_from(cut.step).ok()?;
+        let (run, step) = if step == 1 { (row, row) } else { (inner, step.saturating_mul(inner)) };
+        Some(Self { x: &x.bytes()[cut.range()[0] * inner..], rows, pitch, row, run, step })
     }
 }
 
@@ -92,7 +97,12 @@ impl Split for Slice<'_> {
 
     #[inline(always)]
     fn compute<S: Simd>(&self, _: S, units: Range<usize>, to: &mut [u8]) {
-        copy_rows(&self.x[units.start * self.pitch..], self.pitch, to, self.row, self.row, units.len());
+        if self.run == self.row {
+            return copy_rows(&self.x[units.start * self.pitch..], self.pitch, to, self.row, self.row, units.len());
+        }
+        for (row, to) in units.zip(to.chunks_exact_mut(self.row)) {
+            copy_rows(&self.x[row * self.pitch..], self.step, to, self.run, self.run, self.row / self.run);
+        }
     }
 }
 
