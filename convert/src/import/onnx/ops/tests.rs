@@ -303,6 +303,10 @@ fn volumes() -> Vec<Volume> {
         all.push(Volume { channels: [4, 6], groups: 2, begin: [1, 1, 1], end: [1, 1, 1], ..p() });
         all.push(Volume { channels: [4, 4], groups: 4, dilations: [2, 1, 2], begin: [2, 1, 2], end: [2, 0, 2], ..p() });
         all.push(Volume { kernel: [1, 3, 3], strides: [3, 2, 1], ..p() });
+        let along = || Volume { kernel: [3, 1, 1], begin: [1, 0, 0], end: [2, 0, 0], ..p() };
+        all.push(Volume { strides: [2, 1, 1], ..along() });
+        all.push(Volume { channels: [4, 6], groups: 2, dilations: [2, 3, 1], ..along() });
+        all.push(Volume { channels: [4, 4], groups: 4, begin: [1, 1, 0], end: [1, 0, 0], ..along() });
     }
     all
 }

@@ -3,7 +3,9 @@
 //!
 //! The taps along the depth become channels: slices of the volume, shifted by one tap each, are joined along the channels, and the
 //! slices of all samples are the images of one convolution whose kernel has the taps' weights one after the other. So a sum of
-//! kd·kh·kw·C products stays one sum of integers. A pool goes over rows and columns, then over the depth.
+//! kd·kh·kw·C products stays one sum of integers. A window of one row and one column, which networks of video have behind one of one
+//! slice, needs none of that: slices are the rows of an image, and their pixels its columns. A pool goes over rows and columns, then over
+//! the depth.
 
 use quaver_core::graph::op::{Conv, ConvTranspose, Cut, PadMode, Pool, PoolFn, Window};
 use quaver_core::graph::{Dim, Op, ValueId};
@@ -43,6 +45,11 @@ impl Axes {
             pads_begin: one(self.begin, 0),
             pads_end: one(self.end, 0),
         }
+    }
+
+    /// Whether each pixel is seen by itself.
+    fn is_along_the_depth(&self) -> bool {
+        (1..3).all(|d| self.kernel[d] == 1 && self.strides[d] == 1 && self.begin[d] + self.end[d] == 0)
     }
 
     fn reach(&self, d: usize) -> usize {
@@ -102,7 +109,11 @@ impl Importer<'_> {
     /// Images, of `depth` slices each a sample, as the node's output, channels second.
     fn volume_output(&mut self, ctx: &Ctx<'_>, y: ValueId, samples: &Dim, depth: usize) -> Outputs {
         let dims = self.dims(y);
-        let shape = [&[samples.clone(), Dim::Fixed(depth)], &dims[1..]].concat();
+        self.volumes(ctx, y, [&[samples.clone(), Dim::Fixed(depth)], &dims[1..]].concat())
+    }
+
+    /// A value that is volumes of that shape, channels last, as the node's output.
+    fn volumes(&mut self, ctx: &Ctx<'_>, y: ValueId, shape: Vec<Dim>) -> Outputs {
         let y = self.helper(ctx, "volumes", Op::Reshape { shape }, &[y])?;
         let back = Op::Transpose { perm: vec![0, 4, 1, 2, 3] };
         Ok(vec![Val::Tensor(self.net.push(back, &[y], &format!("{}/ncdhw", ctx.name), ctx.out(0))?)])
@@ -150,6 +161,9 @@ impl Importer<'_> {
     pub(super) fn conv_volume(&mut self, ctx: &Ctx<'_>, x: ValueId, w: &Weights<'_>) -> Outputs {
         let (x, dims) = self.channels_last(ctx, x)?;
         let axes = self.axes(ctx, &w.kernel, &dims[1..4])?;
+        if axes.is_along_the_depth() {
+            return self.conv_depth(ctx, x, w, &axes);
+        }
         let depth = Self::fixed_extent(&dims, 1)?;
         let Some(room) = (depth + axes.begin[0] + axes.end[0]).checked_sub(axes.reach(0)) else {
             return invalid("its kernel is deeper than its padded input");
@@ -171,6 +185,28 @@ impl Importer<'_> {
         inputs.extend(self.bias(ctx)?);
         let y = self.net.push(Op::Conv(Conv { window: axes.image(), groups: w.groups }), &inputs, ctx.name, "")?;
         self.volume_output(ctx, y, &dims[0], to)
+    }
+
+    /// A convolution along the depth alone, of volumes whose channels are last.
+    fn conv_depth(&mut self, ctx: &Ctx<'_>, x: ValueId, w: &Weights<'_>, axes: &Axes) -> Outputs {
+        let dims = self.dims(x);
+        let Some(pixels) = dims[2].times(&dims[3]) else { return invalid("its extents overflow") };
+        let shape = vec![dims[0].clone(), dims[1].clone(), pixels, dims[4].clone()];
+        let rows = self.helper(ctx, "rows", Op::Reshape { shape }, &[x])?;
+        // [O, I, kd, 1, 1] → [kd, 1, I, O]
+        let [o, i, kd] = [0, 1, 2].map(|d| w.shape[d]);
+        let mut hwio = vec![0f32; w.data.len()];
+        for (at, &v) in w.data.iter().enumerate() {
+            let (t, ci, co) = (at % kd, at / kd % i, at / (kd * i));
+            hwio[(t * i + ci) * o + co] = v;
+        }
+        let weights = self.net.constant(ctx.node.input[1].clone(), &[kd, 1, i, o], &hwio);
+        let mut inputs = vec![rows, weights];
+        inputs.extend(self.bias(ctx)?);
+        let y = self.net.push(Op::Conv(Conv { window: axes.depth(), groups: w.groups }), &inputs, ctx.name, "")?;
+        let [samples, depth, _, channels] = &self.dims(y)[..] else { return invalid("its result is no image") };
+        let shape = vec![samples.clone(), depth.clone(), dims[2].clone(), dims[3].clone(), channels.clone()];
+        self.volumes(ctx, y, shape)
     }
 
     pub(super) fn conv_transpose_volume(&mut self, ctx: &Ctx<'_>, x: ValueId, w: &Weights<'_>) -> Outputs {
