@@ -30,9 +30,6 @@ pub struct Products<'a> {
 /// What computes a part of the products, with a piece of the scratch behind the copy of the images.
 pub type Compute<'a> = dyn Fn(Gemm<'_, &mut Rectangle<'_>>, &mut [u8]) + Sync + 'a;
 
-/// What is done with some images: which they are, their activations, and scratch.
-type Images<'a> = dyn FnMut(Range<usize>, &[u8], &mut [u8]) + 'a;
-
 impl Products<'_> {
     /// Runs the node. `scratch` begins with the copy of the images.
     pub fn run(&self, pool: &Pool, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8], compute: &Compute<'_>) {
@@ -41,7 +38,7 @@ impl Products<'_> {
         let [width, start] = self.within.unwrap_or([node.shape.groups * node.shape.output_channels, 0]);
         let (pitch, start) = (width * finish.size(), start * finish.size());
         let to = output.view.bytes_mut();
-        self.images(pool, inputs, scratch, &mut |images, source, scratch| {
+        self.images(pool, inputs, scratch, |images, source, scratch| {
             let bytes = images.start * node.rows * pitch..images.end * node.rows * pitch;
             let finish = finish.part(bytes.clone());
             let to = &mut to[bytes];
@@ -52,7 +49,13 @@ impl Products<'_> {
 
     /// Calls `each` for as many images at a time as their copy has room for: with which these are, where their activations are, and
     /// the scratch behind the copy.
-    pub(crate) fn images(&self, pool: &Pool, inputs: &[Operand<'_>], scratch: &mut [u8], each: &mut Images<'_>) {
+    pub(crate) fn images(
+        &self,
+        pool: &Pool,
+        inputs: &[Operand<'_>],
+        scratch: &mut [u8],
+        mut each: impl FnMut(Range<usize>, &[u8], &mut [u8]),
+    ) {
         let node = self.node;
         let image = inputs[0].view.bytes().len() / node.images.max(1);
         let (copy, scratch) = scratch.split_at_mut(node.geometry.scratch());

@@ -87,7 +87,7 @@ impl Products<'_> {
     ) {
         let (finish, line, shape) = (finish_of(op, inputs), strips.line(), self.node.shape);
         let to = output.view.bytes_mut();
-        self.images(pool, inputs, scratch, &mut |images, source, scratch| {
+        self.images(pool, inputs, scratch, |images, source, scratch| {
             let lines = images.len() * strips.lines();
             let to = &mut to[images.start * strips.lines() * line..][..lines * line];
             let cut = split(lines, pool.parts(self.work(images.len() * self.node.rows)), 1);

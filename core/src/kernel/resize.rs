@@ -1,5 +1,5 @@
-//! Images at other extents: the nearest pixel of any type, and linear interpolation of bytes, whose two float steps, rows
-//! first, are done for 64 channels of a pixel at once. Positions and weights are [`crate::reference`]'s.
+//! Images at other extents: the nearest pixel of any type, and linear interpolation, whose two float steps, rows first, are done for
+//! 64 channels of a pixel at once for bytes, and for lines of f32. Positions and weights are [`crate::reference`]'s.
 
 use std::ops::Range;
 
@@ -164,6 +164,64 @@ impl Split for LinearU8<'_> {
                         *y = s.round_below(along.mix(s, left, right), top);
                     }
                     edge::store_over(s, s.narrow(y, limits), pixel, &mut to[o * pixel + first..]);
+                }
+            }
+        }
+    }
+}
+
+/// Linear interpolation of f32 along rows and columns. A unit is a line of the output.
+#[derive(Debug, Clone, Copy)]
+pub struct LinearF32<'a> {
+    images: Images<'a>,
+    x: &'a [f32],
+}
+
+impl<'a> LinearF32<'a> {
+    /// Most elements of a line of the input: one is on the stack.
+    const LINE: usize = 16 * 1024;
+
+    /// `None` for other modes and types, long lines, and where not just rows and columns change.
+    pub fn new(resize: &Resize, inputs: &[Operand<'a>], output: &OutputMut<'_>) -> Option<Self> {
+        let images = Images::new(resize, inputs, output)?;
+        let x = inputs[0].view.as_slice::<f32>()?;
+        // Where nothing changes, infinite numbers would become none by a weight of 0.
+        let both = images.axes.iter().all(|axis| axis.changes);
+        let applies = resize.mode == ResizeMode::Linear && both && images.input[1] * (images.pixel / 4) <= Self::LINE;
+        applies.then_some(Self { images, x })
+    }
+}
+
+impl Split for LinearF32<'_> {
+    fn units(&self) -> usize {
+        self.images.units()
+    }
+
+    fn unit_bytes(&self) -> usize {
+        self.images.unit_bytes()
+    }
+
+    #[inline(always)]
+    fn compute<S: Simd>(&self, _: S, units: Range<usize>, to: &mut [u8]) {
+        let Images { axes: [rows, columns], input: [h, w], output: [oh, ow], pixel, .. } = self.images;
+        let Ok(to) = bytemuck::try_cast_slice_mut::<u8, f32>(to) else { return };
+        let (channels, line) = (pixel / 4, w * (pixel / 4));
+        let mut places = [(0, 0, 0.0); MOST];
+        for (o, place) in places[..ow].iter_mut().enumerate() {
+            *place = columns.neighbours(o);
+        }
+        let mut mixed = [0.0; Self::LINE];
+        let mixed = &mut mixed[..line];
+        for (unit, to) in units.zip(to.chunks_exact_mut(ow * channels)) {
+            let (image, (before, behind, f)) = (unit / oh, rows.neighbours(unit % oh));
+            let row = |y: usize| &self.x[(image * h + y) * line..][..line];
+            for ((y, &a), &b) in mixed.iter_mut().zip(row(before)).zip(row(behind)) {
+                *y = a * (1.0 - f) + b * f;
+            }
+            for (to, &(before, behind, f)) in to.chunks_exact_mut(channels).zip(&places) {
+                let (left, right) = (&mixed[before * channels..][..channels], &mixed[behind * channels..][..channels]);
+                for ((y, &a), &b) in to.iter_mut().zip(left).zip(right) {
+                    *y = a * (1.0 - f) + b * f;
                 }
             }
         }

@@ -207,7 +207,7 @@ impl Padding<'_> {
             let (head, rest) = to.split_at_mut(middle.end);
             for part in [&mut head[..middle.start], rest] {
                 match self.value {
-                    [first, others @ ..] if others.iter().all(|byte| byte == first) => part.fill(*first),
+                    [byte] => part.fill(*byte),
                     value => part.chunks_exact_mut(self.size).for_each(|element| element.copy_from_slice(value)),
                 }
             }

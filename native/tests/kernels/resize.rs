@@ -3,7 +3,7 @@
 use quaver_core::backend::{Operand, OutputMut};
 use quaver_core::graph::op::{Coordinates, Resize, ResizeMode};
 use quaver_core::graph::{Dim, Op};
-use quaver_core::kernel::resize::{LinearU8, Nearest};
+use quaver_core::kernel::resize::{LinearF32, LinearU8, Nearest};
 use quaver_core::tensor::DType;
 
 use crate::check::{Make, check};
@@ -28,6 +28,15 @@ impl Make for Linear {
     }
 }
 
+struct Real(Resize);
+
+impl Make for Real {
+    type Work<'a> = LinearF32<'a>;
+    fn make<'a>(&self, inputs: &'a [Operand<'a>], output: &OutputMut<'_>) -> Option<LinearF32<'a>> {
+        LinearF32::new(&self.0, inputs, output)
+    }
+}
+
 #[test]
 fn resize() {
     use Coordinates::{AlignCorners, Asymmetric, HalfPixel, PytorchHalfPixel};
@@ -46,7 +55,9 @@ fn resize() {
             assert!(check(&Op::Resize(resize(mode)), &Near(resize(mode)), &[&bytes], DType::U8, Some(q)));
             assert!(check(&Op::Resize(resize(mode)), &Near(resize(mode)), &[&floats], DType::F32, None));
             let linear = resize(ResizeMode::Linear);
-            assert!(check(&Op::Resize(linear.clone()), &Linear(linear), &[&bytes], DType::U8, Some(q)));
+            assert!(check(&Op::Resize(linear.clone()), &Linear(linear.clone()), &[&bytes], DType::U8, Some(q)));
+            let both = scales[1] != 1.0 && scales[2] != 1.0;
+            assert_eq!(check(&Op::Resize(linear.clone()), &Real(linear), &[&floats], DType::F32, None), both);
         }
     }
 }

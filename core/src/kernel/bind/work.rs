@@ -18,7 +18,7 @@ use crate::kernel::quantize::dynamic::{Choose, QuantizeRows};
 use crate::kernel::quantize::{Dequantize, Quantize, QuantizeTransposed};
 use crate::kernel::recurrent::Steps;
 use crate::kernel::reduce::MeanOfPixels;
-use crate::kernel::resize::{LinearU8, Nearest};
+use crate::kernel::resize::{LinearF32, LinearU8, Nearest};
 use crate::kernel::softmax::{SoftmaxF32, SoftmaxU8};
 use crate::kernel::split::Split;
 use crate::tensor::DType;
@@ -70,6 +70,9 @@ pub fn visit<V: Visitor>(op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut
         Op::Conv(conv) if const { !V::COMPACT } && super::window_is_usual(op) => show!(ConvF32::new(conv, inputs, output)),
         Op::ConvTranspose(conv) if const { !V::COMPACT } && super::window_is_usual(op) => show!(ConvF32::transposed(conv, inputs, output)),
         Op::Gemm | Op::MatMul => show!(ProductF32::new(op, inputs, output)),
+        Op::Resize(resize) if const { !V::COMPACT } && resize.mode == ResizeMode::Linear && inputs[0].view.dtype() == DType::F32 => {
+            show!(LinearF32::new(resize, inputs, output))
+        }
         Op::Resize(resize) if resize.mode == ResizeMode::Linear => show!(LinearU8::new(resize, inputs, output)),
         Op::Resize(resize) => show!(Nearest::new(resize, inputs, output)),
         _ => false,
