@@ -31,7 +31,7 @@ const PROFILE: &str = "wasm-release";
 /// Most bytes of a module of the package. To be 400 000, as before the operations of transformers came.
 const MOST_BYTES: usize = 430_000;
 /// Most bytes of one that is compressed by gzip. To be 150 000.
-const MOST_PACKED: usize = 172_000;
+const MOST_PACKED: usize = 173_000;
 
 /// A build of the module.
 #[derive(Clone, Copy)]
