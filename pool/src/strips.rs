@@ -33,7 +33,7 @@ pub struct Strips {
     extents: [[usize; 2]; 2],
     channels: usize,
     /// Lines of the output of a strip.
-    lines: usize,
+    strip: usize,
 }
 
 impl Strips {
@@ -43,12 +43,12 @@ impl Strips {
         let line = width.checked_mul(channels).filter(|&bytes| bytes > 0 && bytes <= LONG)?;
         let ([kernel, _], [stride, _]) = (window.window.kernel, window.window.strides);
         let follows = window.function == PoolFn::Max && window.window.dilations[0] == 1 && stride <= kernel && to[0] > 0 && to[1] > 0;
-        let lines = (STRIP / stride.checked_mul(line)?.max(1)).clamp(1, to[0].max(1));
-        (follows && kernel <= 2 * stride + 1).then_some(Self { window: *window, extents: [[height, width], to], channels, lines })
+        let strip = (STRIP / stride.checked_mul(line)?.max(1)).clamp(1, to[0].max(1));
+        (follows && kernel <= 2 * stride + 1).then_some(Self { window: *window, extents: [[height, width], to], channels, strip })
     }
 
     /// Lines of the output of an image.
-    pub fn lines(&self) -> usize {
+    fn lines(&self) -> usize {
         self.extents[1][0]
     }
 
@@ -59,7 +59,7 @@ impl Strips {
 
     /// Bytes of the rows that a strip sees.
     fn kept(&self) -> usize {
-        ((self.lines - 1) * self.window.window.strides[0] + self.window.window.kernel[0]) * self.row()
+        ((self.strip - 1) * self.window.window.strides[0] + self.window.window.kernel[0]) * self.row()
     }
 
     /// Bytes of a row in front of the pool.
@@ -98,7 +98,7 @@ impl Products<'_> {
                 let mut left = cut.get(part);
                 while !left.is_empty() {
                     let (image, start) = (left.start / strips.lines(), left.start % strips.lines());
-                    let lines = start..strips.lines().min(start + strips.lines.min(left.len()));
+                    let lines = start..strips.lines().min(start + strips.strip.min(left.len()));
                     let first = image * strips.extents[0][0];
                     let seen = kept.advance(image, lines.clone(), |rows, bytes| {
                         let rows = (first + rows.start) * strips.extents[0][1]..(first + rows.end) * strips.extents[0][1];
@@ -132,9 +132,9 @@ impl Kept<'_> {
         let row = self.strips.row();
         let rows = PoolU8::sees(&window, extents[0][0], lines);
         let again = self.image == image && self.rows.contains(&rows.start);
-        let (there, missing) = if again { (self.rows.end - rows.start, self.rows.end..rows.end) } else { (0, rows.clone()) };
-        let from = (rows.start - if again { self.rows.start } else { rows.start }) * row;
-        self.bytes.copy_within(from..from + there * row, 0);
+        let (from, there) = if again { (rows.start - self.rows.start, self.rows.end - rows.start) } else { (0, 0) };
+        self.bytes.copy_within(from * row..(from + there) * row, 0);
+        let missing = rows.start + there..rows.end;
         if !missing.is_empty() {
             let len = missing.len() * row;
             compute(missing, &mut self.bytes[there * row..][..len]);

@@ -8,7 +8,7 @@ use quaver_core::plan::arrange::{Pass, Storage, samples_are_apart};
 use quaver_core::tensor::DType;
 use quaver_pool::strips::Strips;
 
-use super::{Bindings, State, work};
+use super::{Bindings, Bound, State, work};
 use crate::dispatch::kernel::Kind;
 use crate::dispatch::query::Query;
 
@@ -67,7 +67,7 @@ fn largest_divisor_below(n: usize) -> usize {
 
 /// For each node whether it is a convolution with a large result that only a max pool reads, which is better computed along with it:
 /// then what lies between them is never written to memory.
-pub(crate) fn pools(graph: &Graph, plan: &Plan, threads: usize) -> Vec<Option<Strips>> {
+pub(super) fn pools(graph: &Graph, plan: &Plan, threads: usize) -> Vec<Option<Strips>> {
     let uses = uses(graph);
     let pooled = |(index, node): (usize, &Node)| {
         let (Op::QConv(_), id) = (&node.op, node.outputs[0]) else { return None };
@@ -88,13 +88,13 @@ pub(crate) fn pools(graph: &Graph, plan: &Plan, threads: usize) -> Vec<Option<St
 impl Bindings {
     /// Decides which values are written as their readers want them, and tells both; says so for the plan.
     pub(super) fn store(&mut self, graph: &Graph, plan: &Plan) -> Vec<Option<Storage>> {
-        let (uses, pools) = (uses(graph), pools(graph, plan, self.threads));
+        let uses = uses(graph);
         let mut stored = vec![None; graph.values.len()];
-        for (index, &pooled) in pools.iter().enumerate() {
+        for index in 0..self.nodes.len() {
             let id = graph.nodes[index].outputs[0];
             if let [reader] = uses.readers[id.index()][..] {
                 let nodes = (index, reader);
-                stored[id.index()] = self.fill_frames(graph, plan, nodes, id).or_else(|| self.join_pool(graph, nodes, pooled));
+                stored[id.index()] = self.fill_frames(graph, plan, nodes, id).or_else(|| self.join_pool(graph, nodes));
             }
         }
         for (index, node) in graph.nodes.iter().enumerate() {
@@ -125,12 +125,13 @@ impl Bindings {
     }
 
     /// A convolution computes the pool behind it along, where it is such a one.
-    fn join_pool(&mut self, graph: &Graph, (writer, reader): (usize, usize), pooled: Option<Strips>) -> Option<Storage> {
+    fn join_pool(&mut self, graph: &Graph, (writer, reader): (usize, usize)) -> Option<Storage> {
         let takes = self.nodes.get(reader)?.choice.kernel.kind == Kind::Pool;
-        match &mut self.nodes[writer].state {
-            State::Packed(packed) if takes => packed.pool(pooled?),
-            _ => return None,
+        let Bound { state: State::Packed(packed), pooled: Some(strips), .. } = &mut self.nodes[writer] else { return None };
+        if !takes {
+            return None;
         }
+        packed.pool(*strips);
         Some(Storage::Pooled(graph.nodes[reader].outputs[0]))
     }
 

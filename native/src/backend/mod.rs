@@ -25,6 +25,7 @@ use quaver_core::kernel::matmul::MatMul;
 use quaver_core::plan::arrange::Arrangement;
 use quaver_core::plan::{Plan, PlanError};
 use quaver_core::reference::Reference;
+use quaver_pool::strips::Strips;
 
 use crate::cpu::Isa;
 use crate::dispatch::kernel::Kind;
@@ -64,6 +65,8 @@ struct Bound {
     choice: Choice,
     token: Option<Token>,
     state: State,
+    /// The pool that is better computed along with it.
+    pooled: Option<Strips>,
 }
 
 #[derive(Debug)]
@@ -103,7 +106,8 @@ impl Bindings {
         let (graph, largest) = (net.graph, largest(net.graph, net.constants));
         let pools = arrange::pools(graph, plan, threads);
         let bind = |(index, node): (usize, &Node)| {
-            let query = Query { pooled: pools[index].is_some(), ..Query::in_pass(graph, plan, index, threads).knowing(&largest, node) };
+            let pooled = pools[index];
+            let query = Query { pooled: pooled.is_some(), ..Query::in_pass(graph, plan, index, threads).knowing(&largest, node) };
             let choice = resolve(index, &query, isas, tuning);
             let token = Token::detect(choice.kernel);
             let state = match choice.kernel.kind {
@@ -116,7 +120,7 @@ impl Bindings {
                 Kind::Pool => depthwise::Average::bind(&query).map_or(State::None, |average| State::Average(Box::new(average))),
                 _ => State::None,
             };
-            Bound { choice, token, state }
+            Bound { choice, token, state, pooled }
         };
         let nodes = graph.nodes.iter().enumerate().map(bind).collect();
         Self { isa: isas.last().copied().unwrap_or(Isa::Scalar), threads, nodes }
@@ -125,6 +129,11 @@ impl Bindings {
     /// What each node runs.
     pub(crate) fn choices(&self) -> impl ExactSizeIterator<Item = Choice> {
         self.nodes.iter().map(|bound| bound.choice)
+    }
+
+    /// Whether a pool is better computed along with a node, as the dispatcher was told.
+    pub(crate) fn is_pooled(&self, node: usize) -> bool {
+        self.nodes[node].pooled.is_some()
     }
 }
 

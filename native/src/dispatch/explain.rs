@@ -11,7 +11,6 @@ use super::peaks::Peaks;
 use super::query::Query;
 use super::tune::Tuning;
 use super::{Choice, candidates};
-use crate::backend::arrange::pools;
 use crate::backend::{Bindings, Net};
 use crate::cpu::Isa;
 use crate::{Error, Model};
@@ -84,11 +83,10 @@ pub fn explain(
     let largest = largest(graph, model.constants());
     let (plan, bindings) = Bindings::planned(isas, threads, net, (sizes.batch(), limit), tuning)?;
     let choices: Vec<Choice> = bindings.choices().collect();
-    let pools = pools(graph, &plan, threads);
     let explain = |&index: &usize| {
         let (node, Choice { kernel, rule }) = (&graph.nodes[index], choices[index]);
         let whole = Query::new(graph, &plan, node, threads);
-        let query = Query { pooled: pools[index].is_some(), ..Query::in_pass(graph, &plan, index, threads).knowing(&largest, node) };
+        let query = Query { pooled: bindings.is_pooled(index), ..Query::in_pass(graph, &plan, index, threads).knowing(&largest, node) };
         let is_other = |other: &&Kernel| *other != kernel && *other != &REFERENCE;
         let candidates = candidates(&query, isas);
         let times = plan.times(index);
