@@ -45,6 +45,17 @@ impl<'a> Images<'a> {
         self.output[1] * self.pixel
     }
 
+    /// For each column of the output, the columns before and behind it, and the weight of the latter.
+    #[inline(always)]
+    fn places(&self) -> [(u32, u32, f32); MOST] {
+        let mut places = [(0u32, 0u32, 0.0f32); MOST];
+        for (o, place) in places[..self.output[1]].iter_mut().enumerate() {
+            let (before, behind, weight) = self.axes[1].neighbours(o);
+            *place = (before as u32, behind as u32, weight);
+        }
+        places
+    }
+
     /// From a row of an image to the end of the image.
     #[inline(always)]
     fn row_on(&self, image: usize, row: usize) -> &'a [u8] {
@@ -126,12 +137,8 @@ impl Split for LinearU8<'_> {
 
     #[inline(always)]
     fn compute<S: Simd>(&self, s: S, units: Range<usize>, to: &mut [u8]) {
-        let Images { axes: [rows, columns], output: [oh, ow], pixel, .. } = self.images;
-        let mut places = [(0u32, 0u32, 0.0f32); MOST];
-        for (o, place) in places[..ow].iter_mut().enumerate() {
-            let (before, behind, weight) = columns.neighbours(o);
-            *place = (before as u32, behind as u32, weight);
-        }
+        let Images { axes: [rows, _], output: [oh, ow], pixel, .. } = self.images;
+        let places = self.images.places();
         let (limits, top) = (s.limits(0, 0, u8::MAX), s.splat_f32(f32::from(u8::MAX)));
         for (unit, to) in units.zip(to.chunks_exact_mut(ow * pixel)) {
             let (image, (before, behind, weight)) = (unit / oh, rows.neighbours(unit % oh));
@@ -203,28 +210,29 @@ impl Split for LinearF32<'_> {
 
     #[inline(always)]
     fn compute<S: Simd>(&self, _: S, units: Range<usize>, to: &mut [u8]) {
-        let Images { axes: [rows, columns], input: [h, w], output: [oh, ow], pixel, .. } = self.images;
+        let Images { axes: [rows, _], input: [h, w], output: [oh, ow], pixel, .. } = self.images;
         let Ok(to) = bytemuck::try_cast_slice_mut::<u8, f32>(to) else { return };
         let (channels, line) = (pixel / 4, w * (pixel / 4));
-        let mut places = [(0, 0, 0.0); MOST];
-        for (o, place) in places[..ow].iter_mut().enumerate() {
-            *place = columns.neighbours(o);
-        }
+        let places = self.images.places();
         let mut mixed = [0.0; Self::LINE];
         let mixed = &mut mixed[..line];
         for (unit, to) in units.zip(to.chunks_exact_mut(ow * channels)) {
             let (image, (before, behind, f)) = (unit / oh, rows.neighbours(unit % oh));
             let row = |y: usize| &self.x[(image * h + y) * line..][..line];
-            for ((y, &a), &b) in mixed.iter_mut().zip(row(before)).zip(row(behind)) {
-                *y = a * (1.0 - f) + b * f;
-            }
+            mix([row(before), row(behind)], f, mixed);
             for (to, &(before, behind, f)) in to.chunks_exact_mut(channels).zip(&places) {
-                let (left, right) = (&mixed[before * channels..][..channels], &mixed[behind * channels..][..channels]);
-                for ((y, &a), &b) in to.iter_mut().zip(left).zip(right) {
-                    *y = a * (1.0 - f) + b * f;
-                }
+                let (left, right) = (&mixed[before as usize * channels..], &mixed[behind as usize * channels..]);
+                mix([&left[..channels], &right[..channels]], f, to);
             }
         }
+    }
+}
+
+/// a·(1 − f) + b·f, one by one.
+#[inline(always)]
+fn mix([a, b]: [&[f32]; 2], f: f32, to: &mut [f32]) {
+    for ((y, &a), &b) in to.iter_mut().zip(a).zip(b) {
+        *y = a * (1.0 - f) + b * f;
     }
 }
 

@@ -16,7 +16,7 @@ use crate::tensor::DType;
 /// Elements of a row from which on a table of all results is cheaper than the results.
 const MANY: usize = 64;
 
-/// Elements of rows that are computed together, and of the longest row of which none is alone.
+/// Elements of rows that are computed together. A longer row is one by itself, and has a table of all its results.
 const BLOCK: usize = 512;
 
 /// Of u8, to u8 or f32. A unit is a row.
