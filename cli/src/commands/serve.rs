@@ -37,7 +37,7 @@ pub struct Args {
     /// Threads that compute [default: one a processor]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-    /// Most samples of a batch
+    /// Most samples of a batch. Without --batch-delay requests share a run where that has made samples faster
     #[arg(long, value_name = "N", default_value_t = 8)]
     max_batch: usize,
     /// How long a request may wait for others of its batch while threads are free, in milliseconds

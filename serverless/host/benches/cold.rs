@@ -137,7 +137,7 @@ impl Served {
         let limits = Limits { instances: IDLE + 8, ..Limits::default() };
         let options = Options { lend, limits, ..Options::default() };
         let metrics = Arc::new(Metrics::default());
-        let pool = Arc::new(Pool::new(1, 1, Duration::ZERO, Arc::clone(&metrics)).expect("a thread"));
+        let pool = Arc::new(Pool::new(1, (1, Duration::ZERO), Arc::default(), Arc::clone(&metrics)).expect("a thread"));
         let guests = Arc::new(Guests::new(&options, &pool, &metrics).expect("an engine"));
         let named = Arc::new(named([].into_iter(), &pool));
         Self { app: App::new("model", Path::new("model.wasm"), component, &guests, &options.limits).expect("a component"), named }

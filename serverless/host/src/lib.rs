@@ -5,6 +5,7 @@
 //! | [`options`] | what is served, and every limit |
 //! | [`server`] | connections, and an end that loses nothing |
 //! | `service` | from a request to who answers it |
+//! | `body` | bodies of requests, in memory that is used again |
 //! | `catalog` | what is served now, and its replacement when files change |
 //! | `admission` | how many requests run and wait at once |
 //! | `native` | models on this machine's kernels: threads, batches |
@@ -20,6 +21,7 @@ pub mod options;
 pub mod server;
 
 mod admission;
+mod body;
 mod catalog;
 #[doc(hidden)]
 pub mod guest;

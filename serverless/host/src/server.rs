@@ -41,7 +41,9 @@ impl Server {
     /// [`ServeError`].
     pub async fn bind(options: Options) -> Result<Self, ServeError> {
         let metrics = Arc::new(Metrics::default());
-        let pool = Pool::new(options.threads, options.max_batch, options.batch_delay, Arc::clone(&metrics)).map_err(ServeError::Thread)?;
+        let buffers = Arc::default();
+        let batches = (options.max_batch, options.batch_delay);
+        let pool = Pool::new(options.threads, batches, Arc::clone(&buffers), Arc::clone(&metrics)).map_err(ServeError::Thread)?;
         let pool = Arc::new(pool);
         let guests = Arc::new(Guests::new(&options, &pool, &metrics)?);
         let catalog = Catalog::open(&options, guests, Arc::clone(&pool), Arc::clone(&metrics))?;
@@ -53,6 +55,7 @@ impl Server {
             metrics,
             // At least one body of the largest size, or none could come.
             bodies: Semaphore::new(options.limits.bodies.max(options.limits.body).div_ceil(UNIT).min(Semaphore::MAX_PERMITS)),
+            buffers,
             limits: options.limits.clone(),
             draining: AtomicBool::new(false),
             running: AtomicUsize::new(0),

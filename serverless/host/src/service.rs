@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Request, Response, StatusCode, Uri};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use quaver_protocol::answer::HEADER_LENGTH;
 use quaver_protocol::{Answer, Description, Head, Inference, ProtocolError, Route, route};
@@ -22,6 +22,7 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use crate::Limits;
+use crate::body::{self, Buffers, Unread};
 use crate::catalog::{Catalog, Entry, Served};
 use crate::guest::App;
 use crate::metrics::Metrics;
@@ -37,6 +38,8 @@ pub struct Service {
     pub(crate) limits: Limits,
     /// Room for bodies, in units of [`UNIT`] bytes.
     pub(crate) bodies: Semaphore,
+    /// Where they lie.
+    pub(crate) buffers: Arc<Buffers>,
     /// Whether the server is ending: it takes no more requests then.
     pub(crate) draining: AtomicBool,
     /// Requests that are being answered.
@@ -152,14 +155,14 @@ impl Service {
         sent(self.infer(&entry.what, &head, request.body(), is_photo).await.unwrap_or_else(|refusal| refusal))
     }
 
-    async fn infer(&self, model: &Arc<Model>, head: &Head<'_>, body: &[u8], is_photo: bool) -> Result<Answer, Answer> {
+    async fn infer(&self, model: &Arc<Model>, head: &Head<'_>, body: &Bytes, is_photo: bool) -> Result<Answer, Answer> {
         let refuse = |error: ProtocolError| Answer::from(&error);
         let description = &model.description;
         let read = if is_photo { Inference::photo(description, head, body) } else { Inference::read(description, head, body) };
         let Inference { inputs, reply } = read.map_err(refuse)?;
         let tensor = |(port, input): (&quaver_protocol::description::Port, quaver_protocol::Input<'_>)| match input.bytes {
-            Cow::Borrowed(bytes) => Tensor::copy_of(port.dtype, input.shape, bytes),
-            Cow::Owned(bytes) => Tensor::from_vec(port.dtype, input.shape, bytes),
+            Cow::Borrowed(bytes) => Tensor::new(port.dtype, input.shape, body.slice_ref(bytes)),
+            Cow::Owned(bytes) => Tensor::new(port.dtype, input.shape, bytes.into()),
         };
         let inputs = description.inputs.iter().zip(inputs).map(tensor).collect::<Option<Vec<_>>>();
         let inputs = inputs.ok_or_else(|| Answer::refusal(503, "there is no memory for the inputs"))?;
@@ -203,11 +206,14 @@ impl Service {
             Ok(Ok(room)) => room,
             Ok(Err(_)) | Err(_) => return Err(closing(busy())),
         };
-        match timeout(self.limits.body_time, Limited::new(body, most).collect()).await {
+        // Where elements begin; a header that is no number is refused later.
+        let elements = parts.headers.get(HEADER).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(0);
+        match timeout(self.limits.body_time, body::read(body, most, elements, &self.buffers)).await {
             Err(_) => Err(closing(refusal(408, "the body took too long to arrive"))),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(long()),
-            Ok(Err(_)) => Err(closing(refusal(400, "the body ended early"))),
-            Ok(Ok(body)) => Ok((Request::from_parts(parts, body.to_bytes()), room)),
+            Ok(Err(Unread::Long)) => Err(long()),
+            Ok(Err(Unread::Early)) => Err(closing(refusal(400, "the body ended early"))),
+            Ok(Err(Unread::Memory)) => Err(closing(refusal(503, "there is no memory for the body"))),
+            Ok(Ok(body)) => Ok((Request::from_parts(parts, body), room)),
         }
     }
 }

@@ -146,7 +146,7 @@ pub(super) fn tensor(port: &Port, dtype: DType, shape: Vec<usize>, bytes: Vec<u8
     if dtype != port.dtype || !Sizes::default().learn(&port.shape, &shape) {
         return Err(format!("input '{}' should be {}, but is {}{shape:?}", port.name, port.expected(), datatype(dtype)));
     }
-    let tensor = Tensor::from_vec(dtype, shape, bytes).ok_or_else(|| format!("there is no memory for input '{}'", port.name))?;
+    let tensor = Tensor::new(dtype, shape, bytes.into()).ok_or_else(|| format!("there is no memory for input '{}'", port.name))?;
     match tensor.view() {
         Some(_) => Ok(tensor),
         None => Err(format!("input '{}' of shape {:?} has {} bytes", port.name, tensor.shape, tensor.bytes.len())),

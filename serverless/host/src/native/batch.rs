@@ -1,20 +1,23 @@
 //! Several requests to one run, and its results back to each.
 
-use quaver::Session;
-use quaver_core::tensor::{AlignedBytes, TensorView};
+use std::sync::Arc;
 
-use super::model::{Elements, Model, Tensor};
+use quaver::Session;
+use quaver_core::tensor::TensorView;
+
+use super::model::{Model, Tensor};
 use super::pool::RunError;
+use crate::body::Buffers;
 
 /// Runs requests together; all are for `model`, and where they are several, it shares runs, and their shapes are equal but for the
 /// number of samples. Results are in the order of the requests.
-pub fn run(model: &Model, session: &mut Session, requests: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, RunError> {
+pub fn run(model: &Model, session: &mut Session, requests: &[Vec<Tensor>], buffers: &Arc<Buffers>) -> Result<Vec<Vec<Tensor>>, RunError> {
     if let [inputs] = requests {
         return Ok(vec![infer(model, session, inputs, |view| one(&view))?]);
     }
     let rows: Vec<usize> = requests.iter().map(|inputs| samples(inputs)).collect();
     let total = rows.iter().sum();
-    let together = (0..model.description.inputs.len()).map(|at| joined(requests, at, total)).collect::<Option<Vec<_>>>();
+    let together = (0..model.description.inputs.len()).map(|at| joined(requests, at, total, buffers)).collect::<Option<Vec<_>>>();
     let outputs = infer(model, session, &together.ok_or(RunError::Memory)?, |view| parts(&view, &rows, total))?;
     // From results by output to results by request.
     let mut outputs: Vec<_> = outputs.into_iter().map(Vec::into_iter).collect();
@@ -44,19 +47,14 @@ fn one(view: &TensorView<'_>) -> Option<Tensor> {
 }
 
 /// Input `at` of all requests, one behind the other.
-fn joined(requests: &[Vec<Tensor>], at: usize, total: usize) -> Option<Tensor> {
+fn joined(requests: &[Vec<Tensor>], at: usize, total: usize, buffers: &Arc<Buffers>) -> Option<Tensor> {
     let all = || requests.iter().filter_map(|inputs| inputs.get(at));
     let first = all().next()?;
-    let mut bytes = AlignedBytes::zeroed(all().map(|input| input.bytes.len()).sum())?;
-    let mut rest = &mut bytes[..];
-    for input in all() {
-        let (here, behind) = rest.split_at_mut(input.bytes.len());
-        here.copy_from_slice(&input.bytes);
-        rest = behind;
-    }
+    let mut bytes = buffers.take(all().map(|input| input.bytes.len()).sum(), 0)?;
+    all().try_for_each(|input| bytes.extend(&input.bytes))?;
     let mut shape = first.shape.clone();
     *shape.first_mut()? = total;
-    Some(Tensor { dtype: first.dtype, shape, bytes: Elements::Aligned(bytes) })
+    Tensor::new(first.dtype, shape, bytes.freeze())
 }
 
 /// An output, cut into those of requests with so many samples each.

@@ -1,13 +1,16 @@
 //! A model, its sessions, and what may share a batch.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use quaver::{Session, SessionOptions};
 use quaver_core::graph::Dim;
 use quaver_core::plan::arrange::samples_are_apart;
 use quaver_core::tensor::{AlignedBytes, DType, TensorView};
 use quaver_protocol::Description;
 use sha2::Sha256;
+
+use super::pace::Pace;
 
 /// SHA-256 of a file.
 pub type Digest = [u8; 32];
@@ -19,52 +22,25 @@ pub struct Tensor {
     pub dtype: DType,
     /// The extents.
     pub shape: Vec<usize>,
-    /// The elements.
-    pub bytes: Elements,
-}
-
-/// Bytes of elements, at an address that is good for every type.
-#[derive(Debug)]
-pub enum Elements {
-    /// By construction.
-    Aligned(AlignedBytes),
-    /// By luck, which is the rule.
-    Plain(Vec<u8>),
+    /// The elements, at an address that is good for every type.
+    pub bytes: Bytes,
 }
 
 /// The largest alignment of an element, that of i64.
 const ALIGNMENT: usize = 8;
 
-impl Elements {
-    /// Takes bytes over where they lie well, and copies them otherwise; `None` where there is no memory for that.
-    fn from_vec(bytes: Vec<u8>) -> Option<Self> {
-        match bytes.as_ptr().align_offset(ALIGNMENT) {
-            0 => Some(Self::Plain(bytes)),
-            _ => AlignedBytes::copy_of(&bytes).map(Self::Aligned),
-        }
-    }
-}
-
-impl std::ops::Deref for Elements {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Aligned(bytes) => bytes,
-            Self::Plain(bytes) => bytes,
-        }
-    }
-}
-
 impl Tensor {
-    /// Of elements that are taken over where that can be; `None` where there is no memory for a copy.
-    pub fn from_vec(dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Option<Self> {
-        Some(Self { dtype, shape, bytes: Elements::from_vec(bytes)? })
+    /// Of elements that are taken over where they lie well, and copied otherwise; `None` where there is no memory for that.
+    pub fn new(dtype: DType, shape: Vec<usize>, bytes: Bytes) -> Option<Self> {
+        match bytes.as_ptr().align_offset(ALIGNMENT) {
+            0 => Some(Self { dtype, shape, bytes }),
+            _ => Self::copy_of(dtype, shape, &bytes),
+        }
     }
 
     /// A copy of elements at any address; `None` where there is no memory for it.
     pub fn copy_of(dtype: DType, shape: Vec<usize>, bytes: &[u8]) -> Option<Self> {
-        Some(Self { dtype, shape, bytes: Elements::Aligned(AlignedBytes::copy_of(bytes)?) })
+        Some(Self { dtype, shape, bytes: Bytes::from_owner(AlignedBytes::copy_of(bytes)?) })
     }
 
     /// The elements; `None` where they don't fit the extents.
@@ -85,6 +61,7 @@ pub struct Model {
     sessions: Mutex<Vec<Session>>,
     /// Whether requests may share a run: samples are rows of every input and output, and none changes another's result.
     pub(super) shares: bool,
+    pace: Mutex<Pace>,
 }
 
 impl Model {
@@ -96,7 +73,7 @@ impl Model {
         let rows = ports.all(|port| port.shape.first() == Some(&Dim::BATCH));
         let shares = rows && samples_are_apart(model.graph());
         let digest = <Sha256 as sha2::Digest>::digest(file).into();
-        Ok(Self { description, digest, model, sessions: Mutex::new(Vec::new()), shares })
+        Ok(Self { description, digest, model, sessions: Mutex::default(), shares, pace: Mutex::default() })
     }
 
     /// Bytes of its file.
@@ -108,6 +85,11 @@ impl Model {
     pub(super) fn session(&self) -> Result<Session, quaver::Error> {
         let idle = self.sessions.lock().unwrap_or_else(PoisonError::into_inner).pop();
         idle.map_or_else(|| Session::new(&self.model, SessionOptions::default()), Ok)
+    }
+
+    /// How fast runs are.
+    pub(super) fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a session back; there are never more than threads.

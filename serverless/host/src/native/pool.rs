@@ -2,7 +2,8 @@
 //!
 //! One list of requests, in the order they came. A thread that is free takes the first, and those behind it that may share its run, as
 //! many as make a power of two of samples: so that a session, which keeps the memory of a few sizes, meets few. Where a delay is
-//! allowed, it waits for more as long as the first may. Every run has one thread, which costs less than to share one.
+//! allowed, it waits for more as long as the first may; else requests share a run where that pays. Every run has one thread, which costs
+//! less than to share one.
 //!
 //! Where nothing waits and a thread is free, a caller runs its request itself, in that thread's place: to wake another one takes about
 //! as long as a small network. So never more runs go on at once than there are threads.
@@ -20,6 +21,7 @@ use tokio::sync::oneshot;
 
 use super::batch::{self, samples};
 use super::model::{Model, Tensor};
+use crate::body::Buffers;
 use crate::metrics::Metrics;
 
 /// Why a request has no results.
@@ -85,6 +87,7 @@ struct Shared {
     threads: usize,
     max_batch: usize,
     delay: Duration,
+    buffers: Arc<Buffers>,
     metrics: Arc<Metrics>,
 }
 
@@ -105,10 +108,12 @@ struct Job {
 }
 
 impl Pool {
-    /// Starts threads.
-    pub fn new(threads: usize, max_batch: usize, delay: Duration, metrics: Arc<Metrics>) -> std::io::Result<Self> {
-        let (threads, max_batch) = (threads.max(1), max_batch.max(1));
-        let shared = Arc::new(Shared { state: Mutex::default(), changed: Condvar::new(), threads, max_batch, delay, metrics });
+    /// Starts threads. Batches have at most so many samples, and their first request waits for others as long.
+    pub fn new(threads: usize, batches: (usize, Duration), buffers: Arc<Buffers>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
+        let (threads, (max_batch, delay)) = (threads.max(1), batches);
+        let max_batch = max_batch.max(1);
+        let shared = Shared { state: Mutex::default(), changed: Condvar::new(), threads, max_batch, delay, buffers, metrics };
+        let shared = Arc::new(shared);
         let start = |index: usize| {
             let shared = Arc::clone(&shared);
             std::thread::Builder::new().name(format!("quaver-run-{index}")).spawn(move || shared.work())
@@ -193,9 +198,11 @@ impl Shared {
                 continue;
             };
             let waited = first.since.elapsed();
-            let places = sharing(&state.jobs, self.max_batch);
+            // Who allows a delay wants batches; else they are for what they gain.
+            let most = if self.delay.is_zero() && !first.model.pace().batches() { 1 } else { self.max_batch };
+            let places = sharing(&state.jobs, most);
             let wait = self.delay.saturating_sub(waited);
-            let full = places.iter().map(|&at| samples(&state.jobs[at].inputs)).sum::<usize>() >= self.max_batch;
+            let full = places.iter().map(|&at| samples(&state.jobs[at].inputs)).sum::<usize>() >= most;
             if full || !first.model.shares || wait.is_zero() || state.ending {
                 // From the last on, so that places stay what they are.
                 let mut jobs: Vec<Job> = places.into_iter().rev().filter_map(|at| state.jobs.remove(at)).collect();
@@ -241,10 +248,14 @@ impl<'a> Place<'a> {
     }
 
     fn results(&self, model: &Model, requests: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, RunError> {
-        self.0.metrics.batch(requests.iter().map(|inputs| samples(inputs)).sum());
+        let samples = requests.iter().map(|inputs| samples(inputs)).sum();
+        self.0.metrics.batch(samples);
         let mut session = model.session()?;
         // A session that broke down is not used again.
-        let ran = catch_unwind(AssertUnwindSafe(|| batch::run(model, &mut session, requests))).map_err(|_| RunError::Broken)?;
+        let start = Instant::now();
+        let run = || batch::run(model, &mut session, requests, &self.0.buffers);
+        let ran = catch_unwind(AssertUnwindSafe(run)).map_err(|_| RunError::Broken)?;
+        model.pace().ran(requests.len(), samples, start.elapsed());
         model.give_back(session);
         ran
     }
