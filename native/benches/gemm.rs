@@ -95,7 +95,7 @@ impl Engine for Amx {
     }
 
     fn gemm<R: Rows>(self, gemm: Gemm<'_, R>, scratch: &mut [u8]) {
-        Amx::gemm(self, gemm, scratch);
+        Amx::gemm(self, gemm, &[], scratch);
     }
 }
 

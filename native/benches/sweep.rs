@@ -184,7 +184,7 @@ impl Shape {
                 let step = (m * n * k / CHECKED) | 1;
                 let expected = |got: &[u8]| (0..m).step_by(step).all(|row| got[row * n..][..n] == problem.expected(row, &RELU));
                 self.time(tokens, expected, |token, y| {
-                    token.gemm(problem.product(&RELU).onto(SliceRows { bytes: y, pitch: n }), &mut scratch)
+                    token.gemm(problem.product(&RELU).onto(SliceRows { bytes: y, pitch: n }), &[], &mut scratch)
                 })
             }
             Self::Depthwise(shape) => {

@@ -190,7 +190,7 @@ impl Session {
         } else {
             Bindings::planned(isas, pool.threads(), net, how, tuning)?
         };
-        let backend = Native::new(pool, bindings);
+        let backend = Native::new(pool, &self.model, bindings);
         if self.ready.len() == KEPT {
             self.ready.remove(0);
         }

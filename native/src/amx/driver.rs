@@ -16,7 +16,7 @@
 //! gone at once, while the sums are in L1: taking it by parts, between the products of the next unit, costs more than what the
 //! processor then computes side by side saves. Nothing here knows an instruction: tiles are those of a [`TileMachine`].
 
-mod gather;
+pub(super) mod gather;
 mod outgoing;
 
 use std::ops::Range;
@@ -29,13 +29,16 @@ use gather::gather;
 use outgoing::{Outgoing, Ready};
 
 use super::machine::{Ahead, BYTES, Lines, ROWS, Runs, TileMachine};
-use super::plan::{MAX_TILES, Plan};
+use super::plan::{MAX_TILES, Plan, room_beside};
+use super::staging::Staging;
 
 /// A part of a matrix product, with what it needs to run on tiles.
 #[derive(Debug)]
 pub struct Product<'a, R, P> {
     /// The product.
     pub gemm: Gemm<'a, R>,
+    /// Weights that are needed after it, in the next product.
+    pub after: &'a [[i8; BYTES]],
     /// What shows that there are tiles.
     pub proof: P,
     /// At least [`super::scratch`] bytes, of any contents.
@@ -51,21 +54,30 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let Product { gemm, proof, scratch } = self.0;
+        let Product { gemm, after, proof, scratch } = self.0;
         if gemm.rows.is_empty() || gemm.blocks.is_empty() {
             return;
         }
         let Source { segments, quads, .. } = gemm.source;
         assert_eq!(segments.len() * quads, gemm.weights.quads, "the segments of a row are not its K");
-        let plan = Plan::new(&gemm.source, &gemm.rows, gemm.blocks.len());
         let aligned = scratch.as_ptr().align_offset(BYTES).min(scratch.len());
         let (bounds, all) = (gemm.bounds(), gemm.channels());
-        let Gemm { source, weights, finish, rows, blocks, channel, width, to } = gemm;
+        let Gemm { mut source, weights, finish, rows, blocks, channel, width, to } = gemm;
+        let staging = Staging::of(&source, &rows, blocks.len());
+        let (staged, aligned) = scratch[aligned..].split_at_mut(staging.map_or(0, |staging| staging.bytes()));
+        let (mut segments, mut first) = (Staging::segments(), rows.start);
+        if let Some(staging) = staging {
+            first = staging.row(rows.start, &source.bases);
+            source = staging.stage(&source, staged, &mut segments);
+        }
+        let plan = Plan::new(&source, &(first..first + rows.len()), blocks.len());
         let mut driver = Driver {
             machine: M::configure(proof, plan.extents()),
             source,
             weights,
+            after,
             row: rows.start,
+            first,
             plan,
             in_place: Runs::at(source.segments, plan.cut.steps),
             gathered: Runs::adjoining(if plan.in_place { source.segments.len() } else { 1 }, plan.cut.steps),
@@ -73,7 +85,6 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
             end: 0,
             out: Outgoing::new(finish, weights, channel, width, bounds, to),
         };
-        let aligned = &mut scratch[aligned..];
         let (aside, room) = aligned.split_at_mut(plan.aside(blocks.len()) * BYTES);
         let (_, aside, _) = bytemuck::pod_align_to_mut(aside);
         let mut room = Room { aside, rows: room.as_chunks_mut().0 };
@@ -118,8 +129,10 @@ struct Driver<'a, R, M> {
     machine: M,
     source: Source<'a>,
     weights: Weights<'a>,
-    /// The first output row of the call.
+    after: &'a [[i8; BYTES]],
+    /// The first output row of the call, and which row of the source that is.
     row: usize,
+    first: usize,
     plan: Plan,
     /// K of rows that are loaded from where they lie, and of gathered ones.
     in_place: Runs<'a>,
@@ -150,13 +163,20 @@ impl<'a, R: Rows, M: TileMachine> Driver<'a, R, M> {
         let parts = plan.steps.div_ceil(plan.part.max(1)).max(1);
         let (outer, inner) = if plan.far { (1, parts) } else { (parts, 1) };
         let steps = |part: usize| (part * plan.part).min(plan.steps);
+        let mut ahead = Ahead::default();
+        if !plan.far && first > 0 {
+            // Those that are needed after all, in equal parts for all rows but the first.
+            let after = &self.after[..self.after.len().min(room_beside(blocks.len() * self.weights.quads))];
+            let share = |tile: usize| after.len() * (tile - 2) / (plan.tiles - 2);
+            let share = share(first)..share((first + 2).min(plan.tiles));
+            ahead = Ahead::new([&after[share], &[], &[], &[]], blocks.len() * plan.steps);
+        }
         for outer in 0..outer {
             let all = steps(outer * inner)..steps((outer + 1) * inner);
             let mut block = blocks.start;
             while block < blocks.end {
                 let wide = plan.wide() && block + 4 <= blocks.end && (block + 4) * 16 <= self.weights.channels;
                 let width = if wide { 4 } else { 2.min(blocks.end - block) };
-                let mut ahead = Ahead::default();
                 // Weights that stay in L2 still come from farther away for the first rows.
                 if plan.far || first == 0 {
                     // Of each block of the next unit the part that is next.
@@ -198,7 +218,7 @@ impl<'a, R: Rows, M: TileMachine> Driver<'a, R, M> {
     #[inline(always)]
     fn place(&self, row: usize) -> Option<usize> {
         let (plan, bases) = (self.plan, self.source.bases);
-        let (row, [_, width], [_, _, pitch]) = (self.row + row, bases.extents, bases.steps);
+        let (row, [_, width], [_, _, pitch]) = (self.first + row, bases.extents, bases.steps);
         if !plan.in_place {
             return None;
         }
@@ -216,7 +236,7 @@ impl<'a, R: Rows, M: TileMachine> Driver<'a, R, M> {
         let plan = self.plan;
         let mut each = [0; ROWS];
         let each = &mut each[..plan.height];
-        self.source.bases.fill(self.row + row, each);
+        self.source.bases.fill(self.first + row, each);
         for (row, &base) in to[..each.len() * plan.pitch].chunks_exact_mut(plan.pitch).zip(&*each) {
             gather(&self.source, base, row.as_flattened_mut());
         }

@@ -7,6 +7,7 @@
 //! | [`soft`] | tiles in software, for tests |
 //! | [`driver`] | the kernel: blocking over tiles, what is gathered for them, and the way out of their sums |
 //! | [`plan`] | how rows, K and channels are cut for tiles and caches, and when tiles pay |
+//! | [`staging`] | pixels that lie badly for tiles, copied for a call |
 //!
 //! Everything but matrix products runs on AVX-512 VNNI, which every processor with AMX has.
 
@@ -15,6 +16,7 @@ pub mod hardware;
 pub mod machine;
 mod plan;
 pub mod soft;
+mod staging;
 
 use quaver_core::kernel::epilogue::Rows;
 use quaver_core::kernel::gemm::Gemm;
@@ -50,9 +52,10 @@ impl Amx {
         self.vectors
     }
 
-    /// Computes a part of a matrix product, with at least [`scratch`] bytes of any contents.
-    pub fn gemm<R: Rows>(self, gemm: Gemm<'_, R>, scratch: &mut [u8]) {
-        self.vectors.vectorize(OnTiles::<R, Hardware>(Product { gemm, proof: self, scratch }));
+    /// Computes a part of a matrix product, with at least [`scratch`] bytes of any contents. Weights that are needed `after` it are
+    /// asked for meanwhile.
+    pub fn gemm<R: Rows>(self, gemm: Gemm<'_, R>, after: &[[i8; 64]], scratch: &mut [u8]) {
+        self.vectors.vectorize(OnTiles::<R, Hardware>(Product { gemm, after, proof: self, scratch }));
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use quaver_core::kernel::gemm::{Bases, Source};
 
 use super::machine::{self, BYTES, ROWS};
+use super::staging;
 
 /// Quads of K in a tile.
 const QUADS: usize = BYTES / 4;
@@ -17,6 +18,9 @@ const ROWS_AT_HAND: usize = 1 << 20;
 /// Most tiles of rows that meet a pair of blocks in turn. By then, reading the weights from memory costs little beside the
 /// products, and places of more tiles would only take room.
 pub(super) const MAX_TILES: usize = 32;
+
+/// Rows of a pair of tiles.
+pub(super) const ROWS_OF_A_PAIR: usize = 2 * ROWS;
 
 /// Most steps in which a pair of tiles stays in L1, of 48 KiB, beside sums and what passes by.
 const STEPS_AT_HAND: usize = 18;
@@ -40,7 +44,8 @@ const FEW_STEPS: usize = 4;
 ///
 /// A tile's rows are loaded from where they lie if they are equidistant; so in a convolution tiles end where lines do, if lines are
 /// long enough that few rows of a tile stay empty. Else, and where that is less work for many channels, the rows are gathered
-/// first, once for all channels: in place no step leaves a segment, so there are more of them, and loads may cross cache lines.
+/// first, once for all channels: in place no step leaves a segment, so there are more of them, and loads may cross cache lines. Or
+/// else all that the rows share is copied before, see [`staging`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Plan {
     /// Rows that no tile leaves: those of a line, or all.
@@ -155,7 +160,7 @@ impl Cut {
 
 /// Runs of quads, one for each segment of a row.
 #[derive(Debug, Clone, Copy)]
-struct Runs {
+pub(super) struct Runs {
     segments: usize,
     quads: usize,
     /// Whether rows are whole lines of a cache apart.
@@ -163,9 +168,14 @@ struct Runs {
 }
 
 impl Runs {
-    fn of(source: &Source<'_>) -> Self {
+    pub fn of(source: &Source<'_>) -> Self {
         // Where the first row begins doesn't count: groups of a convolution begin elsewhere, and are cut alike.
         Self { segments: source.segments.len(), quads: source.quads, aligned: source.bases.steps[2].is_multiple_of(BYTES) }
+    }
+
+    /// The same, where rows are whole lines of a cache apart.
+    pub fn aligned(self) -> Self {
+        Self { aligned: true, ..self }
     }
 
     /// Steps in place.
@@ -175,16 +185,21 @@ impl Runs {
 
     /// Whether equidistant rows are better loaded from where they lie than gathered, and how many picoseconds a pair of tiles takes
     /// longer, for whichever it is, than whole steps of aligned loads do.
-    fn in_place(self, blocks: usize) -> (bool, u64) {
+    pub fn in_place(self, blocks: usize) -> (bool, u64) {
         let quads = self.quads * self.segments;
         let steps = self.steps();
         // The less of a line a load takes, the fewer of its rows cross one.
         let crossing = if self.aligned { 0 } else { quads as u64 * CROSSING / QUADS as u64 };
         let more = (steps - quads.div_ceil(QUADS)) as u64 * TILES_STEP / 2 + (self.segments as u64).saturating_sub(1) * RUN;
         let there = more.saturating_add(crossing).saturating_mul(blocks as u64);
-        let gathered = 2 * ROWS as u64 * (GATHERED_ROW + GATHERED_LINE * lines(quads) as u64);
+        let gathered = ROWS_OF_A_PAIR as u64 * (GATHERED_ROW + GATHERED_LINE * lines(quads) as u64);
         (there <= gathered, there.min(gathered))
     }
+}
+
+/// Vectors of weights for which L2 has room beside so many that stay there.
+pub(super) fn room_beside(vectors: usize) -> usize {
+    (WEIGHTS_AT_HAND / BYTES).saturating_sub(vectors)
 }
 
 /// Lines of a cache that so many quads fill.
@@ -193,7 +208,7 @@ fn lines(quads: usize) -> usize {
 }
 
 /// Whether tiles of a line this long have few empty rows.
-fn fills_tiles(width: usize) -> bool {
+pub(super) fn fills_tiles(width: usize) -> bool {
     4 * width >= 3 * width.next_multiple_of(ROWS)
 }
 
@@ -223,7 +238,7 @@ pub fn scratch(source: &Source<'_>, rows: &Range<usize>, blocks: usize) -> usize
     let tiles = tiles.min(most_tiles(quads, blocks));
     let in_place = runs.in_place(blocks).0 && equidistant(&source.bases, rows.end);
     let gathered = if in_place { 0 } else { tiles * ROWS * pitch(quads) * BYTES };
-    match aside(runs.steps(), tiles, blocks) * BYTES + gathered {
+    match aside(runs.steps(), tiles, blocks) * BYTES + gathered + staging::scratch(source, rows) {
         0 => 0,
         // The driver begins at a multiple of a row's length.
         some => some + BYTES - 1,
@@ -304,7 +319,7 @@ const CROSSING: u64 = 20_000;
 const RUN: u64 = 5_000;
 /// Picoseconds of a row that is gathered, beside those of each of its lines.
 const GATHERED_ROW: u64 = 15_000;
-const GATHERED_LINE: u64 = 4_000;
+pub(super) const GATHERED_LINE: u64 = 4_000;
 /// Picoseconds of a call.
 const TILES_CALL: u64 = 400_000;
 const VECTORS_CALL: u64 = 100_000;

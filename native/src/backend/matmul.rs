@@ -25,5 +25,5 @@ pub(super) fn scratch(node: &MatMul, threads: usize) -> usize {
 pub(super) fn run((pool, token): (&Pool, Token), node: &MatMul, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]) {
     let operands = [inputs[0].with_slack, inputs[1].view.bytes()];
     let (to, pack) = (output.view.bytes_mut(), |pack: Pack<'_>| token.vectorize(pack));
-    matmul::run(pool, (node, 0), operands, to, scratch, &pack, &|gemm, memory| token.gemm(gemm, memory));
+    matmul::run(pool, (node, 0), operands, to, scratch, &pack, &|gemm, memory| token.gemm(gemm, &[], memory));
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use quaver_core::backend::{Backend, Operand, OutputMut};
 use quaver_core::graph::largest::largest;
-use quaver_core::graph::{Constants, Graph, Node, Op};
+use quaver_core::graph::{ConstantId, Constants, Graph, Node, Op};
 use quaver_core::kernel::conv::Frame;
 use quaver_core::kernel::matmul::MatMul;
 use quaver_core::plan::arrange::Arrangement;
@@ -27,6 +27,7 @@ use quaver_core::plan::{Plan, PlanError};
 use quaver_core::reference::Reference;
 use quaver_pool::strips::Strips;
 
+use crate::Model;
 use crate::cpu::Isa;
 use crate::dispatch::kernel::Kind;
 use crate::dispatch::query::Query;
@@ -39,6 +40,7 @@ use crate::pool::Pool;
 #[derive(Debug)]
 pub(crate) struct Native {
     pool: Arc<Pool>,
+    model: Model,
     bindings: Bindings,
 }
 
@@ -67,6 +69,8 @@ struct Bound {
     state: State,
     /// The pool that is better computed along with it.
     pooled: Option<Strips>,
+    /// The weights that are read next after those of a packed node, which had better be near by then.
+    after: Option<ConstantId>,
 }
 
 #[derive(Debug)]
@@ -120,9 +124,15 @@ impl Bindings {
                 Kind::Pool => depthwise::Average::bind(&query).map_or(State::None, |average| State::Average(Box::new(average))),
                 _ => State::None,
             };
-            Bound { choice, token, state, pooled }
+            Bound { choice, token, state, pooled, after: None }
         };
-        let nodes = graph.nodes.iter().enumerate().map(bind).collect();
+        let mut nodes: Vec<Bound> = graph.nodes.iter().enumerate().map(bind).collect();
+        let mut after = None;
+        for &index in plan.steps.iter().rev() {
+            if let (bound @ Bound { state: State::Packed(_), .. }, Some(&weights)) = (&mut nodes[index], graph.nodes[index].inputs.get(1)) {
+                bound.after = std::mem::replace(&mut after, graph.value(weights).constant);
+            }
+        }
         Self { isa: isas.last().copied().unwrap_or(Isa::Scalar), threads, nodes }
     }
 
@@ -138,9 +148,9 @@ impl Bindings {
 }
 
 impl Native {
-    /// What runs such bindings, which are for as many threads.
-    pub(crate) fn new(pool: &Arc<Pool>, bindings: Bindings) -> Self {
-        Self { pool: Arc::clone(pool), bindings }
+    /// What runs such bindings of a model, which are for as many threads.
+    pub(crate) fn new(pool: &Arc<Pool>, model: &Model, bindings: Bindings) -> Self {
+        Self { pool: Arc::clone(pool), model: model.clone(), bindings }
     }
 
     /// Bytes of scratch that a run needs.
@@ -169,7 +179,8 @@ impl Backend for Native {
         let Some(token) = bound.token else { return Reference.compute(op, inputs, output) };
         let ran = match (&bound.state, bound.choice.kernel.kind) {
             (State::Packed(packed), _) => {
-                packed.run((&self.pool, token), op, inputs, output, scratch);
+                let after = bound.after.map(|id| bytemuck::cast_slice(self.model.constants().bytes_of(id))).unwrap_or_default();
+                packed.run((&self.pool, token), op, (inputs, after), output, scratch);
                 true
             }
             (State::MatMul(node), _) => {

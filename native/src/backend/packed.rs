@@ -73,17 +73,23 @@ impl Packed {
         self.node.geometry.scratch() + threads * (strips + tiles)
     }
 
-    /// Runs the node.
+    /// Runs the node; weights that are needed `after` it are asked for.
     pub(super) fn run(
         &self,
         (pool, token): (&Pool, Token),
         op: &Op,
-        inputs: &[Operand<'_>],
+        (inputs, after): (&[Operand<'_>], &[i8]),
         output: &mut OutputMut<'_>,
         scratch: &mut [u8],
     ) {
         let products = Products { node: &self.node, within: self.within, bias: None };
-        let compute: &Compute<'_> = &|gemm, scratch| token.gemm(gemm, scratch);
+        let weights = inputs[1].view.as_slice::<i8>().unwrap_or_default().as_chunks().0;
+        let compute: &Compute<'_> = &|gemm, scratch| {
+            let (group, all) = (gemm.channel / gemm.weights.channels.max(1), gemm.weights.packed.len());
+            // Those of the next group, or node.
+            let next = weights.get((group + 1) * all..).and_then(|rest| rest.get(..all));
+            token.gemm(gemm, next.filter(|_| all > 0).unwrap_or(after.as_chunks().0), scratch);
+        };
         match &self.pooled {
             None => products.run(pool, op, inputs, output, scratch, compute),
             Some(strips) => {

@@ -68,11 +68,11 @@ impl Token {
         }
     }
 
-    /// Runs a matrix product; tiles gather what does not lie in their form into `scratch`.
+    /// Runs a matrix product; tiles gather what does not lie in their form into `scratch`, and ask for weights that are needed `after` it.
     #[inline]
-    pub fn gemm<R: Rows>(self, gemm: Gemm<'_, R>, scratch: &mut [u8]) {
+    pub fn gemm<R: Rows>(self, gemm: Gemm<'_, R>, after: &[[i8; 64]], scratch: &mut [u8]) {
         match self {
-            Self::Amx(isa) => isa.gemm(gemm, scratch),
+            Self::Amx(isa) => isa.gemm(gemm, after, scratch),
             _ => self.vectorize(gemm),
         }
     }

@@ -128,7 +128,7 @@ impl Session {
             };
             let all = tried.iter().map(change).filter(|change| change.from != change.to).collect();
             let tuning = Tuning::new(self.model.name(), net.graph.nodes.len(), plan.batch, self.threads(), all);
-            Native::new(&self.pool, Bindings::new(self.isas, self.threads(), net, plan, Some(&tuning)))
+            Native::new(&self.pool, &self.model, Bindings::new(self.isas, self.threads(), net, plan, Some(&tuning)))
         };
         (0..most).map(backend).collect()
     }

@@ -15,7 +15,7 @@ pub(super) fn gather(source: &Source<'_>, base: usize, row: &mut [u8]) {
 
 /// Copies by whole lines where there are any.
 #[inline(always)]
-fn copy_over(from: &[u8], len: usize, to: &mut [u8]) {
+pub(in crate::amx) fn copy_over(from: &[u8], len: usize, to: &mut [u8]) {
     for at in (0..len).step_by(BYTES) {
         match (from[at..].first_chunk::<BYTES>(), to[at..].first_chunk_mut::<BYTES>()) {
             (Some(from), Some(to)) => *to = *from,

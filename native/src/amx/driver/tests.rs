@@ -194,7 +194,7 @@ impl Case {
             width,
             to: Once { rows: SliceRows { bytes: &mut got, pitch: width * size }, asked: (ending != Ending::Table).then(HashSet::new) },
         };
-        vectors.vectorize(OnTiles::<_, M>(Product { gemm, proof, scratch: &mut room }));
+        vectors.vectorize(OnTiles::<_, M>(Product { gemm, after: &packed, proof, scratch: &mut room }));
         let wrong = got.iter().zip(&expected).position(|(got, expected)| got != expected);
         let place = wrong.map(|at| (at / size / width, (at / size % width) as isize - before as isize));
         assert_eq!(place, None, "first difference (row, channel) in {self:?}");
@@ -221,6 +221,19 @@ fn check_all<M: TileMachine>(vectors: impl Simd, proof: M::Proof) {
             let bases = Bases { start: 0, extents: [5, width], steps: [0, (width + 2) * quads * 4, quads * 4] };
             for rows in [0..5 * width, width..3 * width, width - 1..4 * width] {
                 let case = Case { rows, ..Case::whole(5 * width, 70, segments.clone(), quads, bases, Ending::Residual) };
+                case.check::<M>(vectors, proof, &mut random);
+            }
+        }
+    }
+    // Windows of a group of channels among others, in images one behind the other.
+    for (width, stride) in [(14, 1), (14, 2), (28, 1), (12, 3), (7, 1)] {
+        for (window, quads) in [([3, 3], 30), ([2, 4], 9), ([1, 3], 16)] {
+            let pixel = quads * 4 * 3;
+            let line = (width * stride + 4) * pixel;
+            let segments: Vec<usize> = (0..window[0] * window[1]).map(|i| i / window[1] * line + i % window[1] * pixel).collect();
+            let bases = Bases { start: quads * 4, extents: [5, width], steps: [(5 * stride + 3) * line, stride * line, stride * pixel] };
+            for rows in [0..5 * width, width..3 * width, width - 1..4 * width + 1, 0..10 * width, 5 * width + 1..8 * width] {
+                let case = Case { rows, ..Case::whole(10 * width, 120, segments.clone(), quads, bases, Ending::Residual) };
                 case.check::<M>(vectors, proof, &mut random);
             }
         }
