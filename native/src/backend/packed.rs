@@ -85,10 +85,11 @@ impl Packed {
         let products = Products { node: &self.node, within: self.within, bias: None };
         let weights = inputs[1].view.as_slice::<i8>().unwrap_or_default().as_chunks().0;
         let compute: &Compute<'_> = &|gemm, scratch| {
-            let (group, all) = (gemm.channel / gemm.weights.channels.max(1), gemm.weights.packed.len());
             // Those of the next group, or node.
-            let next = weights.get((group + 1) * all..).and_then(|rest| rest.get(..all));
-            token.gemm(gemm, next.filter(|_| all > 0).unwrap_or(after.as_chunks().0), scratch);
+            let (group, all) = (gemm.channel / gemm.weights.channels.max(1) + 1, gemm.weights.packed.len());
+            let next = if group < self.node.shape.groups { weights.get(group * all..) } else { None };
+            let next = next.and_then(|rest| rest.get(..all)).unwrap_or(after.as_chunks().0);
+            token.gemm(gemm, next, scratch);
         };
         match &self.pooled {
             None => products.run(pool, op, inputs, output, scratch, compute),
