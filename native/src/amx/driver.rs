@@ -30,7 +30,7 @@ use outgoing::{Outgoing, Ready};
 
 use super::machine::{Ahead, BYTES, Lines, ROWS, Runs, TileMachine};
 use super::plan::{MAX_TILES, Plan, room_beside};
-use super::staging::Staging;
+use super::staging::{MOST_PLACES, Staging};
 
 /// A part of a matrix product, with what it needs to run on tiles.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl<R: Rows, M: TileMachine> Kernel for OnTiles<'_, R, M> {
         let Gemm { mut source, weights, finish, rows, blocks, channel, width, to } = gemm;
         let staging = Staging::of(&source, &rows, blocks.len());
         let (staged, aligned) = scratch[aligned..].split_at_mut(staging.map_or(0, |staging| staging.bytes()));
-        let (mut segments, mut first) = (Staging::segments(), rows.start);
+        let (mut segments, mut first) = ([0; MOST_PLACES], rows.start);
         if let Some(staging) = staging {
             first = staging.row(rows.start, &source.bases);
             source = staging.stage(&source, staged, &mut segments);

@@ -11,7 +11,7 @@ use super::machine::BYTES;
 use super::plan::{GATHERED_LINE, ROWS_OF_A_PAIR, Runs, fills_tiles};
 
 /// Most places of a window.
-const MOST_PLACES: usize = 64;
+pub(super) const MOST_PLACES: usize = 64;
 
 /// Pixels, and where windows lie on them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,11 +110,6 @@ impl Staging {
     pub fn row(&self, row: usize, bases: &Bases) -> usize {
         let [height, width] = bases.extents;
         row - (self.image * height + self.top) * width
-    }
-
-    /// Places for segments.
-    pub const fn segments() -> [usize; MOST_PLACES] {
-        [0; MOST_PLACES]
     }
 }
 
