@@ -65,7 +65,10 @@ impl App {
             Route::Ready | Route::ModelReady(_) => Ok(Answer::state("ready", true)),
             Route::Models => Ok(Description::models([self.description.name.as_str()])),
             Route::Model(_) => Ok(self.description.metadata()),
-            Route::Infer(_) => self.infer(Inference::read(&self.description, &head, &request.body).map_err(refuse)?),
+            Route::Infer(_) => self.infer(match &request.elements {
+                Some(elements) => Inference::parts(&self.description, &request.body, elements).map_err(refuse)?,
+                None => Inference::read(&self.description, &head, &request.body).map_err(refuse)?,
+            }),
             Route::Classify(_) => self.infer(Inference::photo(&self.description, &head, &request.body).map_err(refuse)?),
         }
     }

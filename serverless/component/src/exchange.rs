@@ -1,9 +1,9 @@
 //! From a `wasi:http` request to bytes, and from an answer to a response.
 
 use quaver_protocol::answer::HEADER_LENGTH;
-use quaver_protocol::{Answer, Head};
+use quaver_protocol::{Answer, Head, Route, route};
 use wasip2::http::types::{Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam};
-use wasip2::io::streams::{OutputStream, StreamError};
+use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
 /// Most bytes of a request's body.
 const MAX_BODY: u64 = 64 << 20;
@@ -16,8 +16,10 @@ pub struct Request {
     pub method: String,
     /// The path, with what follows its `?`.
     pub path: String,
-    /// The body.
+    /// The body, but for what is in `elements`.
     pub body: Vec<u8>,
+    /// Of a body of JSON and elements behind it, the latter: read by themselves, they lie where a run can read them.
+    pub elements: Option<Vec<u8>>,
     content_type: Option<String>,
     header_length: Option<String>,
 }
@@ -49,29 +51,44 @@ impl Request {
         let (content_type, header_length) = (header("content-type"), header(HEADER_LENGTH));
         let incoming = request.consume().map_err(|()| broken("it was read before"))?;
         let stream = incoming.stream().map_err(|()| broken("it was read before"))?;
-        let mut body: Vec<u8> = Vec::new();
-        loop {
-            match stream.blocking_read(READ) {
-                // All at once needs no copy.
-                Ok(bytes) if body.is_empty() => body = bytes,
-                Ok(bytes) => {
-                    body.reserve(length.unwrap_or(0).saturating_sub(body.len() as u64) as usize);
-                    body.extend_from_slice(&bytes);
-                }
-                Err(StreamError::Closed) => break,
-                Err(StreamError::LastOperationFailed(error)) => return Err(broken(&error.to_debug_string())),
-            }
-            if body.len() as u64 > MAX_BODY {
-                return Err(too_long());
-            }
+        let read = |most: u64| read(&stream, most, length.unwrap_or(0)).map_err(|error| broken(&error));
+        let mut request = Self { method, path, body: Vec::new(), elements: None, content_type, header_length };
+        let infers = matches!(route(&request.method, &request.path), Ok(Route::Infer(_)));
+        let json = request.head().json_bytes().filter(|_| infers).map(|bytes| bytes as u64);
+        // A byte too many shows that there are.
+        let mut left = MAX_BODY + 1;
+        request.body = read(json.unwrap_or(left).min(left))?;
+        left -= request.body.len() as u64;
+        if json == Some(request.body.len() as u64) {
+            let elements = read(left)?;
+            left -= elements.len() as u64;
+            request.elements = Some(elements);
         }
-        Ok(Self { method, path, body, content_type, header_length })
+        if left == 0 { Err(too_long()) } else { Ok(request) }
     }
 
     /// What says how the body is to be read.
     pub fn head(&self) -> Head<'_> {
         Head { path: &self.path, content_type: self.content_type.as_deref(), header_length: self.header_length.as_deref() }
     }
+}
+
+/// At most so many bytes, fewer where the body ends. `expected`: how many the whole body says it has.
+fn read(stream: &InputStream, most: u64, expected: u64) -> Result<Vec<u8>, String> {
+    let mut bytes: Vec<u8> = Vec::new();
+    while (bytes.len() as u64) < most {
+        match stream.blocking_read(READ.min(most - bytes.len() as u64)) {
+            // All at once needs no copy.
+            Ok(more) if bytes.is_empty() => bytes = more,
+            Ok(more) => {
+                bytes.reserve(expected.min(most).saturating_sub(bytes.len() as u64) as usize);
+                bytes.extend_from_slice(&more);
+            }
+            Err(StreamError::Closed) => break,
+            Err(StreamError::LastOperationFailed(error)) => return Err(error.to_debug_string()),
+        }
+    }
+    Ok(bytes)
 }
 
 /// Sends an answer. Where the client is gone, nobody is left to tell.

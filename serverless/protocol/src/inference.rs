@@ -28,6 +28,14 @@ pub struct Head<'a> {
     pub header_length: Option<&'a str>,
 }
 
+impl Head<'_> {
+    /// Bytes of a body's JSON, where elements follow it.
+    pub fn json_bytes(&self) -> Option<usize> {
+        let is_json = !self.content_type.is_some_and(is_photo);
+        self.header_length.filter(|_| is_json)?.trim().parse().ok()
+    }
+}
+
 /// A request that fits its model.
 #[derive(Debug)]
 pub struct Inference<'a> {
@@ -111,14 +119,17 @@ impl<'a> Inference<'a> {
         if head.content_type.is_some_and(is_photo) {
             return Self::photo(description, head, body);
         }
-        let (text, mut binary) = match head.header_length {
-            None => (body, &[][..]),
-            Some(value) => {
-                let wrong = || ProtocolError::HeaderLength { value: value.to_owned(), body: body.len() };
-                let length: usize = value.trim().parse().map_err(|_| wrong())?;
-                body.split_at_checked(length).ok_or_else(wrong)?
-            }
-        };
+        let Some(value) = head.header_length else { return Self::parts(description, body, &[]) };
+        let cut = head.json_bytes().and_then(|length| body.split_at_checked(length));
+        let (text, binary) = cut.ok_or_else(|| ProtocolError::HeaderLength { value: value.to_owned(), body: body.len() })?;
+        Self::parts(description, text, binary)
+    }
+
+    /// The same of a body that is no photo, cut where its JSON ends, which is after [`Head::json_bytes`] or at its own end.
+    ///
+    /// # Errors
+    /// [`ProtocolError`].
+    pub fn parts(description: &Description, text: &'a [u8], mut binary: &'a [u8]) -> Result<Self, ProtocolError> {
         let request: Body<'a> = serde_json::from_slice(text)?;
         let mut inputs: Vec<Option<Input<'a>>> = description.inputs.iter().map(|_| None).collect();
         for input in request.inputs {

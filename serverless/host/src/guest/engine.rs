@@ -10,6 +10,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use super::cache::Cache;
 use super::lend::{self, Lender};
 use super::nn;
+use super::read;
 use super::state::State;
 use crate::metrics::Metrics;
 use crate::native::Pool;
@@ -63,6 +64,7 @@ impl Guests {
 
         let mut linker = Linker::new(&engine);
         wasmtime_wasi_http::p2::add_to_linker_async(&mut linker).map_err(failed)?;
+        read::link(&mut linker).map_err(failed)?;
         let lending = match options.lend {
             false => None,
             true => {

@@ -6,10 +6,11 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quaver_core::graph::Sizes;
-use quaver_core::tensor::DType;
+use quaver_core::tensor::{DType, TensorView};
 use quaver_protocol::description::{Port, datatype};
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::{HasData, Linker};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{ComponentType, Lift, Linker, WasmList};
 
 use super::state::{Lent, State};
 use crate::native::{Digest, Model, Tensor};
@@ -19,7 +20,6 @@ mod bindings {
     wasmtime::component::bindgen!({
         world: "borrower",
         path: "../wit",
-        imports: { default: async | trappable },
     });
 }
 
@@ -76,42 +76,56 @@ impl Lender {
     }
 }
 
+/// The interface as its file names it.
+const NATIVE: &str = "quaver:inference/native@0.1.0";
+
+/// A tensor that a guest gives, whose elements stay in its memory.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+struct Given {
+    element: ElementType,
+    shape: Vec<u32>,
+    data: WasmList<u8>,
+}
+
 /// Makes the interface known to components.
 pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
-    native::add_to_linker::<State, Borrowed>(linker, |state| state.lent.as_mut())
-}
-
-struct Borrowed;
-
-impl HasData for Borrowed {
-    type Data<'a> = Option<&'a mut Lent>;
-}
-
-impl native::Host for Option<&mut Lent> {
-    async fn find(&mut self, digest: Vec<u8>) -> wasmtime::Result<Result<u32, Refusal>> {
-        let Some(lent) = self else { return Ok(Err(Refusal::Absent)) };
-        Ok(lent.lender.find(&digest).ok_or(Refusal::Unknown).and_then(|model| lent.handle(model)))
-    }
-
-    async fn load(&mut self, file: Vec<u8>) -> wasmtime::Result<Result<u32, Refusal>> {
-        let Some(lent) = self else { return Ok(Err(Refusal::Absent)) };
-        let lender = Arc::clone(&lent.lender);
-        let loaded = tokio::task::spawn_blocking(move || lender.load(&file)).await?;
-        Ok(loaded.and_then(|model| lent.handle(model)))
-    }
-
-    async fn infer(&mut self, model: u32, inputs: Vec<native::Tensor>) -> wasmtime::Result<Result<Vec<native::Tensor>, Refusal>> {
-        let Some(lent) = self else { return Ok(Err(Refusal::Absent)) };
-        let Some(model) = lent.models.get(model as usize) else { return Ok(Err(Refusal::Unknown)) };
-        let inputs = match taken(model, inputs) {
-            Ok(inputs) => inputs,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        Ok(match lent.pool.infer(model, inputs).await {
-            Ok(outputs) => Ok(outputs.into_iter().map(given).collect()),
-            Err(error) if error.status() == 503 => Err(Refusal::Busy),
-            Err(error) => Err(Refusal::Invalid(error.to_string())),
+    let mut native = linker.instance(NATIVE)?;
+    native.func_wrap("find", |mut store: StoreContextMut<'_, State>, (digest,): (Vec<u8>,)| {
+        let Some(lent) = &mut store.data_mut().lent else { return Ok((Err(Refusal::Absent),)) };
+        Ok((lent.lender.find(&digest).ok_or(Refusal::Unknown).and_then(|model| lent.handle(model)),))
+    })?;
+    native.func_wrap_async("load", |mut store: StoreContextMut<'_, State>, (file,): (Vec<u8>,)| {
+        Box::new(async move {
+            let Some(lent) = &mut store.data_mut().lent else { return Ok((Err(Refusal::Absent),)) };
+            let lender = Arc::clone(&lent.lender);
+            let loaded = tokio::task::spawn_blocking(move || lender.load(&file)).await?;
+            Ok((loaded.and_then(|model| lent.handle(model)),))
         })
+    })?;
+    native.func_wrap_async("infer", |store: StoreContextMut<'_, State>, (model, inputs): (u32, Vec<Given>)| {
+        Box::new(async move { Ok((infer(store, model, &inputs).await,)) })
+    })
+}
+
+/// Runs a model on what lies in the guest's memory.
+async fn infer(store: StoreContextMut<'_, State>, model: u32, inputs: &[Given]) -> Result<Vec<native::Tensor>, Refusal> {
+    let Some(lent) = &store.data().lent else { return Err(Refusal::Absent) };
+    let Some(model) = lent.models.get(model as usize) else { return Err(Refusal::Unknown) };
+    let (model, pool) = (Arc::clone(model), Arc::clone(&lent.pool));
+    let ports = &model.description.inputs;
+    if inputs.len() != ports.len() {
+        return Err(Refusal::Invalid(format!("the model takes {} inputs, not {}", ports.len(), inputs.len())));
+    }
+    let extents = |input: &Given| input.shape.iter().map(|&extent| extent as usize).collect();
+    let shapes: Vec<Vec<usize>> = inputs.iter().map(extents).collect();
+    let given_for = ports.iter().zip(inputs.iter().zip(&shapes));
+    let inputs = given_for.map(|(port, (input, shape))| fits(port, dtype(input.element), shape, input.data.as_le_slice(&store)));
+    let inputs = inputs.collect::<Result<Vec<_>, _>>().map_err(Refusal::Invalid)?;
+    match pool.infer_borrowed(&model, &inputs).await {
+        Ok(outputs) => Ok(outputs.into_iter().map(given).collect()),
+        Err(error) if error.status() == 503 => Err(Refusal::Busy),
+        Err(error) => Err(Refusal::Invalid(error.to_string())),
     }
 }
 
@@ -128,29 +142,18 @@ impl Lent {
     }
 }
 
-/// A guest's tensors as a run's inputs.
-pub(super) fn taken(model: &Model, inputs: Vec<native::Tensor>) -> Result<Vec<Tensor>, Refusal> {
-    let ports = &model.description.inputs;
-    if inputs.len() != ports.len() {
-        return Err(Refusal::Invalid(format!("the model takes {} inputs, not {}", ports.len(), inputs.len())));
-    }
-    let take = |(port, input): (&Port, native::Tensor)| {
-        let shape: Vec<usize> = input.shape.iter().map(|&extent| extent as usize).collect();
-        tensor(port, dtype(input.element), shape, input.data).map_err(Refusal::Invalid)
-    };
-    ports.iter().zip(inputs).map(take).collect()
-}
-
 /// A tensor for `port`, or what is wrong with it.
 pub(super) fn tensor(port: &Port, dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Result<Tensor, String> {
-    if dtype != port.dtype || !Sizes::default().learn(&port.shape, &shape) {
+    fits(port, dtype, &shape, &bytes)?;
+    Tensor::new(dtype, shape, bytes.into()).ok_or_else(|| format!("there is no memory for input '{}'", port.name))
+}
+
+/// Elements for `port`, at any address, or what is wrong with them.
+fn fits<'a>(port: &Port, dtype: DType, shape: &'a [usize], bytes: &'a [u8]) -> Result<TensorView<'a>, String> {
+    if dtype != port.dtype || !Sizes::default().learn(&port.shape, shape) {
         return Err(format!("input '{}' should be {}, but is {}{shape:?}", port.name, port.expected(), datatype(dtype)));
     }
-    let tensor = Tensor::new(dtype, shape, bytes.into()).ok_or_else(|| format!("there is no memory for input '{}'", port.name))?;
-    match tensor.view() {
-        Some(_) => Ok(tensor),
-        None => Err(format!("input '{}' of shape {:?} has {} bytes", port.name, tensor.shape, tensor.bytes.len())),
-    }
+    TensorView::new(dtype, shape, bytes).ok_or_else(|| format!("input '{}' of shape {shape:?} has {} bytes", port.name, bytes.len()))
 }
 
 fn given(tensor: Tensor) -> native::Tensor {

@@ -7,6 +7,7 @@
 //! | `app` | a component, and a request to it |
 //! | `state` | what belongs to one instance: its limits, and what it may do |
 //! | `lend` | this machine's kernels for guests, by `quaver:inference` |
+//! | `read` | bodies to guests from where they lie |
 //! | `nn` | the same by wasi-nn |
 
 mod app;
@@ -14,6 +15,7 @@ mod cache;
 mod engine;
 mod lend;
 mod nn;
+mod read;
 mod state;
 
 pub use app::{App, Fault};

@@ -1,6 +1,6 @@
 //! A model, its sessions, and what may share a batch.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use quaver::{Session, SessionOptions};
@@ -11,6 +11,7 @@ use quaver_protocol::Description;
 use sha2::Sha256;
 
 use super::pace::Pace;
+use crate::body::Buffers;
 
 /// SHA-256 of a file.
 pub type Digest = [u8; 32];
@@ -32,9 +33,9 @@ const ALIGNMENT: usize = 8;
 impl Tensor {
     /// Of elements that are taken over where they lie well, and copied otherwise; `None` where there is no memory for that.
     pub fn new(dtype: DType, shape: Vec<usize>, bytes: Bytes) -> Option<Self> {
-        match bytes.as_ptr().align_offset(ALIGNMENT) {
-            0 => Some(Self { dtype, shape, bytes }),
-            _ => Self::copy_of(dtype, shape, &bytes),
+        match lies_well(&bytes) {
+            true => Some(Self { dtype, shape, bytes }),
+            false => Self::copy_of(dtype, shape, &bytes),
         }
     }
 
@@ -43,10 +44,22 @@ impl Tensor {
         Some(Self { dtype, shape, bytes: Bytes::from_owner(AlignedBytes::copy_of(bytes)?) })
     }
 
+    /// A copy in memory that other tensors had; `None` where there is none.
+    pub(super) fn pooled(view: TensorView<'_>, buffers: &Arc<Buffers>) -> Option<Self> {
+        let mut bytes = buffers.take(view.bytes().len(), 0)?;
+        bytes.extend(view.bytes())?;
+        Some(Self { dtype: view.dtype(), shape: view.shape().to_vec(), bytes: bytes.freeze() })
+    }
+
     /// The elements; `None` where they don't fit the extents.
     pub fn view(&self) -> Option<TensorView<'_>> {
         TensorView::new(self.dtype, &self.shape, &self.bytes)
     }
+}
+
+/// Whether their address is good for elements of every type.
+pub(super) fn lies_well(bytes: &[u8]) -> bool {
+    bytes.as_ptr().align_offset(ALIGNMENT) == 0
 }
 
 /// A model that is served.

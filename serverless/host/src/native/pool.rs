@@ -14,13 +14,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use quaver_core::tensor::DType;
+use quaver_core::tensor::{DType, TensorView};
 use thiserror::Error;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use super::batch::{self, samples};
-use super::model::{Model, Tensor};
+use super::model::{Model, Tensor, lies_well};
 use crate::body::Buffers;
 use crate::metrics::Metrics;
 
@@ -107,6 +107,12 @@ struct Job {
     reply: oneshot::Sender<Result<Vec<Tensor>, RunError>>,
 }
 
+impl Job {
+    fn samples(&self) -> usize {
+        samples(self.inputs.first().map(|input| input.shape.as_slice()))
+    }
+}
+
 impl Pool {
     /// Starts threads. Batches have at most so many samples, and their first request waits for others as long.
     pub fn new(threads: usize, batches: (usize, Duration), buffers: Arc<Buffers>, metrics: Arc<Metrics>) -> std::io::Result<Self> {
@@ -129,15 +135,30 @@ impl Pool {
         let alone = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
         match if alone { None } else { self.shared.begin(model) } {
             // The thread's other tasks move to another one.
-            Some(place) => tokio::task::block_in_place(|| place.run_one(model, inputs)),
+            Some(place) => tokio::task::block_in_place(|| place.run_one(model, views(&inputs)?)),
             None => self.submit(model, inputs).await.unwrap_or(Err(RunError::Ending)),
         }
+    }
+
+    /// As [`Pool::infer`], on elements at any address that others own: they are read where they lie if that is a good one and the run
+    /// need not wait.
+    pub async fn infer_borrowed(&self, model: &Arc<Model>, inputs: &[TensorView<'_>]) -> Result<Vec<Tensor>, RunError> {
+        let alone = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
+        if !alone
+            && inputs.iter().all(|input| lies_well(input.bytes()))
+            && let Some(place) = self.shared.begin(model)
+        {
+            return tokio::task::block_in_place(|| place.run_one(model, inputs.to_vec()));
+        }
+        let copy = |input: &TensorView<'_>| Tensor::pooled(*input, &self.shared.buffers);
+        let inputs = inputs.iter().map(copy).collect::<Option<Vec<_>>>().ok_or(RunError::Memory)?;
+        self.infer(model, inputs).await
     }
 
     /// As [`Pool::infer`], for callers that are in `block_in_place` already, or in a thread of their own.
     pub fn infer_here(&self, model: &Arc<Model>, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, RunError> {
         match self.shared.begin(model) {
-            Some(place) => place.run_one(model, inputs),
+            Some(place) => place.run_one(model, views(&inputs)?),
             None => self.submit(model, inputs).blocking_recv().unwrap_or(Err(RunError::Ending)),
         }
     }
@@ -202,7 +223,7 @@ impl Shared {
             let most = if self.delay.is_zero() && !first.model.pace().batches() { 1 } else { self.max_batch };
             let places = sharing(&state.jobs, most);
             let wait = self.delay.saturating_sub(waited);
-            let full = places.iter().map(|&at| samples(&state.jobs[at].inputs)).sum::<usize>() >= most;
+            let full = places.iter().map(|&at| state.jobs[at].samples()).sum::<usize>() >= most;
             if full || !first.model.shares || wait.is_zero() || state.ending {
                 // From the last on, so that places stay what they are.
                 let mut jobs: Vec<Job> = places.into_iter().rev().filter_map(|at| state.jobs.remove(at)).collect();
@@ -224,7 +245,7 @@ impl<'a> Place<'a> {
     }
 
     /// Runs a request that nobody waited for.
-    fn run_one(self, model: &Model, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, RunError> {
+    fn run_one(self, model: &Model, inputs: Vec<TensorView<'_>>) -> Result<Vec<Tensor>, RunError> {
         self.0.metrics.waited(Duration::ZERO);
         let results = self.results(model, &[inputs])?;
         results.into_iter().next().ok_or(RunError::Broken)
@@ -241,14 +262,15 @@ impl<'a> Place<'a> {
         }
         let Some(model) = model else { return };
         // Those that are gone by now get nothing.
-        match self.results(&model, &requests) {
+        let views = requests.iter().map(|inputs| views(inputs)).collect::<Result<Vec<_>, _>>();
+        match views.and_then(|requests| self.results(&model, &requests)) {
             Ok(results) => replies.into_iter().zip(results).for_each(|(reply, result)| drop(reply.send(Ok(result)))),
             Err(error) => replies.into_iter().for_each(|reply| drop(reply.send(Err(error.again())))),
         }
     }
 
-    fn results(&self, model: &Model, requests: &[Vec<Tensor>]) -> Result<Vec<Vec<Tensor>>, RunError> {
-        let samples = requests.iter().map(|inputs| samples(inputs)).sum();
+    fn results(&self, model: &Model, requests: &[Vec<TensorView<'_>>]) -> Result<Vec<Vec<Tensor>>, RunError> {
+        let samples = requests.iter().map(|inputs| samples(inputs.first().map(TensorView::shape))).sum();
         self.0.metrics.batch(samples);
         let mut session = model.session()?;
         // A session that broke down is not used again.
@@ -273,6 +295,11 @@ impl Drop for Place<'_> {
     }
 }
 
+/// The elements of a request.
+fn views(inputs: &[Tensor]) -> Result<Vec<TensorView<'_>>, RunError> {
+    inputs.iter().map(Tensor::view).collect::<Option<_>>().ok_or(RunError::Shapes)
+}
+
 /// Places of the requests that may run together, beginning with the first: of its model, of its shape but for the number of samples.
 /// As many as make a power of two of samples that is at most `most`; one, however many samples it has.
 fn sharing(jobs: &VecDeque<Job>, most: usize) -> Vec<usize> {
@@ -284,10 +311,10 @@ fn sharing(jobs: &VecDeque<Job>, most: usize) -> Vec<usize> {
         job.inputs.iter().map(|input| (input.dtype, input.shape.iter().skip(1).copied().collect())).collect()
     };
     let own = kind(first);
-    let (mut places, mut total) = (vec![0], samples(&first.inputs));
+    let (mut places, mut total) = (vec![0], first.samples());
     let mut whole = places.len();
     for (at, job) in jobs.iter().enumerate().skip(1) {
-        let rows = samples(&job.inputs);
+        let rows = job.samples();
         if total + rows > most || !Arc::ptr_eq(&job.model, &first.model) || kind(job) != own {
             continue;
         }

@@ -1,8 +1,12 @@
 //! A model in a component: native's bytes by its own kernels, by the host's, and by wasi-nn.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use quaver_core::tensor::{AlignedBytes, DType, TensorView};
 use quaver_serverless::Options;
+use quaver_serverless::native::{Model, Pool};
 use serde_json::json;
 
 use crate::client::{ask, get, post};
@@ -65,13 +69,27 @@ fn a_component_answers_as_the_server_does() {
         request["inputs"][0]["name"] = name;
         request.to_string()
     };
+    let (cut, json_bytes) = binary_request(&file, &[1, 1, 28, 28], &images(1, 4));
+    let json_bytes: usize = json_bytes.parse().expect("a number");
+    let lengths = [json_bytes, json_bytes - 1, 0, cut.len(), cut.len() + 1].map(|length| length.to_string());
+    for length in lengths.iter().map(String::as_str).chain(["x", "-1", ""]) {
+        for body in [&cut[..], &cut[..json_bytes], &cut[..cut.len() - 1], b""] {
+            let ask = |path: &str| ask(server.address, "POST", path, &[("inference-header-content-length", length)], body);
+            let (ours, theirs) = (ask("/v2/models/m0/infer"), ask("/apps/m0/v2/models/m0/infer"));
+            assert_eq!((ours.status, &ours.body), (theirs.status, &theirs.body), "{length} of {}", body.len());
+            assert_eq!(ours.status == 200, length.parse() == Ok(json_bytes) && body.len() == cut.len(), "{}", ours.text());
+        }
+    }
     type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], &'a [u8]);
-    let cases: [Case<'_>; 9] = [
+    let photo = [("content-type", "image/png"), ("inference-header-content-length", "7")];
+    let cases: [Case<'_>; 11] = [
         ("GET", "/v2/models/m0", &[], b""),
         ("GET", "/v2/models", &[], b""),
         ("GET", "/v1/health/ready", &[], b""),
         ("POST", "/v2/models/m0/infer", &[], zeros.as_bytes()),
         ("POST", "/v2/models/m0/infer", &[("content-type", "image/png")], png.get_ref()),
+        ("POST", "/v2/models/m0/infer", &photo, png.get_ref()),
+        ("POST", "/v2/models/m0/classify", &photo, png.get_ref()),
         ("POST", "/v2/models/m0/classify?top=10", &[], jpeg.get_ref()),
         ("POST", "/v2/models/m0/infer", &[], b"{\"inputs\":[]}"),
         ("POST", "/v2/models/m0/classify", &[], b"no photo"),
@@ -82,6 +100,19 @@ fn a_component_answers_as_the_server_does() {
         let theirs = ask(server.address, method, &format!("/apps/m0{path}"), headers, body);
         assert_eq!((ours.status, ours.text()), (theirs.status, theirs.text()), "{method} {path}");
         assert_eq!(ours.header("content-type"), theirs.header("content-type"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn elements_of_others_are_read_at_any_address() {
+    let pool = Pool::new(1, (1, Duration::ZERO), Arc::default(), Arc::default()).expect("a thread");
+    let model = Arc::new(Model::new("m", &adder(1.0)).expect("valid"));
+    let bytes = [0.5f32, -2.0].map(f32::to_le_bytes).concat();
+    for start in 0..9 {
+        let memory = AlignedBytes::copy_of(&[&[7; 9][..start], &bytes].concat()).expect("memory");
+        let view = TensorView::new(DType::F32, &[1, 2], &memory[start..]).expect("fits");
+        let result = pool.infer_borrowed(&model, &[view]).await.expect("it runs");
+        assert_eq!(result[0].bytes, [1.5f32, -1.0].map(f32::to_le_bytes).concat(), "at {start}");
     }
 }
 
