@@ -25,6 +25,8 @@ pub struct Products<'a> {
     pub within: Option<[usize; 2]>,
     /// Biases instead of those that are an operand.
     pub bias: Option<&'a [i32]>,
+    /// Rows that a thread's share had better be a multiple of.
+    pub unit: usize,
 }
 
 /// What computes a part of the products, with a piece of the scratch behind the copy of the images.
@@ -108,7 +110,7 @@ impl Products<'_> {
                 compute(self.gemm(source, inputs, finish, 0, (0..rows, blocks)).onto(to), scratch);
             });
         } else {
-            let cut = split(rows, parts, 1);
+            let cut = split(rows, parts, self.unit);
             rectangles(pool, to, pitch, cut, (split(1, 1, 1), width * finish.size()), scratch, &|r, _, to, scratch| {
                 for group in 0..groups {
                     compute(self.gemm(source, inputs, finish, group, (cut.get(r), 0..blocks)).onto(&mut *to), scratch);

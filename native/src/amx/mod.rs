@@ -29,7 +29,7 @@ use driver::{OnTiles, Product};
 use hardware::Hardware;
 use machine::{BYTES, Extents as TileExtents, ROWS, TileMachine};
 
-pub use plan::{Extents, pays, scratch, takes};
+pub use plan::{Extents, pays, scratch, takes, unit};
 
 /// Name of the kernel.
 pub const GEMM: &str = "gemm_u8s8u8_32x32c64__amx";

@@ -25,6 +25,9 @@ pub(super) const ROWS_OF_A_PAIR: usize = 2 * ROWS;
 /// Most steps in which a pair of tiles stays in L1, of 48 KiB, beside sums and what passes by.
 const STEPS_AT_HAND: usize = 18;
 
+/// Lines that a share has at least, where shares are whole lines.
+const LINES_OF_A_SHARE: usize = 6;
+
 /// Steps of a short K: what comes before and after the products takes longer than they do.
 const FEW_STEPS: usize = 4;
 
@@ -202,6 +205,15 @@ pub(super) fn room_beside(vectors: usize) -> usize {
     (WEIGHTS_AT_HAND / BYTES).saturating_sub(vectors)
 }
 
+/// Rows that a thread's share of so many rows of an image had better be a multiple of: those of a line, where lines are tiles of their
+/// own and the share that is the largest then is not much larger.
+pub fn unit(source: &Source<'_>, rows: usize, blocks: usize, threads: usize) -> usize {
+    let width = source.bases.extents[1];
+    let by_lines = fills_tiles(width) && !equidistant(&source.bases, rows) && Runs::of(source).in_place(blocks).0;
+    let enough = rows.checked_div(width).is_some_and(|lines| lines >= LINES_OF_A_SHARE * threads);
+    if by_lines && enough { width } else { 1 }
+}
+
 /// Lines of a cache that so many quads fill.
 fn lines(quads: usize) -> usize {
     (quads * 4).div_ceil(BYTES)
@@ -369,6 +381,18 @@ mod tests {
             end = plan.start(tile) + plan.height;
         }
         assert_eq!(end, rows);
+    }
+
+    #[test]
+    fn shares_are_whole_lines_where_tiles_are_cut_by_them() {
+        let of = |width: usize, line: usize, threads: usize| {
+            let bases = Bases { start: 0, extents: [27, width], steps: [0, line * 64, 64] };
+            unit(&Source { bytes: &[], segments: &[0], quads: 16, bases }, 27 * width, 3, threads)
+        };
+        assert_eq!(of(27, 29, 2), 27);
+        assert_eq!(of(27, 29, 5), 1, "few lines for each thread");
+        assert_eq!(of(27, 27, 2), 1, "lines that are one");
+        assert_eq!(of(17, 19, 2), 1, "lines that leave tiles empty");
     }
 
     #[test]

@@ -82,7 +82,11 @@ impl Packed {
         output: &mut OutputMut<'_>,
         scratch: &mut [u8],
     ) {
-        let products = Products { node: &self.node, within: self.within, bias: None };
+        let unit = match token {
+            Token::Amx(_) => amx::unit(&self.node.geometry.source(&[], 0), self.node.rows, self.node.shape.n_blocks(), pool.threads()),
+            _ => 1,
+        };
+        let products = Products { node: &self.node, within: self.within, bias: None, unit };
         let weights = inputs[1].view.as_slice::<i8>().unwrap_or_default().as_chunks().0;
         let compute: &Compute<'_> = &|gemm, scratch| {
             // Those of the next group, or node.

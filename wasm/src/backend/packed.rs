@@ -44,7 +44,7 @@ impl Packed {
     /// Runs the node.
     pub(super) fn run(&self, op: &Op, inputs: &[Operand<'_>], output: &mut OutputMut<'_>, scratch: &mut [u8]) {
         let bias = self.bias.of(inputs);
-        let products = Products { node: &self.node, within: None, bias: bias.as_deref() };
+        let products = Products { node: &self.node, within: None, bias: bias.as_deref(), unit: 1 };
         products.run(pool(), op, inputs, output, scratch, &|gemm, _| self.token.vectorize(gemm));
     }
 }
