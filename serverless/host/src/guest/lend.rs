@@ -119,8 +119,8 @@ async fn infer(store: StoreContextMut<'_, State>, model: u32, inputs: &[Given]) 
     }
     let extents = |input: &Given| input.shape.iter().map(|&extent| extent as usize).collect();
     let shapes: Vec<Vec<usize>> = inputs.iter().map(extents).collect();
-    let given_for = ports.iter().zip(inputs.iter().zip(&shapes));
-    let inputs = given_for.map(|(port, (input, shape))| fits(port, dtype(input.element), shape, input.data.as_le_slice(&store)));
+    let pairs = ports.iter().zip(inputs.iter().zip(&shapes));
+    let inputs = pairs.map(|(port, (input, shape))| fits(port, dtype(input.element), shape, input.data.as_le_slice(&store)));
     let inputs = inputs.collect::<Result<Vec<_>, _>>().map_err(Refusal::Invalid)?;
     match pool.infer_borrowed(&model, &inputs).await {
         Ok(outputs) => Ok(outputs.into_iter().map(given).collect()),
