@@ -169,10 +169,7 @@ pub fn run(args: &Args) -> Result<()> {
             &args.images,
             args.calibrate_limit,
         )?;
-        let keep = if args.report.is_some() { MEASURED } else { 1 };
-        for i in 0..keep.min(samples.len()) {
-            kept.push(samples.get(i)?);
-        }
+        kept = samples.spread(MEASURED)?;
         let goal = target::Goal::new(&float, &samples, args.target_drop.zip(args.eval.as_deref()), args.target_sqnr)?;
         match goal {
             Some(goal) if !quaver_convert::brings_parameters(&float) => goal.search(&float, &samples, &mapping)?,
@@ -228,10 +225,13 @@ pub fn run(args: &Args) -> Result<()> {
 fn advise(report: &Report) {
     let low = report.outputs.iter().filter(|output| output.figures.sqnr_db < LOW_DB);
     let Some(worst) = low.min_by(|a, b| a.figures.sqnr_db.total_cmp(&b.figures.sqnr_db)) else { return };
+    let sqnr = worst.figures.sqnr_db;
+    // So much more that it isn't met by what there is already, on whatever samples.
+    let target = (sqnr + 5.0).max(LOW_DB).ceil();
     println!(
-        "output '{}' has an SQNR of {:.1} dB, so some answers will change; --target-sqnr {LOW_DB} looks for a choice that loses less (also \
-         --scheme dynamic, and layers that stay float), and `quaver compare --layers` shows where it is lost",
-        worst.name, worst.figures.sqnr_db
+        "output '{}' has an SQNR of {sqnr:.1} dB, so some answers will change; --target-sqnr {target} looks for a choice that loses less \
+         (also --scheme dynamic, and layers that stay float), and `quaver compare --layers` shows where it is lost",
+        worst.name
     );
 }
 
