@@ -89,7 +89,7 @@ impl Plan {
         let width = source.bases.extents[1];
         let whole_lines = rows.start.is_multiple_of(width) && rows.len().is_multiple_of(width);
         let uniform = equidistant(&source.bases, rows.end);
-        let by_lines = in_place && whole_lines && !uniform && fills_tiles(width);
+        let by_lines = whole_lines && cut_by_lines(in_place, uniform, width);
         let line = if by_lines { width } else { rows.len() };
         let of_a_line = line.div_ceil(ROWS);
         let tiles = rows.len() / line * of_a_line;
@@ -205,11 +205,16 @@ pub(super) fn room_beside(vectors: usize) -> usize {
     (WEIGHTS_AT_HAND / BYTES).saturating_sub(vectors)
 }
 
+/// Whether tiles of whole lines end where these do.
+fn cut_by_lines(in_place: bool, uniform: bool, width: usize) -> bool {
+    in_place && !uniform && fills_tiles(width)
+}
+
 /// Rows that a thread's share of so many rows of an image had better be a multiple of: those of a line, where lines are tiles of their
 /// own and the share that is the largest then is not much larger.
 pub fn unit(source: &Source<'_>, rows: usize, blocks: usize, threads: usize) -> usize {
     let width = source.bases.extents[1];
-    let by_lines = fills_tiles(width) && !equidistant(&source.bases, rows) && Runs::of(source).in_place(blocks).0;
+    let by_lines = cut_by_lines(Runs::of(source).in_place(blocks).0, equidistant(&source.bases, rows), width);
     let enough = rows.checked_div(width).is_some_and(|lines| lines >= LINES_OF_A_SHARE * threads);
     if by_lines && enough { width } else { 1 }
 }

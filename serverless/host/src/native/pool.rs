@@ -131,9 +131,7 @@ impl Pool {
     /// Runs a model on inputs in its order, in this thread where there is nothing to wait for. A request whose caller is gone is not
     /// run.
     pub async fn infer(&self, model: &Arc<Model>, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, RunError> {
-        // Where there is only this thread, all others would wait for the run.
-        let alone = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
-        match if alone { None } else { self.shared.begin(model) } {
+        match self.begin_here(model) {
             // The thread's other tasks move to another one.
             Some(place) => tokio::task::block_in_place(|| place.run_one(model, views(&inputs)?)),
             None => self.submit(model, inputs).await.unwrap_or(Err(RunError::Ending)),
@@ -143,10 +141,8 @@ impl Pool {
     /// As [`Pool::infer`], on elements at any address that others own: they are read where they lie if that is a good one and the run
     /// need not wait.
     pub async fn infer_borrowed(&self, model: &Arc<Model>, inputs: &[TensorView<'_>]) -> Result<Vec<Tensor>, RunError> {
-        let alone = Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread;
-        if !alone
-            && inputs.iter().all(|input| lies_well(input.bytes()))
-            && let Some(place) = self.shared.begin(model)
+        if inputs.iter().all(|input| lies_well(input.bytes()))
+            && let Some(place) = self.begin_here(model)
         {
             return tokio::task::block_in_place(|| place.run_one(model, inputs.to_vec()));
         }
@@ -161,6 +157,11 @@ impl Pool {
             Some(place) => place.run_one(model, views(&inputs)?),
             None => self.submit(model, inputs).blocking_recv().unwrap_or(Err(RunError::Ending)),
         }
+    }
+
+    /// The place of a run in this thread, whose other tasks move to another one: where there is none, they would wait for the run.
+    fn begin_here(&self, model: &Model) -> Option<Place<'_>> {
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread { None } else { self.shared.begin(model) }
     }
 
     /// Leaves a request to the threads.
