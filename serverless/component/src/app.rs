@@ -4,10 +4,10 @@ use std::cell::RefCell;
 
 use quaver_core::graph::Dim;
 use quaver_core::tensor::{AlignedBytes, TensorView};
-use quaver_protocol::{Answer, Description, Inference, Input, ProtocolError, Reply, Route, route};
+use quaver_protocol::{Answer, Asked, Description, Inference, Input, ProtocolError, Reply, Route, route};
 use quaver_wasm::session::{Session, SessionError};
 
-use crate::exchange::Request;
+use crate::exchange::{Elements, Request};
 use crate::native::{self, Digest};
 
 struct App {
@@ -44,7 +44,7 @@ pub fn open(file: AlignedBytes, name: &str, digest: Digest) -> Result<(), Sessio
 }
 
 /// Answers a request.
-pub fn answer(request: &Request) -> Answer {
+pub fn answer(request: Request) -> Answer {
     APP.with_borrow_mut(|app| match app {
         None => Answer::refusal(503, "no model is in this component; `quaver componentize MODEL.qvr -o app.wasm` puts one in"),
         Some(app) => app.answer(request).unwrap_or_else(|refusal| refusal),
@@ -52,8 +52,18 @@ pub fn answer(request: &Request) -> Answer {
 }
 
 impl App {
-    fn answer(&mut self, request: &Request) -> Result<Answer, Answer> {
-        let refuse = |error: ProtocolError| Answer::from(&error);
+    fn answer(&mut self, mut request: Request) -> Result<Answer, Answer> {
+        let mut elements = request.elements.take();
+        let answer = self.answer_to(&request, &mut elements);
+        if let Some(unread) = elements {
+            // Clients that are still sending would miss the answer.
+            unread.read()?;
+        }
+        answer
+    }
+
+    /// Answers a request, whose elements are taken if they are needed.
+    fn answer_to(&mut self, request: &Request, elements: &mut Option<Elements>) -> Result<Answer, Answer> {
         let head = request.head();
         let route = route(&request.method, &request.path).map_err(refuse)?;
         if let Route::Model(name) | Route::ModelReady(name) | Route::Infer(name) | Route::Classify(name) = route {
@@ -65,22 +75,45 @@ impl App {
             Route::Ready | Route::ModelReady(_) => Ok(Answer::state("ready", true)),
             Route::Models => Ok(Description::models([self.description.name.as_str()])),
             Route::Model(_) => Ok(self.description.metadata()),
-            Route::Infer(_) => self.infer(match &request.elements {
-                Some(elements) => Inference::parts(&self.description, &request.body, elements).map_err(refuse)?,
-                None => Inference::read(&self.description, &head, &request.body).map_err(refuse)?,
-            }),
+            Route::Infer(_) => match elements.take() {
+                None => self.infer(Inference::read(&self.description, &head, &request.body).map_err(refuse)?),
+                Some(behind) => match Asked::read(&self.description, &request.body, behind.len()) {
+                    Ok(asked) => self.infer_on(asked, behind),
+                    Err(error) => {
+                        *elements = Some(behind);
+                        Err(refuse(error))
+                    }
+                },
+            },
             Route::Classify(_) => self.infer(Inference::photo(&self.description, &head, &request.body).map_err(refuse)?),
         }
     }
 
+    /// Runs what is asked for on those elements, which need not come here where the host's kernels can take them.
+    fn infer_on(&mut self, asked: Asked, elements: Elements) -> Result<Answer, Answer> {
+        if let (Elements::Ahead(ahead), Some(shapes)) = (&elements, asked.follow()) {
+            let lent = native::lent(self.session.model(), &self.digest, &self.description);
+            if let Some(lent) = lent {
+                return self.reply_with(asked.reply(), &lent?.infer_from(&shapes, &ahead.stream)?);
+            }
+            let elements = elements.read()?;
+            return self.infer_here(asked.with(&elements).map_err(refuse)?);
+        }
+        let elements = elements.read()?;
+        self.infer(asked.with(&elements).map_err(refuse)?)
+    }
+
     /// Runs by the host's kernels where it lends them, else by its own.
     fn infer(&mut self, inference: Inference<'_>) -> Result<Answer, Answer> {
-        let Inference { inputs, reply } = inference;
-        if let Some(results) = native::infer(self.session.model(), &self.digest, &self.description, &inputs) {
-            let outputs = results?;
-            let views = outputs.iter().map(native::Output::view).collect::<Option<Vec<_>>>();
-            return self.reply(&reply, &views.ok_or_else(|| Answer::refusal(500, "the host's tensors don't fit their shapes"))?);
+        match native::lent(self.session.model(), &self.digest, &self.description) {
+            Some(lent) => self.reply_with(&inference.reply, &lent?.infer(&inference.inputs)?),
+            None => self.infer_here(inference),
         }
+    }
+
+    /// Runs by its own kernels.
+    fn infer_here(&mut self, inference: Inference<'_>) -> Result<Answer, Answer> {
+        let Inference { inputs, reply } = inference;
         let refuse = |error: SessionError| Answer::refusal(if error.kind() == "input" { 400 } else { 500 }, &error.to_string());
         for (index, Input { shape, bytes }) in inputs.into_iter().enumerate() {
             self.session.set_input(index, &bytes, shape).map_err(refuse)?;
@@ -91,7 +124,16 @@ impl App {
         self.reply(&reply, &views)
     }
 
-    fn reply(&self, reply: &Reply, views: &[TensorView<'_>]) -> Result<Answer, Answer> {
-        reply.answer(&self.description, views).map_err(|error| Answer::from(&error))
+    fn reply_with(&self, reply: &Reply, outputs: &[native::Output]) -> Result<Answer, Answer> {
+        let views = outputs.iter().map(native::Output::view).collect::<Option<Vec<_>>>();
+        self.reply(reply, &views.ok_or_else(|| Answer::refusal(500, "the host's tensors don't fit their shapes"))?)
     }
+
+    fn reply(&self, reply: &Reply, views: &[TensorView<'_>]) -> Result<Answer, Answer> {
+        reply.answer(&self.description, views).map_err(refuse)
+    }
+}
+
+fn refuse(error: ProtocolError) -> Answer {
+    Answer::from(&error)
 }

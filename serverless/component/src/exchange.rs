@@ -2,7 +2,7 @@
 
 use quaver_protocol::answer::HEADER_LENGTH;
 use quaver_protocol::{Answer, Head, Route, route};
-use wasip2::http::types::{Fields, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam};
+use wasip2::http::types::{Fields, IncomingBody, IncomingRequest, Method, OutgoingBody, OutgoingResponse, ResponseOutparam};
 use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 
 /// Most bytes of a request's body.
@@ -18,14 +18,52 @@ pub struct Request {
     pub path: String,
     /// The body, but for what is in `elements`.
     pub body: Vec<u8>,
-    /// Of a body of JSON and elements behind it, the latter: read by themselves, they lie where a run can read them.
-    pub elements: Option<Vec<u8>>,
+    /// Of a body of JSON and elements behind it, the latter.
+    pub elements: Option<Elements>,
     content_type: Option<String>,
     header_length: Option<String>,
 }
 
+/// Elements behind a body's JSON.
+pub enum Elements {
+    /// Read by themselves, they lie where a run can read them.
+    Here(Vec<u8>),
+    /// To be read, by whom they are for.
+    Ahead(Ahead),
+}
+
+/// The rest of a body.
+pub struct Ahead {
+    /// What gives it. Belongs to the body, so it goes first.
+    pub stream: InputStream,
+    _body: IncomingBody,
+    bytes: u64,
+}
+
+impl Elements {
+    /// How many bytes they have.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Here(bytes) => bytes.len(),
+            Self::Ahead(ahead) => ahead.bytes as usize,
+        }
+    }
+
+    /// Reads them, if that is to be done.
+    pub fn read(self) -> Result<Vec<u8>, Answer> {
+        match self {
+            Self::Here(bytes) => Ok(bytes),
+            Self::Ahead(Ahead { stream, bytes, .. }) => read(&stream, bytes, bytes),
+        }
+    }
+}
+
+fn broken(what: &str) -> Answer {
+    Answer::refusal(400, &format!("the body can't be read: {what}"))
+}
+
 impl Request {
-    /// Reads a request.
+    /// Reads a request; elements whose number is known are left to be read.
     pub fn receive(request: IncomingRequest) -> Result<Self, Answer> {
         let method = match request.method() {
             Method::Get => "GET".to_owned(),
@@ -46,12 +84,11 @@ impl Request {
         if length.is_some_and(|length| length > MAX_BODY) {
             return Err(too_long());
         }
-        let broken = |what: &str| Answer::refusal(400, &format!("the body can't be read: {what}"));
         let path = request.path_with_query().unwrap_or_default();
         let (content_type, header_length) = (header("content-type"), header(HEADER_LENGTH));
         let incoming = request.consume().map_err(|()| broken("it was read before"))?;
         let stream = incoming.stream().map_err(|()| broken("it was read before"))?;
-        let read = |most: u64| read(&stream, most, length.unwrap_or(0)).map_err(|error| broken(&error));
+        let read = |most: u64| read(&stream, most, length.unwrap_or(0));
         let mut request = Self { method, path, body: Vec::new(), elements: None, content_type, header_length };
         let infers = matches!(route(&request.method, &request.path), Ok(Route::Infer(_)));
         let json = request.head().json_bytes().filter(|_| infers).map(|bytes| bytes as u64);
@@ -60,9 +97,14 @@ impl Request {
         request.body = read(json.unwrap_or(left).min(left))?;
         left -= request.body.len() as u64;
         if json == Some(request.body.len() as u64) {
-            let elements = read(left)?;
-            left -= elements.len() as u64;
-            request.elements = Some(elements);
+            match length.and_then(|length| length.checked_sub(request.body.len() as u64)) {
+                Some(bytes) => request.elements = Some(Elements::Ahead(Ahead { stream, _body: incoming, bytes })),
+                None => {
+                    let elements = read(left)?;
+                    left -= elements.len() as u64;
+                    request.elements = Some(Elements::Here(elements));
+                }
+            }
         }
         if left == 0 { Err(too_long()) } else { Ok(request) }
     }
@@ -74,7 +116,7 @@ impl Request {
 }
 
 /// At most so many bytes, fewer where the body ends. `expected`: how many the whole body says it has.
-fn read(stream: &InputStream, most: u64, expected: u64) -> Result<Vec<u8>, String> {
+fn read(stream: &InputStream, most: u64, expected: u64) -> Result<Vec<u8>, Answer> {
     let mut bytes: Vec<u8> = Vec::new();
     while (bytes.len() as u64) < most {
         match stream.blocking_read(READ.min(most - bytes.len() as u64)) {
@@ -85,7 +127,7 @@ fn read(stream: &InputStream, most: u64, expected: u64) -> Result<Vec<u8>, Strin
                 bytes.extend_from_slice(&more);
             }
             Err(StreamError::Closed) => break,
-            Err(StreamError::LastOperationFailed(error)) => return Err(error.to_debug_string()),
+            Err(StreamError::LastOperationFailed(error)) => return Err(broken(&error.to_debug_string())),
         }
     }
     Ok(bytes)

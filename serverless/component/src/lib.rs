@@ -22,7 +22,7 @@ struct Component;
 
 impl wasip2::exports::http::incoming_handler::Guest for Component {
     fn handle(request: IncomingRequest, out: ResponseOutparam) {
-        let answer = exchange::Request::receive(request).map_or_else(|refusal| refusal, |request| app::answer(&request));
+        let answer = exchange::Request::receive(request).map_or_else(|refusal| refusal, app::answer);
         exchange::send(answer, out);
     }
 }

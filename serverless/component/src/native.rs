@@ -3,8 +3,9 @@
 use quaver_core::format::QvrModel;
 use quaver_core::tensor::{AlignedBytes, DType, TensorView};
 use quaver_protocol::{Answer, Description, Input};
+use wasip2::io::streams::InputStream;
 
-use bindings::quaver::inference::native::{self, ElementType, Refusal, TensorParam, TensorResult};
+use bindings::quaver::inference::native::{self, ElementType, Refusal, TensorDescParam, TensorParam, TensorResult};
 
 mod bindings {
     #![allow(missing_docs, reason = "generated from the interface, where the documentation is")]
@@ -12,6 +13,7 @@ mod bindings {
         world: "borrower",
         path: "../wit",
         ownership: Borrowing { duplicate_if_necessary: true },
+        with: { "wasi:io/streams@0.2.12": wasip2::io::streams },
         generate_all,
     });
 }
@@ -33,35 +35,53 @@ impl Output {
     }
 }
 
-/// Runs a model by the host's kernels; `None` where it lends none.
-pub fn infer(
-    model: &QvrModel<AlignedBytes>,
-    digest: &Digest,
-    description: &Description,
-    inputs: &[Input<'_>],
-) -> Option<Result<Vec<Output>, Answer>> {
+/// A model that the host has.
+pub struct Lent<'a> {
+    handle: u32,
+    description: &'a Description,
+}
+
+/// The model at the host, which gets it where it hasn't; `None` where it lends no kernels, or has no room for the model, which this
+/// instance has.
+pub fn lent<'a>(model: &QvrModel<AlignedBytes>, digest: &Digest, description: &'a Description) -> Option<Result<Lent<'a>, Answer>> {
     let found = match native::find(digest) {
         Err(Refusal::Absent) => return None,
         Err(Refusal::Unknown) => native::load(model.bytes()),
         found => found,
     };
-    let handle = match found {
-        Ok(handle) => handle,
-        // The host has no room for the model, but this instance has.
-        Err(Refusal::Busy | Refusal::Absent) => return None,
-        Err(refusal) => return Some(Err(answer(refusal))),
-    };
-    let shapes: Vec<Vec<u32>> = inputs.iter().map(|input| input.shape.iter().map(|&extent| extent as u32).collect()).collect();
-    let tensors: Vec<TensorParam<'_>> = description
-        .inputs
-        .iter()
-        .zip(inputs.iter().zip(&shapes))
-        .map(|(port, (input, shape))| TensorParam { element: element(port.dtype), shape, data: &input.bytes })
-        .collect();
-    match native::infer(handle, &tensors) {
-        Ok(outputs) => Some(Ok(outputs.into_iter().map(output).collect())),
+    match found {
+        Ok(handle) => Some(Ok(Lent { handle, description })),
+        Err(Refusal::Busy | Refusal::Absent) => None,
         Err(refusal) => Some(Err(answer(refusal))),
     }
+}
+
+impl Lent<'_> {
+    /// Runs it.
+    pub fn infer(&self, inputs: &[Input<'_>]) -> Result<Vec<Output>, Answer> {
+        let shapes: Vec<Vec<u32>> = inputs.iter().map(|input| extents(&input.shape)).collect();
+        let parts = inputs.iter().zip(&shapes).map(|(input, shape)| (&*input.bytes, shape.as_slice()));
+        let ports = self.description.inputs.iter().zip(parts);
+        let tensors: Vec<TensorParam<'_>> =
+            ports.map(|(port, (data, shape))| TensorParam { element: element(port.dtype), shape, data }).collect();
+        outputs(native::infer(self.handle, &tensors))
+    }
+
+    /// Runs it on inputs of those shapes, whose elements the stream gives next.
+    pub fn infer_from(&self, shapes: &[&[usize]], elements: &InputStream) -> Result<Vec<Output>, Answer> {
+        let shapes: Vec<Vec<u32>> = shapes.iter().map(|shape| extents(shape)).collect();
+        let ports = self.description.inputs.iter().zip(&shapes);
+        let inputs: Vec<TensorDescParam<'_>> = ports.map(|(port, shape)| TensorDescParam { element: element(port.dtype), shape }).collect();
+        outputs(native::infer_from(self.handle, &inputs, elements))
+    }
+}
+
+fn extents(shape: &[usize]) -> Vec<u32> {
+    shape.iter().map(|&extent| extent as u32).collect()
+}
+
+fn outputs(results: Result<Vec<TensorResult>, Refusal>) -> Result<Vec<Output>, Answer> {
+    Ok(results.map_err(answer)?.into_iter().map(output).collect())
 }
 
 fn answer(refusal: Refusal) -> Answer {

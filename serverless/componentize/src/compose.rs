@@ -10,17 +10,22 @@ use crate::ComponentizeError;
 const WIT: &str = include_str!("../../wit/inference.wit");
 
 /// Answers `absent` to everything. `result<…, refusal>` is returned by its address: 1 for an error, then, at 4, the case 0. Lists are
-/// received in a room that is large enough for a digest; nobody who was told that there is nothing passes more.
+/// received in a room that is large enough for a digest; nobody who was told that there is nothing passes more. What is borrowed goes
+/// back.
 const STAND_IN: &str = r#"
 (module
+  (import "wasi:io/streams@0.2.12" "[resource-drop]input-stream" (func $drop (param i32)))
   (memory (export "memory") 1)
   (data (i32.const 16) "\01\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00")
   (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
     (if (i32.gt_u (local.get 3) (i32.const 4096)) (then unreachable))
     i32.const 1024)
-  (func (export "quaver:inference/native@0.1.0#find") (param i32 i32) (result i32) i32.const 16)
-  (func (export "quaver:inference/native@0.1.0#load") (param i32 i32) (result i32) i32.const 16)
-  (func (export "quaver:inference/native@0.1.0#infer") (param i32 i32 i32) (result i32) i32.const 16))
+  (func (export "quaver:inference/native@0.2.0#find") (param i32 i32) (result i32) i32.const 16)
+  (func (export "quaver:inference/native@0.2.0#load") (param i32 i32) (result i32) i32.const 16)
+  (func (export "quaver:inference/native@0.2.0#infer") (param i32 i32 i32) (result i32) i32.const 16)
+  (func (export "quaver:inference/native@0.2.0#infer-from") (param i32 i32 i32 i32) (result i32)
+    (call $drop (local.get 3))
+    i32.const 16))
 "#;
 
 /// The component.

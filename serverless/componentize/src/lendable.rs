@@ -5,7 +5,7 @@ use std::ops::Range;
 use wasmparser::{Parser, Payload};
 
 /// The interface that a host lends its kernels through.
-pub const INTERFACE: &str = "quaver:inference/native@0.1.0";
+pub const INTERFACE: &str = "quaver:inference/native@0.2.0";
 
 /// Where the component that imports [`INTERFACE`] is: the whole of `component`, or one that is directly within it. `None` where none
 /// does, and where the bytes are no component.

@@ -24,6 +24,8 @@ use tokio::runtime::Runtime;
 const TIME: Duration = Duration::from_secs(10);
 /// Runs of a way at a time.
 const RUNS: usize = 10;
+/// Of an element of any type.
+const ALIGNMENT: usize = 8;
 /// Instances that are left idle.
 const IDLE: u32 = 200;
 
@@ -106,11 +108,13 @@ impl Case {
         let shape: Vec<usize> = port.shape.iter().map(|dim| dim.at(1).expect("only the batch is open")).collect();
         let data: Vec<f32> = (0..shape.iter().product()).map(|i: usize| (i * 37 % 256) as f32 / 128.0 - 1.0).collect();
         let bytes = data.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-        let header = format!(
+        let mut header = format!(
             r#"{{"inputs":[{{"name":"{}","shape":{shape:?},"datatype":"FP32","parameters":{{"binary_data_size":{}}}}}],"parameters":{{"binary_data_output":true}}}}"#,
             port.name,
             bytes.len()
         );
+        // Elements have a good address, as in the memory that the server reads bodies into.
+        header.extend(std::iter::repeat_n(' ', header.len().next_multiple_of(ALIGNMENT) - header.len()));
         let length = header.len().to_string();
         Self { shape, data, body: [header.as_bytes(), &bytes].concat().into(), length }
     }

@@ -6,16 +6,17 @@
 
 use std::borrow::Cow;
 
-use quaver_core::graph::Sizes;
-use quaver_core::graph::dim::display;
-use quaver_core::tensor::{DType, TensorView, byte_count};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use quaver_core::tensor::{DType, TensorView};
+use serde::Serialize;
+
+pub use asked::Asked;
 
 use crate::classes::{self, Class, TOP};
-use crate::data::{self, Elements};
-use crate::description::{Description, Port, datatype, names};
+use crate::data::Elements;
+use crate::description::{Description, datatype};
 use crate::{Answer, ProtocolError, photo};
+
+mod asked;
 
 /// What of a request's head says how its body is to be read.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,45 +72,6 @@ pub enum Reply {
     },
 }
 
-#[derive(Deserialize)]
-struct Body<'a> {
-    #[serde(default)]
-    id: Option<String>,
-    #[serde(default)]
-    parameters: Parameters,
-    #[serde(borrow)]
-    inputs: Vec<InputBody<'a>>,
-    #[serde(default)]
-    outputs: Vec<OutputBody>,
-}
-
-#[derive(Deserialize)]
-struct InputBody<'a> {
-    name: String,
-    shape: Vec<usize>,
-    datatype: String,
-    #[serde(default)]
-    parameters: Parameters,
-    #[serde(default, borrow)]
-    data: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct OutputBody {
-    name: String,
-    #[serde(default)]
-    parameters: Parameters,
-}
-
-/// Those that are known; servers ignore others.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Parameters {
-    binary_data_size: Option<usize>,
-    binary_data: Option<bool>,
-    binary_data_output: Option<bool>,
-}
-
 impl<'a> Inference<'a> {
     /// Reads a body for `POST …/infer`.
     ///
@@ -119,42 +81,14 @@ impl<'a> Inference<'a> {
         if head.content_type.is_some_and(is_photo) {
             return Self::photo(description, head, body);
         }
-        let Some(value) = head.header_length else { return Self::parts(description, body, &[]) };
-        let cut = head.json_bytes().and_then(|length| body.split_at_checked(length));
-        let (text, binary) = cut.ok_or_else(|| ProtocolError::HeaderLength { value: value.to_owned(), body: body.len() })?;
-        Self::parts(description, text, binary)
-    }
-
-    /// The same of a body that is no photo, cut where its JSON ends, which is after [`Head::json_bytes`] or at its own end.
-    ///
-    /// # Errors
-    /// [`ProtocolError`].
-    pub fn parts(description: &Description, text: &'a [u8], mut binary: &'a [u8]) -> Result<Self, ProtocolError> {
-        let request: Body<'a> = serde_json::from_slice(text)?;
-        let mut inputs: Vec<Option<Input<'a>>> = description.inputs.iter().map(|_| None).collect();
-        for input in request.inputs {
-            let Some(at) = description.inputs.iter().position(|port| port.name == input.name) else {
-                return Err(ProtocolError::UnknownInput { name: input.name, known: names(&description.inputs) });
-            };
-            if inputs[at].is_some() {
-                return Err(ProtocolError::TwiceInput { name: input.name });
+        let (text, binary) = match head.header_length {
+            None => (body, Default::default()),
+            Some(value) => {
+                let cut = head.json_bytes().and_then(|length| body.split_at_checked(length));
+                cut.ok_or_else(|| ProtocolError::HeaderLength { value: value.to_owned(), body: body.len() })?
             }
-            inputs[at] = Some(input.read(&description.inputs[at], &mut binary)?);
-        }
-        if !binary.is_empty() {
-            return Err(ProtocolError::Rest { bytes: binary.len() });
-        }
-        let given = |(input, port): (Option<Input<'a>>, &Port)| {
-            input.ok_or_else(|| ProtocolError::MissingInput { name: port.name.clone(), expected: port.expected() })
         };
-        let inputs = inputs.into_iter().zip(&description.inputs).map(given).collect::<Result<Vec<_>, _>>()?;
-        agree(&description.inputs, &inputs)?;
-        let all_binary = request.parameters.binary_data_output.unwrap_or(false);
-        let outputs = match request.outputs.is_empty() {
-            true => (0..description.outputs.len()).map(|at| (at, all_binary)).collect(),
-            false => request.outputs.into_iter().map(|output| output.place(description, all_binary)).collect::<Result<_, _>>()?,
-        };
-        Ok(Self { inputs, reply: Reply::Tensors { id: request.id, outputs } })
+        Asked::read(description, text, binary.len())?.with(binary)
     }
 
     /// Reads a body for `POST …/classify`: a photo's file.
@@ -180,63 +114,6 @@ impl<'a> Inference<'a> {
 
 fn is_photo(content_type: &str) -> bool {
     matches!(content_type.split(';').next().unwrap_or_default().trim(), "image/jpeg" | "image/png")
-}
-
-impl<'a> InputBody<'a> {
-    /// The input for `port`; binary elements are taken off the front of `binary`.
-    fn read(self, port: &Port, binary: &mut &'a [u8]) -> Result<Input<'a>, ProtocolError> {
-        let Self { name, shape, datatype: got, parameters, data } = self;
-        if got != datatype(port.dtype) {
-            return Err(ProtocolError::Type { name, expected: datatype(port.dtype), got });
-        }
-        let mut sizes = Sizes::default();
-        let bytes = byte_count(port.dtype, &shape).filter(|_| sizes.learn(&port.shape, &shape));
-        let Some(expected) = bytes else {
-            return Err(ProtocolError::Shape { name, expected: display(&port.shape), got: shape });
-        };
-        let bytes = match (parameters.binary_data_size, data) {
-            (Some(got), _) if got != expected => return Err(ProtocolError::Bytes { name, shape, expected, got }),
-            (Some(got), _) => {
-                let Some((bytes, rest)) = binary.split_at_checked(got) else {
-                    return Err(ProtocolError::Cut { name, missing: got - binary.len() });
-                };
-                *binary = rest;
-                Cow::Borrowed(bytes)
-            }
-            (None, Some(data)) => {
-                let count = expected / port.dtype.size();
-                let failed = |source| ProtocolError::Data { name, expected: count, dtype: port.dtype, source };
-                Cow::Owned(data::read(data.get(), port.dtype, count).map_err(failed)?)
-            }
-            (None, None) => return Err(ProtocolError::NoData { name }),
-        };
-        Ok(Input { shape, bytes })
-    }
-}
-
-impl OutputBody {
-    fn place(self, description: &Description, all_binary: bool) -> Result<(usize, bool), ProtocolError> {
-        let Some(at) = description.outputs.iter().position(|port| port.name == self.name) else {
-            return Err(ProtocolError::UnknownOutput { name: self.name, known: names(&description.outputs) });
-        };
-        Ok((at, self.parameters.binary_data.unwrap_or(all_binary)))
-    }
-}
-
-/// Makes sure that inputs agree about what the model leaves open.
-fn agree(ports: &[Port], inputs: &[Input<'_>]) -> Result<(), ProtocolError> {
-    let mut all = Sizes::default();
-    for (port, input) in ports.iter().zip(inputs) {
-        let mut own = Sizes::default();
-        own.learn(&port.shape, &input.shape);
-        for (symbol, got) in own.iter() {
-            if let Some(expected) = all.get(symbol).filter(|&known| known != got) {
-                return Err(ProtocolError::Extent { name: port.name.clone(), symbol: symbol.to_owned(), got, expected });
-            }
-            all.set(symbol, got);
-        }
-    }
-    Ok(())
 }
 
 impl Reply {

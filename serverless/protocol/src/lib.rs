@@ -28,5 +28,5 @@ pub mod route;
 pub use answer::Answer;
 pub use description::Description;
 pub use error::ProtocolError;
-pub use inference::{Head, Inference, Input, Reply};
+pub use inference::{Asked, Head, Inference, Input, Reply};
 pub use route::{Route, route};

@@ -6,24 +6,29 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quaver_core::graph::Sizes;
-use quaver_core::tensor::{DType, TensorView};
+use quaver_core::tensor::{DType, TensorView, byte_count};
 use quaver_protocol::description::{Port, datatype};
 use sha2::{Digest as _, Sha256};
 use wasmtime::StoreContextMut;
-use wasmtime::component::{ComponentType, Lift, Linker, WasmList};
+use wasmtime::component::{ComponentType, Lift, Linker, Resource, WasmList};
+use wasmtime_wasi::WasiView;
+use wasmtime_wasi::p2::DynInputStream;
 
+use super::read::next;
 use super::state::{Lent, State};
-use crate::native::{Digest, Model, Tensor};
+use crate::body::Unread;
+use crate::native::{Digest, Model, Pool, RunError, Tensor};
 
 mod bindings {
     #![allow(missing_docs, reason = "generated from the interface, where the documentation is")]
     wasmtime::component::bindgen!({
         world: "borrower",
         path: "../wit",
+        with: { "wasi:io/streams.input-stream": wasmtime_wasi::p2::DynInputStream },
     });
 }
 
-use bindings::quaver::inference::native::{self, ElementType, Refusal};
+use bindings::quaver::inference::native::{self, ElementType, Refusal, TensorDesc};
 
 /// Most handles of one instance: of one model, of a few.
 const HANDLES: usize = 16;
@@ -77,7 +82,7 @@ impl Lender {
 }
 
 /// The interface as its file names it.
-const NATIVE: &str = "quaver:inference/native@0.1.0";
+const NATIVE: &str = "quaver:inference/native@0.2.0";
 
 /// A tensor that a guest gives, whose elements stay in its memory.
 #[derive(ComponentType, Lift)]
@@ -105,27 +110,80 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     })?;
     native.func_wrap_async("infer", |store: StoreContextMut<'_, State>, (model, inputs): (u32, Vec<Given>)| {
         Box::new(async move { Ok((infer(store, model, &inputs).await,)) })
+    })?;
+    native.func_wrap_async("infer-from", |mut store: StoreContextMut<'_, State>, (model, inputs, elements): AskedFrom| {
+        Box::new(async move { Ok((infer_from(store.data_mut(), model, &inputs, &elements).await?,)) })
     })
 }
 
+/// The model, its inputs' types and extents, and what gives their elements.
+type AskedFrom = (u32, Vec<TensorDesc>, Resource<DynInputStream>);
+type Outputs = Result<Vec<native::Tensor>, Refusal>;
+
 /// Runs a model on what lies in the guest's memory.
 async fn infer(store: StoreContextMut<'_, State>, model: u32, inputs: &[Given]) -> Result<Vec<native::Tensor>, Refusal> {
-    let Some(lent) = &store.data().lent else { return Err(Refusal::Absent) };
-    let Some(model) = lent.models.get(model as usize) else { return Err(Refusal::Unknown) };
-    let (model, pool) = (Arc::clone(model), Arc::clone(&lent.pool));
-    let ports = &model.description.inputs;
-    if inputs.len() != ports.len() {
-        return Err(Refusal::Invalid(format!("the model takes {} inputs, not {}", ports.len(), inputs.len())));
-    }
-    let extents = |input: &Given| input.shape.iter().map(|&extent| extent as usize).collect();
-    let shapes: Vec<Vec<usize>> = inputs.iter().map(extents).collect();
-    let pairs = ports.iter().zip(inputs.iter().zip(&shapes));
+    let (model, pool) = store.data().lent(model)?;
+    let shapes: Vec<Vec<usize>> = inputs.iter().map(|input| extents(&input.shape)).collect();
+    let pairs = ports(&model, inputs.len())?.iter().zip(inputs.iter().zip(&shapes));
     let inputs = pairs.map(|(port, (input, shape))| fits(port, dtype(input.element), shape, input.data.as_le_slice(&store)));
     let inputs = inputs.collect::<Result<Vec<_>, _>>().map_err(Refusal::Invalid)?;
-    match pool.infer_borrowed(&model, &inputs).await {
+    results(pool.infer_borrowed(&model, &inputs).await)
+}
+
+/// Runs a model on what a stream gives next.
+async fn infer_from(state: &mut State, model: u32, inputs: &[TensorDesc], stream: &Resource<DynInputStream>) -> wasmtime::Result<Outputs> {
+    let asked = state.lent(model).and_then(|(model, pool)| Ok((layouts(&model, inputs)?, model, pool)));
+    let (layouts, model, pool) = match asked {
+        Ok(asked) => asked,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let stream = state.ctx().table.get_mut(stream)?;
+    let mut tensors = Vec::with_capacity(layouts.len());
+    for (port, (dtype, shape, size)) in model.description.inputs.iter().zip(layouts) {
+        match next(stream, size, pool.buffers()).await.map(|bytes| Tensor::new(dtype, shape, bytes)) {
+            Ok(Some(tensor)) => tensors.push(tensor),
+            Ok(None) | Err(Unread::Memory) => return Ok(Err(Refusal::Busy)),
+            Err(_) => return Ok(Err(Refusal::Invalid(format!("the body ends before the end of input '{}'", port.name)))),
+        }
+    }
+    Ok(results(pool.infer(&model, tensors).await))
+}
+
+/// Types, extents and bytes of inputs that fit their model.
+fn layouts(model: &Model, inputs: &[TensorDesc]) -> Result<Vec<(DType, Vec<usize>, usize)>, Refusal> {
+    let layout = |(port, input): (&Port, &TensorDesc)| {
+        let (dtype, shape) = (dtype(input.element), extents(&input.shape));
+        let size = expected(port, dtype, &shape)?;
+        Ok((dtype, shape, size))
+    };
+    ports(model, inputs.len())?.iter().zip(inputs).map(layout).collect::<Result<_, _>>().map_err(Refusal::Invalid)
+}
+
+/// The model's inputs, if they are as many.
+fn ports(model: &Model, given: usize) -> Result<&[Port], Refusal> {
+    let ports = &model.description.inputs;
+    let wrong = || Refusal::Invalid(format!("the model takes {} inputs, not {given}", ports.len()));
+    (ports.len() == given).then_some(ports.as_slice()).ok_or_else(wrong)
+}
+
+fn extents(shape: &[u32]) -> Vec<usize> {
+    shape.iter().map(|&extent| extent as usize).collect()
+}
+
+fn results(ran: Result<Vec<Tensor>, RunError>) -> Outputs {
+    match ran {
         Ok(outputs) => Ok(outputs.into_iter().map(given).collect()),
         Err(error) if error.status() == 503 => Err(Refusal::Busy),
         Err(error) => Err(Refusal::Invalid(error.to_string())),
+    }
+}
+
+impl State {
+    /// The model of that handle, and what runs it.
+    fn lent(&self, model: u32) -> Result<(Arc<Model>, Arc<Pool>), Refusal> {
+        let lent = self.lent.as_ref().ok_or(Refusal::Absent)?;
+        let model = lent.models.get(model as usize).ok_or(Refusal::Unknown)?;
+        Ok((Arc::clone(model), Arc::clone(&lent.pool)))
     }
 }
 
@@ -150,10 +208,15 @@ pub(super) fn tensor(port: &Port, dtype: DType, shape: Vec<usize>, bytes: Vec<u8
 
 /// Elements for `port`, at any address, or what is wrong with them.
 fn fits<'a>(port: &Port, dtype: DType, shape: &'a [usize], bytes: &'a [u8]) -> Result<TensorView<'a>, String> {
-    if dtype != port.dtype || !Sizes::default().learn(&port.shape, shape) {
-        return Err(format!("input '{}' should be {}, but is {}{shape:?}", port.name, port.expected(), datatype(dtype)));
-    }
+    expected(port, dtype, shape)?;
     TensorView::new(dtype, shape, bytes).ok_or_else(|| format!("input '{}' of shape {shape:?} has {} bytes", port.name, bytes.len()))
+}
+
+/// Bytes of elements for `port`, or what is wrong with their type and extents.
+fn expected(port: &Port, dtype: DType, shape: &[usize]) -> Result<usize, String> {
+    let fits = dtype == port.dtype && Sizes::default().learn(&port.shape, shape);
+    let bytes = byte_count(dtype, shape).filter(|_| fits);
+    bytes.ok_or_else(|| format!("input '{}' should be {}, but is {}{shape:?}", port.name, port.expected(), datatype(dtype)))
 }
 
 fn given(tensor: Tensor) -> native::Tensor {

@@ -159,6 +159,11 @@ impl Pool {
         }
     }
 
+    /// Memory for inputs.
+    pub fn buffers(&self) -> &Arc<Buffers> {
+        &self.shared.buffers
+    }
+
     /// The place of a run in this thread, whose other tasks move to another one: where there is none, they would wait for the run.
     fn begin_here(&self, model: &Model) -> Option<Place<'_>> {
         if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread { None } else { self.shared.begin(model) }

@@ -10,7 +10,7 @@ use quaver_serverless::native::{Model, Pool};
 use serde_json::json;
 
 use crate::client::{ask, get, post};
-use crate::models::{adder, binary_request, fashion, images, native};
+use crate::models::{adder, binary_request, difference, fashion, images, native};
 use crate::running::{Running, built, options, source};
 
 /// A server of a component for each file, named by its place: `m0`, `m1` and so on.
@@ -51,11 +51,15 @@ fn results_are_natives_by_own_kernels_and_by_the_hosts() {
 
 #[test]
 fn a_component_answers_as_the_server_does() {
+    [false, true].into_iter().for_each(answers_as_the_server_does);
+}
+
+fn answers_as_the_server_does(lend: bool) {
     let file = fashion(false);
     let with_model = |options: &mut Options, folder: &Path| {
         std::fs::write(folder.join("m0.qvr"), &file).expect("writable");
         options.sources.push(source("m0", &folder.join("m0.qvr")));
-        options.lend = false;
+        options.lend = lend;
     };
     let Some((server, _folder)) = serve(&[&file], with_model) else { return };
     let picture = image::RgbImage::from_fn(50, 40, |x, y| image::Rgb([(x * 5) as u8, (y * 6) as u8, (x * y) as u8]));
@@ -100,6 +104,20 @@ fn a_component_answers_as_the_server_does() {
         let theirs = ask(server.address, method, &format!("/apps/m0{path}"), headers, body);
         assert_eq!((ours.status, ours.text()), (theirs.status, theirs.text()), "{method} {path}");
         assert_eq!(ours.header("content-type"), theirs.header("content-type"));
+    }
+}
+
+#[test]
+fn inputs_come_in_any_order() {
+    let file = difference();
+    let Some((server, _folder)) = serve(&[&file], |options, _| options.lend = true) else { return };
+    let bytes = [1f32, 2.0, 10.0, 30.0].map(f32::to_le_bytes).concat();
+    for (names, expected) in [(["a", "b"], [-9.0, -28.0]), (["b", "a"], [9.0, 28.0])] {
+        let input = |name| json!({ "name": name, "shape": [2], "datatype": "FP32", "parameters": { "binary_data_size": 8 } });
+        let header = json!({ "inputs": names.map(input) }).to_string();
+        let (body, length) = ([header.as_bytes(), &bytes].concat(), header.len().to_string());
+        let answer = ask(server.address, "POST", "/apps/m0/v2/models/m0/infer", &[("inference-header-content-length", &length)], &body);
+        assert_eq!(answer.json()["outputs"][0]["data"], json!(expected), "{names:?}");
     }
 }
 

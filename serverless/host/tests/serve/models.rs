@@ -21,6 +21,15 @@ pub fn adder(by: f32) -> Vec<u8> {
     quaver_core::format::write(&net, &Metadata::new()).expect("valid")
 }
 
+/// y[N] = a[N] - b[N].
+pub fn difference() -> Vec<u8> {
+    let mut net = Network::new("subtract");
+    let [a, b] = ["a", "b"].map(|name| net.input(name, DType::F32, vec![Dim::BATCH]));
+    let y = net.push(Op::Binary { function: BinaryFn::Sub }, &[a, b], "subtract", "y").expect("valid");
+    net.output(y);
+    quaver_core::format::write(&net, &Metadata::new()).expect("valid")
+}
+
 /// The demo network, quantized: images [N,1,28,28] to scores of ten classes.
 pub fn fashion(reduce_range: bool) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../cli/assets/fashion.onnx");

@@ -5,6 +5,7 @@ use quaver_core::tensor::{DType, TensorView};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::description::Port;
 use crate::photo::Preprocessing;
 
 fn port(name: &str, dtype: DType, shape: &[Dim]) -> Port {
@@ -88,6 +89,24 @@ fn binary_tensors_follow_in_the_requests_order() {
         let head = Head { header_length: Some(wrong), ..Head::default() };
         assert!(matches!(read(&head, &body), Err(ProtocolError::HeaderLength { .. })), "{wrong}");
     }
+}
+
+#[test]
+fn a_request_is_checked_before_its_elements_are_there() {
+    let x = json!({ "name": "x", "shape": [1, 2], "datatype": "FP32", "parameters": { "binary_data_size": 8 } });
+    let ids = json!({ "name": "ids", "shape": [1], "datatype": "INT64", "parameters": { "binary_data_size": 8 } });
+    let told = json!({ "name": "ids", "shape": [1], "datatype": "INT64", "data": [1] });
+    let asked = |inputs: [&Value; 2], behind| Asked::read(&pair(), json!({ "inputs": inputs }).to_string().as_bytes(), behind);
+    let follow = asked([&x, &ids], 16).expect("valid");
+    assert_eq!(follow.follow(), Some(vec![&[1, 2][..], &[1]]));
+    assert_eq!(asked([&ids, &x], 16).expect("valid").follow(), None, "in another order than the model's");
+    assert_eq!(asked([&x, &told], 8).expect("valid").follow(), None, "one isn't behind the JSON");
+    assert!(matches!(asked([&x, &ids], 15), Err(ProtocolError::Cut { missing: 1, .. })));
+    assert!(matches!(asked([&x, &ids], 17), Err(ProtocolError::Rest { bytes: 1 })));
+    let bytes: Vec<u8> = (0..16).collect();
+    let fewer = asked([&x, &ids], 16).expect("valid").with(&bytes[..13]).expect_err("fewer than there should be").to_string();
+    assert!(fewer.contains("'ids'") && fewer.contains('3'), "{fewer}");
+    assert_eq!(*follow.with(&bytes).expect("fits").inputs[1].bytes, bytes[8..]);
 }
 
 #[test]
