@@ -96,8 +96,10 @@ impl App {
             if let Some(lent) = lent {
                 return self.reply_with(asked.reply(), &lent?.infer_from(&shapes, &ahead.stream)?);
             }
-            let elements = elements.read()?;
-            return self.infer_here(asked.with(&elements).map_err(refuse)?);
+            for (index, shape) in shapes.into_iter().enumerate() {
+                ahead.read_into(self.session.input_mut(index, shape.to_vec()).map_err(not_run)?)?;
+            }
+            return self.run(asked.reply());
         }
         let elements = elements.read()?;
         self.infer(asked.with(&elements).map_err(refuse)?)
@@ -112,16 +114,19 @@ impl App {
     }
 
     /// Runs by its own kernels.
-    fn infer_here(&mut self, inference: Inference<'_>) -> Result<Answer, Answer> {
-        let Inference { inputs, reply } = inference;
-        let refuse = |error: SessionError| Answer::refusal(if error.kind() == "input" { 400 } else { 500 }, &error.to_string());
+    fn infer_here(&mut self, Inference { inputs, reply }: Inference<'_>) -> Result<Answer, Answer> {
         for (index, Input { shape, bytes }) in inputs.into_iter().enumerate() {
-            self.session.set_input(index, &bytes, shape).map_err(refuse)?;
+            self.session.set_input(index, &bytes, shape).map_err(not_run)?;
         }
-        self.session.run().map_err(refuse)?;
+        self.run(&reply)
+    }
+
+    /// Runs on the inputs that are set.
+    fn run(&mut self, reply: &Reply) -> Result<Answer, Answer> {
+        self.session.run().map_err(not_run)?;
         let count = self.description.outputs.len();
-        let views = (0..count).map(|index| self.session.output(index)).collect::<Result<Vec<_>, _>>().map_err(refuse)?;
-        self.reply(&reply, &views)
+        let views = (0..count).map(|index| self.session.output(index)).collect::<Result<Vec<_>, _>>().map_err(not_run)?;
+        self.reply(reply, &views)
     }
 
     fn reply_with(&self, reply: &Reply, outputs: &[native::Output]) -> Result<Answer, Answer> {
@@ -136,4 +141,8 @@ impl App {
 
 fn refuse(error: ProtocolError) -> Answer {
     Answer::from(&error)
+}
+
+fn not_run(error: SessionError) -> Answer {
+    Answer::refusal(if error.kind() == "input" { 400 } else { 500 }, &error.to_string())
 }

@@ -9,6 +9,8 @@ use wasip2::io::streams::{InputStream, OutputStream, StreamError};
 const MAX_BODY: u64 = 64 << 20;
 /// Bytes asked for at once.
 const READ: u64 = 1 << 22;
+/// Bytes read at once of what is copied on.
+const PIECE: usize = 1 << 16;
 
 /// A request, read to its end.
 pub struct Request {
@@ -38,6 +40,21 @@ pub struct Ahead {
     pub stream: InputStream,
     _body: IncomingBody,
     bytes: u64,
+}
+
+impl Ahead {
+    /// Reads as many as there is room for, through little memory, which stays in the cache.
+    pub fn read_into(&self, mut to: &mut [u8]) -> Result<(), Answer> {
+        while !to.is_empty() {
+            let piece = read(&self.stream, to.len().min(PIECE) as u64, 0)?;
+            let Some((now, later)) = to.split_at_mut_checked(piece.len()).filter(|_| !piece.is_empty()) else {
+                return Err(broken("it ends early"));
+            };
+            now.copy_from_slice(&piece);
+            to = later;
+        }
+        Ok(())
+    }
 }
 
 impl Elements {

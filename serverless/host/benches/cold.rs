@@ -1,9 +1,11 @@
 //! What a request to a component costs beyond the inference: `cargo bench -p quaver-serverless --bench cold -- FILE.qvr...`, after
 //! `cargo xtask wasm`.
 //!
-//! Every way is tried in turns, some runs at a time, without HTTP: plain inference by a session that is warm, natively and in WebAssembly, there also in an
-//! engine that can stop it, as that of components can; and a request to a component, its instance included, by its own kernels and by
-//! the host's. Then many instances are made and left idle, for what each takes of memory. Results are checked first. One thread.
+//! Every way is tried in turns, some runs at a time, without HTTP: plain inference by a session that is warm, its input given anew,
+//! natively and in WebAssembly, there also in an engine that can stop it, as that of components can; and a request to a component, its
+//! instance included, by its own kernels and by the host's. What a request costs beyond inference is the difference of two medians in one
+//! turn, of which there are many, as other programs slow this one down for longer than a turn takes. Then many instances are made and left
+//! idle, for what each takes of memory. Results are checked first. One thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,8 +23,8 @@ use quaver_tests::guest::{Build, Guest};
 use tokio::runtime::Runtime;
 
 /// How long each model is measured.
-const TIME: Duration = Duration::from_secs(10);
-/// Runs of a way at a time.
+const TIME: Duration = Duration::from_secs(20);
+/// Runs of a way in a turn.
 const RUNS: usize = 10;
 /// Of an element of any type.
 const ALIGNMENT: usize = 8;
@@ -63,33 +65,48 @@ fn measure(path: &Path, template: &[u8]) {
     let mut guests = [Build::Sat, Build::Interruptible].map(|build| {
         let mut guest = Guest::new(build, "sat").expect("a module");
         let handle = guest.open(&file).expect("valid");
-        guest.set(handle, &[(case.bytes(), &case.shape)]).expect("fits");
-        move || guest.run(handle).expect("it runs")
+        let case = &case;
+        move || {
+            guest.set(handle, &[(case.bytes(), &case.shape)]).expect("fits");
+            guest.run(handle).expect("it runs");
+        }
     });
 
     let [wasm, stoppable] = &mut guests;
     let idle = |served: &Served| runtime.block_on(served.app.idle(&served.named)).expect("an instance");
-    let mut times: [Vec<f64>; 6] = Default::default();
+    let mut turns: Vec<[f64; 6]> = Vec::new();
     let start = Instant::now();
     while start.elapsed() < TIME {
-        times[0].extend(turn(|| session.infer(&views).map(|_| ()).expect("it runs")));
-        times[1].extend(turn(&mut *wasm));
-        times[2].extend(turn(&mut *stoppable));
-        times[3].extend(turn(|| own.ask(&runtime, &case)));
-        times[4].extend(turn(|| lent.ask(&runtime, &case)));
-        times[5].extend(turn(|| idle(&lent)));
+        turns.push([
+            turn(|| session.infer(&views).map(|_| ()).expect("it runs")),
+            turn(&mut *wasm),
+            turn(&mut *stoppable),
+            turn(|| own.ask(&runtime, &case)),
+            turn(|| lent.ask(&runtime, &case)),
+            turn(|| idle(&lent)),
+        ]);
     }
-    println!("{}", path.display());
-    for (name, at) in [("median", 2), ("first tenth", 10)] {
-        let [native, wasm, stoppable, own, lent, instance] = times.each_mut().map(|times| part(times, at));
-        println!(" {name}, us");
-        println!("  plain inference: native {native:.0}, WebAssembly {wasm:.0}, where it can be stopped {stoppable:.0}");
-        println!("  request to a component: by lent kernels {lent:.0}, by its own {own:.0}");
-        println!("  beyond inference: {:.0}, and {:.0}; of which the instance {instance:.0}", lent - native, own - stoppable);
-    }
+    let middle = |of: &dyn Fn(&[f64; 6]) -> f64| {
+        let mut all: Vec<f64> = turns.iter().map(of).collect();
+        all.sort_by(f64::total_cmp);
+        [all.len() / 4, all.len() / 2, all.len() * 3 / 4].map(|at| all[at])
+    };
+    println!("{}: us, medians of {} turns (and their quarters)", path.display(), turns.len());
+    let say = |name: &str, of: &dyn Fn(&[f64; 6]) -> f64| {
+        let [low, median, high] = middle(of);
+        println!("  {name:<60}{median:8.0}  ({low:.0} to {high:.0})");
+    };
+    say("inference: native", &|turn| turn[0]);
+    say("inference: WebAssembly", &|turn| turn[1]);
+    say("inference: WebAssembly that can be stopped", &|turn| turn[2]);
+    say("request to a component, by lent kernels", &|turn| turn[4]);
+    say("request to a component, by its own", &|turn| turn[3]);
+    say("beyond inference: by lent kernels", &|turn| turn[4] - turn[0]);
+    say("beyond inference: by its own", &|turn| turn[3] - turn[2]);
+    say("of which the instance", &|turn| turn[5]);
     let before = resident();
     let idle: Vec<_> = (0..IDLE).map(|_| idle(&own)).collect();
-    println!("  memory of an idle instance    {:8.0} KiB", (resident() - before) / f64::from(IDLE) / 1024.0);
+    println!("  {:<60}{:8.0} KiB", "memory of an idle instance", (resident() - before) / f64::from(IDLE) / 1024.0);
     drop(idle);
 }
 
@@ -156,23 +173,18 @@ impl Served {
     }
 }
 
-/// Microseconds of each of some runs, after one that finds the caches as others left them. What is made is dropped in none's time.
-fn turn<T>(mut work: impl FnMut() -> T) -> impl Iterator<Item = f64> {
-    (0..=RUNS)
-        .map(move |_| {
-            let start = Instant::now();
-            let made = work();
-            let time = start.elapsed().as_secs_f64() * 1e6;
-            drop(made);
-            time
-        })
-        .skip(1)
-}
-
-/// The time that one of `of` is not above: 2 for the median.
-fn part(times: &mut [f64], of: usize) -> f64 {
+/// Microseconds of a run, the median of some after one that finds the caches as others left them. What is made is dropped in none's time.
+fn turn<T>(mut work: impl FnMut() -> T) -> f64 {
+    let run = |_| {
+        let start = Instant::now();
+        let made = work();
+        let time = start.elapsed().as_secs_f64() * 1e6;
+        drop(made);
+        time
+    };
+    let mut times: Vec<f64> = (0..=RUNS).map(run).skip(1).collect();
     times.sort_by(f64::total_cmp);
-    times[times.len() / of]
+    times[RUNS / 2]
 }
 
 /// Bytes of this process that are in memory, shared pages counted by their share.
