@@ -123,8 +123,10 @@ impl<R: Rows> Kernel for Gemm<'_, R> {
         {
             self.paired::<S, 6, 96, 99>(s, orders);
         } else if const { matches!(S::TILE, Tile::Rows14Blocks2) } {
-            self.walk_whole::<S, 14>(s);
-        } else if const { matches!(S::TILE, Tile::Rows6Blocks1 | Tile::Rows6Halves) } {
+            self.walk_whole::<S, 14, 2>(s);
+        } else if const { matches!(S::TILE, Tile::Rows6Blocks1) } {
+            self.walk_whole::<S, 6, 1>(s);
+        } else if const { matches!(S::TILE, Tile::Rows6Halves) } {
             self.walk::<S, 6>(s);
         } else if const { matches!(S::TILE, Tile::Rows4Blocks1) } {
             self.staged::<S, 4, 32, 35>(s);

@@ -1,5 +1,5 @@
-//! The matrix kernel where registers hold a tile of 14 rows × 32 channels, or 6 × 64: the walk over tiles, and the tiles of full
-//! height, whose sums never leave the registers on their way from the bias to bytes.
+//! The matrix kernel where registers hold a tile of 14 rows × 32 channels, or 6 × 64, or half a register's 6 × 16: the walk over tiles,
+//! and the tiles of full height, whose sums never leave the registers on their way from the bias to bytes.
 //!
 //! Each way from sums to bytes is a function compiled by itself: in a larger one, the compiler does not keep all of a tile's
 //! registers.
@@ -33,9 +33,9 @@ const FIRST_TILES: usize = 4;
 const FIRST_LINES: usize = 48;
 
 impl<'a, R: Rows> Gemm<'a, R> {
-    /// All tiles, by `MR` rows and two blocks: over rows first where the weights stay in cache, else over channels first.
+    /// All tiles, by `MR` rows and `NB` blocks, one or two: over rows first where the weights stay in cache, else over channels first.
     #[inline(always)]
-    pub(super) fn walk_whole<S: Simd, const MR: usize>(&mut self, s: S) {
+    pub(super) fn walk_whole<S: Simd, const MR: usize, const NB: usize>(&mut self, s: S) {
         let bounds = self.bounds();
         let (first, blocks) = (self.rows.start, self.blocks.clone());
         let start = |tile: usize| first + starts(self.rows.len(), MR, tile);
@@ -48,59 +48,56 @@ impl<'a, R: Rows> Gemm<'a, R> {
         };
         let rows = start(0)..start(whole);
         let low = [start(whole)..start((whole + 1).min(tiles)), start((whole + 1).min(tiles))..start(tiles)];
-        let (pairs, odd) = (blocks.len() / 2, blocks.len() % 2 == 1);
-        let last = blocks.start + 2 * pairs;
+        let (panels, odd) = (blocks.len() / NB, blocks.len() % NB == 1);
+        let last = blocks.start + NB * panels;
         // The first panel's weights come from far away: all at once, rather than one step's after the other's.
         let first_panel = &self.weights.packed[blocks.start * self.weights.quads..];
-        for line in &first_panel[..first_panel.len().min(2 * self.weights.quads).min(FIRST_LINES)] {
+        for line in &first_panel[..first_panel.len().min(NB * self.weights.quads).min(FIRST_LINES)] {
             s.prefetch(line);
         }
         let table = matches!(self.finish, Finish::U8(Requantize { table: Some(_), .. }));
         if self.rows_first() {
             let strip = Strip { rows: 0..0, block: 0, panels: 0, bounds, ahead: Ahead::default() };
             let whole_blocks = blocks.end.min(self.weights.channels / 16).saturating_sub(blocks.start);
-            let wide = if self.takes_wide(bounds) { whole_blocks / 4 } else { 0 };
+            let wide = if const { NB == 2 } && self.takes_wide(bounds) { whole_blocks / 4 } else { 0 };
             // What is left over beside the widest panels is computed while the output is at hand.
-            let beside = table || (odd && pairs > 0) || (wide > 0 && blocks.len() > 4 * wide);
+            let beside = table || (odd && panels > 0) || (wide > 0 && blocks.len() > 4 * wide);
             let band = if beside { (OUTPUT_AT_HAND / (16 * blocks.len().max(1) * BAND)).max(1) * BAND } else { rows.len().max(1) };
             for from in rows.clone().step_by(band) {
                 let rows = from..rows.end.min(from + band);
                 let split = from + if wide > 0 { rows.len() / BAND * BAND } else { 0 };
                 for (rows, wide) in [(from..split, wide), (split..rows.end, 0)] {
                     let strip = |block: usize, panels: usize| Strip { rows: rows.clone(), block, panels, ..strip };
-                    if wide > 0 {
+                    if const { NB == 2 } && wide > 0 {
                         self.wide::<S, WIDE_ROWS>(s, strip(blocks.start, wide));
                     }
-                    if pairs > 2 * wide {
-                        self.strip::<S, MR, 2>(s, strip(blocks.start + 4 * wide, pairs - 2 * wide));
+                    if panels > 2 * wide {
+                        self.strip::<S, MR, NB>(s, strip(blocks.start + 4 * wide, panels - 2 * wide));
                     }
-                    if odd {
+                    if const { NB == 2 } && odd {
                         self.strip::<S, MR, 1>(s, strip(last, 1));
                     }
                 }
                 look_up(s, &self.finish, rows, self.channels(), &mut self.to);
             }
             for rows in low {
-                s.vectorize(Low::<R, MR, 2> {
-                    gemm: self,
-                    strip: Strip { rows: rows.clone(), block: blocks.start, panels: pairs, ..strip },
-                });
-                if odd {
+                s.vectorize(Low::<R, MR, NB> { gemm: self, strip: Strip { rows: rows.clone(), block: blocks.start, panels, ..strip } });
+                if const { NB == 2 } && odd {
                     s.vectorize(Low::<R, MR, 1> { gemm: self, strip: Strip { rows: rows.clone(), block: last, panels: 1, ..strip } });
                 }
                 look_up(s, &self.finish, rows, self.channels(), &mut self.to);
             }
             return;
         }
-        for block in blocks.clone().step_by(2) {
-            let ahead = self.ahead(block, 2, tiles);
+        for block in blocks.clone().step_by(NB) {
+            let ahead = self.ahead(block, NB, tiles);
             for (rows, tile) in [(rows.clone(), 0), (low[0].clone(), whole), (low[1].clone(), whole + 1)] {
                 let strip = Strip { rows, block, panels: 1, bounds, ahead: ahead.behind(tile) };
                 match (block == last, tile < whole) {
                     (true, true) => self.strip::<S, MR, 1>(s, strip),
-                    (false, true) => self.strip::<S, MR, 2>(s, strip),
+                    (false, true) => self.strip::<S, MR, NB>(s, strip),
                     (true, false) => s.vectorize(Low::<R, MR, 1> { gemm: self, strip }),
-                    (false, false) => s.vectorize(Low::<R, MR, 2> { gemm: self, strip }),
+                    (false, false) => s.vectorize(Low::<R, MR, NB> { gemm: self, strip }),
                 }
             }
         }
