@@ -26,8 +26,8 @@ const MOST_WIDE: usize = 72;
 /// Bytes of activations that stay at hand while panels go by.
 const AT_HAND: usize = 16 * 1024;
 
-/// Tiles of the first band, at least.
-const FIRST_TILES: usize = 4;
+/// Tiles of a band, at least: what they share is made ready for each panel anew, and weights come from far away for the first.
+const LEAST_TILES: usize = 4;
 
 /// Lines of weights that are asked for before the first tile, at most: about as many as a core waits for at once.
 const FIRST_LINES: usize = 48;
@@ -224,12 +224,10 @@ impl<R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMITS: 
         let Source { segments, quads, bases, .. } = self.gemm.source;
         let run = 4 * quads;
         let tile = segments.len() * (MR * run.min(bases.steps[2]) + run);
-        let band = if strip.panels == 1 { tiles } else { (AT_HAND / tile.max(1)).max(1) };
+        let band = if strip.panels == 1 { tiles } else { (AT_HAND / tile.max(1)).max(LEAST_TILES) };
         let mut done = 0;
         while done < tiles {
-            // Weights come from far away for the first: that takes some tiles.
-            let count = if done == 0 { band.max(FIRST_TILES) } else { band };
-            let band = Band { first: done, count: count.min(tiles - done) };
+            let band = Band { first: done, count: band.min(tiles - done) };
             let start = place;
             for panel in 0..strip.panels {
                 place = start;
