@@ -7,7 +7,7 @@
 //! | `app` | a component, and a request to it |
 //! | `state` | what belongs to one instance: its limits, and what it may do |
 //! | `lend` | this machine's kernels for guests, by `quaver:inference` |
-//! | `read` | bodies to guests from where they lie |
+//! | `read` | bodies to guests, and to lent kernels, from where they lie |
 //! | `nn` | the same by wasi-nn |
 
 mod app;
