@@ -31,6 +31,18 @@ pub struct Source<'a> {
     pub bases: Bases,
 }
 
+/// Bytes of activations that are likely to be in a cache of this core.
+const ROWS_AT_HAND: usize = 1 << 20;
+
+impl Source<'_> {
+    /// Whether each row begins where the one before it ends, and they are so many that they may come from far away. Rows of a tile are
+    /// as many streams to a processor, which foresees only some of them; so who computes one asks for the next.
+    #[inline(always)]
+    pub(super) fn adjoins_afar(&self) -> bool {
+        self.segments.len() == 1 && self.bases.steps[2] == 4 * self.quads && self.bytes.len() > ROWS_AT_HAND
+    }
+}
+
 /// From an output row to its base: rows count images, then image rows, then columns.
 #[derive(Debug, Clone, Copy)]
 pub struct Bases {

@@ -46,6 +46,14 @@ impl<'a, const MR: usize> TileRows<'a, MR> {
         &self.base
     }
 
+    /// Lines of as many bytes behind those of this tile, which has so many.
+    #[inline(always)]
+    pub fn behind(&self, bytes: usize) -> &'a [[i8; 64]] {
+        let start = self.base[0].saturating_add(bytes);
+        let next = self.bytes.get(start..start.saturating_add(bytes)).unwrap_or_default();
+        bytemuck::cast_slice(next.as_chunks::<64>().0)
+    }
+
     /// Distances of segments from a base.
     #[inline(always)]
     pub fn segments(&self) -> &'a [usize] {
@@ -344,6 +352,17 @@ mod tests {
             })
             .is_err()
         );
+    }
+
+    #[test]
+    fn what_is_behind_a_tile_is_the_next_ones() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(3 * 192 + 100).collect();
+        let of = source(&bytes, &[0], 24, Bases::matrix(6, 96));
+        let rows = |start: usize| TileRows::new(&of, [start, start + 96]);
+        assert_eq!(bytemuck::cast_slice::<_, u8>(rows(0).behind(192)), &bytes[192..384]);
+        assert_eq!(rows(384).behind(192).len(), 0, "there are no two more rows");
+        assert_eq!(rows(0).behind(0).len(), 0);
+        assert_eq!(rows(0).behind(usize::MAX).len(), 0);
     }
 
     #[test]

@@ -262,6 +262,7 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
         // Where several panels follow, the first band asks for all of the next panel's weights.
         let all_next = strip.panels > 1 && band.first == 0 && strip.rows.start == gemm.rows.start;
         let mut ahead = if all_next { gemm.ahead(block, NB, band.count) } else { strip.ahead.behind(band.first) };
+        let tile = if block == strip.block && gemm.source.adjoins_afar() { MR * 4 * gemm.source.quads } else { 0 };
         macro_rules! groups {
             ($acc:ident, $added:ident, $to:ident) => {
                 // Written out, since sums stay in registers only where every index is a constant.
@@ -289,7 +290,9 @@ impl<'g, R: Rows, const MR: usize, const NB: usize, const BOUNDS: u8, const LIMI
                 runs!(rows, {
                     let Some(mut places) = lines.next() else { return };
                     let mut acc = [start; MR];
-                    s.products(&mut acc, &rows, &panel.asking_for(ahead.next()));
+                    let weights = ahead.next();
+                    let ahead = if weights.is_empty() { rows.behind(tile) } else { weights };
+                    s.products(&mut acc, &rows, &panel.asking_for(ahead));
                     let addend = if RESIDUAL == ADDED || RESIDUAL == ADDED_FROM_0 {
                         Some(Addend::<$len, MR>::new(&residual, at, gemm.width))
                     } else {
