@@ -1,5 +1,5 @@
-//! The matrix kernel where registers hold a tile of 14 rows × 32 channels, or 6 × 64, or half a register's 6 × 16: the walk over tiles,
-//! and the tiles of full height, whose sums never leave the registers on their way from the bias to bytes.
+//! The matrix kernel where registers hold a tile of 14 rows × 32 channels, or 6 × 64, or, where they are half as long, 6 × 16: the walk
+//! over tiles, and the tiles of full height, whose sums never leave the registers on their way from the bias to bytes.
 //!
 //! Each way from sums to bytes is a function compiled by itself: in a larger one, the compiler does not keep all of a tile's
 //! registers.
@@ -74,7 +74,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
                     if panels > 2 * wide {
                         self.strip::<S, MR, NB>(s, strip(blocks.start + 4 * wide, panels - 2 * wide));
                     }
-                    if const { NB == 2 } && odd {
+                    if odd {
                         self.strip::<S, MR, 1>(s, strip(last, 1));
                     }
                 }
@@ -82,7 +82,7 @@ impl<'a, R: Rows> Gemm<'a, R> {
             }
             for rows in low {
                 s.vectorize(Low::<R, MR, NB> { gemm: self, strip: Strip { rows: rows.clone(), block: blocks.start, panels, ..strip } });
-                if const { NB == 2 } && odd {
+                if odd {
                     s.vectorize(Low::<R, MR, 1> { gemm: self, strip: Strip { rows: rows.clone(), block: last, panels: 1, ..strip } });
                 }
                 look_up(s, &self.finish, rows, self.channels(), &mut self.to);
